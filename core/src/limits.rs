@@ -1,0 +1,63 @@
+//! Every bound in the system, with its reason. Bounds of one shell alone stand beside that shell.
+
+use crate::time::Span;
+
+/// A name must fit a Kubernetes label value and a file name with room for a suffix.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Items of one enqueue or one planner step: one log entry must stay far below the frame limit.
+pub const BATCH_ITEMS_MAX: usize = 1_000;
+/// Items of one claim: a worker that asks for more than it can run soon starves the others.
+pub const CLAIM_ITEMS_MAX: usize = 256;
+/// Claims renewed by one heartbeat: everything that one node can hold.
+pub const HEARTBEAT_CLAIMS_MAX: usize = 4_096;
+/// A payload travels through the log of every voter; larger inputs belong in files.
+pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// A result is kept until its run has ended; larger outputs belong in files.
+pub const RESULT_BYTES_MAX: usize = 64 * 1024;
+/// An error text is for people; longer ones are cut.
+pub const ERROR_BYTES_MAX: usize = 2 * 1024;
+/// Unfinished items: 1 KiB each is 1 GiB, the memory promised for a leader.
+pub const ITEMS_UNFINISHED_MAX: usize = 1_000_000;
+/// Finished items kept for `/work/history`; the oldest go first.
+pub const ITEMS_FINISHED_MAX: usize = 20_000;
+/// Idempotency keys of finished items that are remembered; the oldest go first.
+pub const KEYS_MAX: usize = 1_000_000;
+/// Locks held at once: they are for coordination, not for data.
+pub const LOCKS_MAX: usize = 10_000;
+/// Runs kept, active and ended together; the oldest ended ones go first.
+pub const RUNS_MAX: usize = 10_000;
+/// Pairs or tasks of one run, all match-ups together.
+pub const RUN_ITEMS_MAX: u32 = 1_000_000;
+/// Contestants of one run: a round robin of 64 has 2,016 match-ups.
+pub const CONTESTANTS_MAX: usize = 64;
+/// Failures that a run keeps with their texts; further ones are only counted.
+pub const RUN_FAILURES_KEPT: usize = 16;
+/// Times that a pair is played again after its games failed, before the run fails.
+pub const PAIR_REPLAYS_MAX: u16 = 3;
+/// Capabilities and labels of one item or claimer.
+pub const NEEDS_MAX: usize = 32;
+/// Arguments and environment entries of one task, each.
+pub const TASK_WORDS_MAX: usize = 256;
+
+/// The shortest lease: below it a busy worker cannot renew in time.
+pub const LEASE_MIN: Span = Span::seconds(1);
+/// The longest lease: a longer silence must be seen as death.
+pub const LEASE_MAX: Span = Span::seconds(3_600);
+/// The lease of a claimer that names none.
+pub const LEASE_DEFAULT: Span = Span::seconds(30);
+/// How far one command may move replicated time beyond the leader's monotonic clock.
+pub const CLOCK_STEP_MAX: Span = Span(500);
+/// Attempts of an item that names no number, and the most that one may name.
+pub const ATTEMPTS_DEFAULT: u32 = 3;
+/// The most attempts that an item may ask for.
+pub const ATTEMPTS_MAX: u32 = 100;
+/// First delay before a retry.
+pub const BACKOFF_BASE: Span = Span::seconds(1);
+/// Longest delay before a retry.
+pub const BACKOFF_CAP: Span = Span::seconds(300);
+/// Time that one attempt may take when its item names none.
+pub const ATTEMPT_TIMEOUT_DEFAULT: Span = Span::seconds(3_600);
+
+const _: () = assert!(LEASE_MIN.0 < LEASE_DEFAULT.0 && LEASE_DEFAULT.0 < LEASE_MAX.0);
+const _: () = assert!(CLAIM_ITEMS_MAX <= HEARTBEAT_CLAIMS_MAX);
+const _: () = assert!(ATTEMPTS_DEFAULT <= ATTEMPTS_MAX);

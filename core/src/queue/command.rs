@@ -1,0 +1,273 @@
+//! The replicated log entry: what may be asked of the machine, and what it answers.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{LockName, NodeId, RunId, Token, WorkId};
+use crate::queue::item::{Item, NewItem};
+use crate::run::{Advance, GameResult, RunSpec};
+use crate::time::{Moment, Span};
+
+/// One log entry: commands that are applied one after another at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The leader's time; the machine clamps it to grow.
+    pub now: Moment,
+    /// At most [`crate::limits::BATCH_ITEMS_MAX`].
+    pub commands: Vec<Command>,
+}
+
+/// A change of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Adds items, all of them or none. Answers [`Reply::Enqueued`].
+    Enqueue(Vec<NewItem>),
+    /// Takes up to `limit` items. Answers [`Reply::Claimed`], empty when nothing fits.
+    Claim(Claim),
+    /// The holder begins: from here on the attempt counts. Answers [`Reply::Done`].
+    Start {
+        /// The item.
+        work_id: WorkId,
+        /// The holder's token.
+        token: Token,
+    },
+    /// Renews leases. Answers [`Reply::Renewed`], which names the lost ones.
+    Heartbeat {
+        /// The holder.
+        node: NodeId,
+        /// What it believes to hold.
+        claims: Vec<(WorkId, Token)>,
+        /// The new length of each lease.
+        lease: Span,
+    },
+    /// Ends an item well. Answers [`Reply::Done`]; a repeat with the same token too.
+    Complete {
+        /// The item.
+        work_id: WorkId,
+        /// The holder's token.
+        token: Token,
+        /// What came out.
+        result: WorkResult,
+    },
+    /// Ends an attempt badly: retry after backoff, or dead. Answers [`Reply::Failed`].
+    Fail {
+        /// The item.
+        work_id: WorkId,
+        /// The holder's token.
+        token: Token,
+        /// What went wrong, for people.
+        error: String,
+        /// False when no further attempt can help.
+        retry: bool,
+    },
+    /// Cancels an item whoever holds it. Answers [`Reply::Done`].
+    Cancel {
+        /// The item.
+        work_id: WorkId,
+    },
+    /// Takes a lock, or renews it for the same owner. Answers [`Reply::Locked`].
+    LockAcquire {
+        /// The lock.
+        name: LockName,
+        /// Who wants it.
+        owner: String,
+        /// It frees itself after this time.
+        ttl: Span,
+    },
+    /// Frees a lock. Answers [`Reply::Done`].
+    LockRelease {
+        /// The lock.
+        name: LockName,
+        /// The token that the acquisition answered.
+        token: Token,
+    },
+    /// Registers a run. Answers [`Reply::RunAccepted`]; the same spec under the same id again too.
+    SubmitRun {
+        /// Its id.
+        run: RunId,
+        /// What it is.
+        spec: RunSpec,
+    },
+    /// A planner's step, valid only for the version that it was planned on. Answers [`Reply::Done`].
+    AdvanceRun {
+        /// The run.
+        run: RunId,
+        /// The version that the planner saw.
+        version: u64,
+        /// What changes.
+        advance: Advance,
+    },
+    /// Ends a run as cancelled, its items with it. Answers [`Reply::Done`].
+    CancelRun {
+        /// The run.
+        run: RunId,
+    },
+    /// Only lets time pass: leases end, delays end. Answers [`Reply::Ticked`].
+    Tick,
+}
+
+/// A request for work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Who claims.
+    pub node: NodeId,
+    /// What it can do. Items whose `work_type` is not in `work_types` are not for it.
+    pub capabilities: BTreeSet<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Work types that it takes; empty takes any.
+    pub work_types: BTreeSet<String>,
+    /// At most this many items, 1 to [`crate::limits::CLAIM_ITEMS_MAX`].
+    pub limit: u32,
+    /// Length of the lease.
+    pub lease: Span,
+}
+
+/// What a completed item brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkResult {
+    /// JSON text for people and programs, opaque to the machine.
+    pub text: String,
+    /// The two games, when the item was a pair of a run.
+    pub pair: Option<PairResult>,
+}
+
+/// The two games of one pair, from the first contestant's side: it has White in the first game and
+/// Black in the second.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairResult {
+    /// In order of play.
+    pub games: [GameResult; 2],
+}
+
+/// What the machine answers to a command that it carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// The items' numbers in the order asked, and whether each is new.
+    Enqueued(Vec<(WorkId, bool)>),
+    /// The claimed items.
+    Claimed(Vec<Item>),
+    /// How many leases were renewed, and which items the node no longer holds.
+    Renewed {
+        /// Renewed leases.
+        renewed: u32,
+        /// Lost, cancelled or ended: stop working on them.
+        lost: Vec<WorkId>,
+    },
+    /// The failed item waits for a retry until then, or is dead.
+    Failed {
+        /// When it becomes claimable again; nothing when it is dead.
+        retry_at: Option<Moment>,
+    },
+    /// The lock is the owner's.
+    Locked {
+        /// Pass it to whatever the lock protects.
+        token: Token,
+        /// It frees itself then.
+        expires: Moment,
+    },
+    /// The run is known.
+    RunAccepted {
+        /// False when it was there already.
+        fresh: bool,
+    },
+    /// Time has passed.
+    Ticked {
+        /// Leases that ended.
+        expired: u32,
+    },
+    /// Done.
+    Done,
+}
+
+/// Why the machine refused a command. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// No such item, or it ended so long ago that it was forgotten.
+    #[error("work item {0} is not known")]
+    UnknownWork(WorkId),
+    /// The caller does not hold the item, or no longer.
+    #[error("work item {work_id} is not held under token {token}; it is {now}")]
+    Fenced {
+        /// The item.
+        work_id: WorkId,
+        /// The refused token.
+        token: Token,
+        /// The current holder or state, for people.
+        now: String,
+    },
+    /// The item has ended.
+    #[error("work item {work_id} has ended as {state}")]
+    Ended {
+        /// The item.
+        work_id: WorkId,
+        /// How it ended.
+        state: String,
+    },
+    /// Too many unfinished items.
+    #[error("the queue holds {held} unfinished items of at most {limit}; retry later")]
+    Full {
+        /// Unfinished items.
+        held: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// The key is in use for an item with another content.
+    #[error("idempotency key {key:?} belongs to work item {work_id}, which asks for something else")]
+    KeyConflict {
+        /// The key.
+        key: String,
+        /// Its item.
+        work_id: WorkId,
+    },
+    /// The request breaks a bound or a rule.
+    #[error("{field} {problem}")]
+    Invalid {
+        /// The field at fault.
+        field: String,
+        /// What it must be.
+        problem: String,
+    },
+    /// Another owner holds the lock.
+    #[error("lock {name} is held by {owner} until {expires:?}")]
+    LockHeld {
+        /// The lock.
+        name: LockName,
+        /// Its holder.
+        owner: String,
+        /// When it frees itself.
+        expires: Moment,
+    },
+    /// The lock is not held under this token.
+    #[error("lock {name} is not held under token {token}")]
+    LockNotHeld {
+        /// The lock.
+        name: LockName,
+        /// The refused token.
+        token: Token,
+    },
+    /// No such run.
+    #[error("run {0} is not known")]
+    UnknownRun(RunId),
+    /// The id belongs to a run with another spec.
+    #[error("run {0} exists with another spec; choose another id")]
+    RunConflict(RunId),
+    /// The run moved on since the planner looked.
+    #[error("run {run} is at version {current}, not {planned}")]
+    StaleRun {
+        /// The run.
+        run: RunId,
+        /// Its version.
+        current: u64,
+        /// The version that the step was planned on.
+        planned: u64,
+    },
+    /// The run has ended.
+    #[error("run {0} has ended")]
+    RunEnded(RunId),
+    /// Too many runs are active.
+    #[error("{0} runs are kept already; end some first")]
+    TooManyRuns(u64),
+}

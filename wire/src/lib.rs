@@ -1,0 +1,28 @@
+//! RingRift's HTTP dialect: requests, responses, the one error body, and a typed client.
+//!
+//! These types may stay still while the core's move. Unknown fields are refused, so that a typing
+//! error never passes as a default.
+
+pub mod client;
+pub mod lock;
+pub mod pair;
+pub mod problem;
+pub mod run;
+pub mod status;
+pub mod work;
+
+/// The port on which agents serve HTTP.
+pub const HTTP_PORT: u16 = 8770;
+/// The port on which agents gossip (SWIM, UDP).
+pub const SWIM_PORT: u16 = 7947;
+/// The port on which voters replicate (Raft, TCP).
+pub const RAFT_PORT: u16 = 4321;
+
+/// Header of every reply: the term and index of the log that it reflects, as `term.index`.
+pub const POSITION_HEADER: &str = "x-ringrift-position";
+/// Header of every reply: the agent that answered.
+pub const NODE_HEADER: &str = "x-node-id";
+/// Header of a forwarded request: how many agents it has passed through.
+pub const HOPS_HEADER: &str = "x-ringrift-hops";
+/// Header that carries the cluster token, as an alternative to `Authorization: Bearer`.
+pub const TOKEN_HEADER: &str = "x-ringrift-auth";

@@ -1,0 +1,86 @@
+//! The one error body, with stable codes.
+
+use core::fmt;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What failed, in a form for people (`error`) and for programs (`code`, `field`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// One sentence: what failed, with which value, what to do. `unauthorized` for 401.
+    pub error: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// A stable word for programs.
+    pub code: Code,
+    /// The field of the request at fault, as a path such as `items[3].priority`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Seconds after which a repeat may succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u64>,
+}
+
+/// Stable words for programs. New ones may come; old ones do not change their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    /// The body is not JSON.
+    MalformedBody,
+    /// The body has a field that the request does not have.
+    UnknownField,
+    /// A field is missing.
+    MissingField,
+    /// A field has the wrong type.
+    WrongType,
+    /// A field's value breaks a rule.
+    InvalidValue,
+    /// The body is too large.
+    BodyTooLarge,
+    /// The content type is not JSON.
+    UnsupportedMediaType,
+    /// No or a wrong token.
+    Unauthorized,
+    /// No such path.
+    NotFound,
+    /// The path exists, not with this method.
+    MethodNotAllowed,
+    /// No such work item.
+    WorkUnknown,
+    /// The work item has ended.
+    WorkEnded,
+    /// The caller does not hold the item, or no longer.
+    Fenced,
+    /// The idempotency key belongs to another content.
+    KeyConflict,
+    /// The queue is full.
+    Backpressure,
+    /// Another owner holds the lock.
+    LockHeld,
+    /// The lock is not held under this token.
+    LockNotHeld,
+    /// No such run.
+    RunUnknown,
+    /// The run id belongs to another spec.
+    RunConflict,
+    /// The run has ended.
+    RunEnded,
+    /// No leader is known at present.
+    LeaderUnknown,
+    /// The leader could not be reached. Whether the request took effect is not known.
+    LeaderUnreachable,
+    /// The request was not committed in time. Whether it took effect is not known.
+    CommitTimeout,
+    /// The agent is stopping or not yet ready.
+    Unavailable,
+    /// A fault of the agent.
+    Internal,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({:?}, {})", self.error, self.code, self.status)
+    }
+}
+
+impl core::error::Error for Problem {}

@@ -1,0 +1,353 @@
+//! Status replies, with the seeds' shapes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Reply of `GET /status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// The agent that answered.
+    pub node_id: String,
+    /// `leader`, `follower`, `candidate`, `learner` or `client`.
+    pub role: String,
+    /// The leader, when one is known.
+    pub leader_id: Option<String>,
+    /// Peers that are alive, this one included.
+    pub alive_peers: u32,
+    /// The voters.
+    pub voter_node_ids: Vec<String>,
+    /// How many of them are a majority.
+    pub voter_quorum_size: u32,
+    /// How many of them are alive.
+    pub voters_alive: u32,
+    /// Whether the living are a majority.
+    pub voter_quorum_ok: bool,
+    /// Peers by id.
+    pub peers: BTreeMap<String, Peer>,
+    /// Membership and consensus in detail.
+    pub swim_raft: SwimRaft,
+    /// What this agent runs now.
+    pub local_jobs: u32,
+    /// Version of the agent.
+    pub version: String,
+    /// Seconds since the agent started.
+    pub uptime_seconds: f64,
+    /// Why the agent is not yet part of a cluster, when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joining: Option<String>,
+}
+
+/// An agent as this one sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Peer {
+    /// `alive`, `suspected` or `failed`.
+    pub state: String,
+    /// Where it serves HTTP.
+    pub http_address: String,
+    /// Where it gossips.
+    pub swim_address: String,
+    /// Where it replicates; absent for a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raft_address: Option<String>,
+}
+
+/// Section `swim_raft` of `GET /status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SwimRaft {
+    /// `http`, `swim` or `hybrid`.
+    pub membership_mode: String,
+    /// `bully`, `raft` or `hybrid`.
+    pub consensus_mode: String,
+    /// Membership.
+    pub swim: SwimSection,
+    /// Consensus.
+    pub raft: RaftSection,
+    /// Whether a fallback is in use.
+    pub hybrid_status: HybridStatus,
+}
+
+/// Membership in `GET /status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SwimSection {
+    /// Switched on.
+    pub enabled: bool,
+    /// Can run here.
+    pub available: bool,
+    /// Runs.
+    pub started: bool,
+    /// Members alive, this one included.
+    pub alive_count: u32,
+    /// Members suspected.
+    pub suspected_count: u32,
+    /// Members failed.
+    pub failed_count: u32,
+}
+
+/// Consensus in `GET /status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RaftSection {
+    /// Switched on.
+    pub enabled: bool,
+    /// Can run here.
+    pub available: bool,
+    /// Part of a cluster.
+    pub initialized: bool,
+    /// Whether this agent leads.
+    pub is_leader: bool,
+    /// Where the leader replicates, as `host:port`.
+    pub leader_address: Option<String>,
+    /// Unfinished items.
+    pub work_queue_size: u64,
+    /// Runs that are active.
+    pub pending_jobs: u64,
+}
+
+/// Whether a fallback is in use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HybridStatus {
+    /// HTTP heartbeats stand in for SWIM.
+    pub swim_fallback_active: bool,
+    /// Bully stands in for Raft.
+    pub raft_fallback_active: bool,
+}
+
+/// Reply of `GET /swim/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SwimStatus {
+    /// The agent that answered.
+    pub node_id: String,
+    /// Switched on.
+    pub swim_enabled: bool,
+    /// Can run here.
+    pub swim_available: bool,
+    /// Runs.
+    pub swim_started: bool,
+    /// `http`, `swim` or `hybrid`.
+    pub membership_mode: String,
+    /// Its settings.
+    pub config: SwimConfigStatus,
+    /// Its counts.
+    pub summary: SwimSummary,
+}
+
+/// Settings of SWIM; times in seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SwimConfigStatus {
+    /// UDP port.
+    pub bind_port: u16,
+    /// A dead member is known everywhere within this time.
+    pub failure_timeout: f64,
+    /// A suspected member has this long to refute.
+    pub suspicion_timeout: f64,
+    /// One member is probed in each interval.
+    pub ping_interval: f64,
+}
+
+/// Counts of members, this agent included.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SwimSummary {
+    /// All.
+    pub members: u32,
+    /// Alive.
+    pub alive: u32,
+    /// Suspected.
+    pub suspected: u32,
+    /// Failed.
+    pub failed: u32,
+}
+
+/// Reply of `GET /swim/members`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SwimMembers {
+    /// The agent that answered.
+    pub node_id: String,
+    /// Runs.
+    pub swim_started: bool,
+    /// The members, this agent included.
+    pub members: Vec<SwimMember>,
+    /// Alive.
+    pub alive_count: u32,
+    /// Suspected.
+    pub suspected_count: u32,
+    /// Failed.
+    pub failed_count: u32,
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SwimMember {
+    /// The agent.
+    pub id: String,
+    /// `alive`, `suspected` or `failed`.
+    pub state: String,
+    /// Where it gossips.
+    pub address: String,
+}
+
+/// Reply of `GET /raft/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RaftStatus {
+    /// The agent that answered.
+    pub node_id: String,
+    /// Switched on.
+    pub raft_enabled: bool,
+    /// The Raft engine is built in; the name is the seeds'.
+    pub pysyncobj_available: bool,
+    /// Part of a cluster.
+    pub raft_initialized: bool,
+    /// `bully`, `raft` or `hybrid`.
+    pub consensus_mode: String,
+    /// The queue's readiness.
+    pub work_queue: Readiness,
+    /// The job assignments' readiness.
+    pub job_assignments: Readiness,
+    /// `healthy`, `partial`, `unavailable` or `disabled`.
+    pub cluster_health: String,
+    /// The leader, when one is known.
+    pub leader_id: Option<String>,
+    /// Current term.
+    pub term: u64,
+    /// Last index that was applied here.
+    pub applied_index: u64,
+    /// Last index in the log here.
+    pub last_log_index: u64,
+    /// The voters.
+    pub voters: Vec<String>,
+    /// The learners.
+    pub learners: Vec<String>,
+}
+
+/// Whether a replicated part is ready.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Readiness {
+    /// A leader is known and this agent follows it.
+    pub is_ready: bool,
+    /// Whether this agent leads.
+    pub is_leader: bool,
+    /// Where the leader replicates, as `host:port`.
+    pub leader_address: Option<String>,
+}
+
+/// Reply of `GET /raft/work` and `GET /raft/jobs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RaftStats<S> {
+    /// The agent that answered.
+    pub node_id: String,
+    /// Switched on.
+    pub enabled: bool,
+    /// A leader is known and this agent follows it.
+    pub is_ready: bool,
+    /// Whether this agent leads.
+    pub is_leader: bool,
+    /// Where the leader replicates, as `host:port`.
+    pub leader_address: Option<String>,
+    /// The counts.
+    pub stats: S,
+}
+
+/// Counts of work items.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WorkStats {
+    /// Claimable or waiting for their time.
+    pub pending: u64,
+    /// Claimed, not yet started.
+    pub claimed: u64,
+    /// Started.
+    pub running: u64,
+    /// Completed, as far as remembered.
+    pub completed: u64,
+    /// Dead, as far as remembered.
+    pub failed: u64,
+    /// Cancelled, as far as remembered.
+    pub cancelled: u64,
+    /// All of them.
+    pub total: u64,
+}
+
+/// Counts of job assignments.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobStats {
+    /// Claimed, not yet started.
+    pub assigned: u64,
+    /// Started.
+    pub running: u64,
+    /// Completed, as far as remembered.
+    pub completed: u64,
+    /// Dead, as far as remembered.
+    pub failed: u64,
+    /// All of them.
+    pub total: u64,
+    /// By node.
+    pub by_node: BTreeMap<String, NodeJobs>,
+}
+
+/// One node's assignments.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeJobs {
+    /// Held now.
+    pub active: u64,
+    /// Held now or ended there, as far as remembered.
+    pub total: u64,
+}
+
+/// Reply of `GET /health`; with status 503 when `healthy` is false.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// Part of a cluster with a leader, and not stopping.
+    pub healthy: bool,
+    /// The agent that answered.
+    pub node_id: String,
+    /// As in `GET /status`.
+    pub role: String,
+    /// The leader, when one is known.
+    pub leader_id: Option<String>,
+    /// Seconds since the agent started.
+    pub uptime_seconds: f64,
+    /// Version of the agent.
+    pub version: String,
+}
+
+/// Reply of `GET /gauntlet/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct GauntletCapability {
+    /// The agent that answered.
+    pub node_id: String,
+    /// Whether the game runner was found.
+    pub available: bool,
+    /// Whether a GPU was found; absent when it was not looked for.
+    pub has_gpu: Option<bool>,
+    /// Its name.
+    pub gpu_name: Option<String>,
+    /// Processors.
+    pub cpu_count: u32,
+    /// Gauntlets that are active in the cluster.
+    pub active_runs: Vec<String>,
+}
+
+/// Body of `POST /cluster/join`, from agent to agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// The newcomer.
+    pub node_id: String,
+    /// Where it serves HTTP.
+    pub http_address: String,
+    /// Where it gossips.
+    pub swim_address: String,
+    /// Where it would replicate; absent for a client, which takes no part in Raft.
+    #[serde(default)]
+    pub raft_address: Option<String>,
+}
+
+/// Reply of `POST /cluster/join`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Joined {
+    /// `voter`, `learner` or `client`.
+    pub part: String,
+    /// The cluster.
+    pub cluster_id: String,
+    /// Where other members gossip: seeds for the newcomer.
+    pub swim_seeds: Vec<String>,
+}

@@ -1,0 +1,360 @@
+//! The eleven work operations, with the seeds' shapes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// Body of `POST /work/add`, and one item of `POST /work/add_batch`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Add {
+    /// Idempotency key: a repeat answers the first item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What kind of work this is.
+    pub work_type: String,
+    /// 0 to 100, larger first.
+    pub priority: u8,
+    /// The work itself. `{"argv": [...], "env": {...}}` is run by agents as a process when the work
+    /// type is `process`; any other shape is for workers of your own.
+    #[schema(value_type = Object)]
+    pub config: Value,
+    /// Seconds that one attempt may take.
+    pub timeout_seconds: f64,
+    /// Attempts before the item is dead.
+    pub max_attempts: u32,
+    /// Seconds before the item may be claimed.
+    pub delay_seconds: f64,
+    /// Capabilities that a claimer must have.
+    pub capabilities: BTreeSet<String>,
+    /// Labels that a claimer must have.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for Add {
+    fn default() -> Self {
+        Self {
+            key: None,
+            work_type: "selfplay".to_owned(),
+            priority: 50,
+            config: Value::Object(serde_json::Map::new()),
+            timeout_seconds: 3_600.0,
+            max_attempts: 3,
+            delay_seconds: 0.0,
+            capabilities: BTreeSet::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// Reply of `POST /work/add`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Added {
+    /// `added`, or `exists` when the key was known.
+    pub status: String,
+    /// The item.
+    pub work_id: String,
+    /// As asked.
+    pub work_type: String,
+    /// As asked.
+    pub priority: u8,
+}
+
+/// Body of `POST /work/add_batch`: all items are added, or none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddBatch {
+    /// 1 to 1,000 items.
+    pub items: Vec<Add>,
+}
+
+/// Reply of `POST /work/add_batch`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AddedBatch {
+    /// `added`.
+    pub status: String,
+    /// Number of items.
+    pub count: usize,
+    /// The items, in the order asked.
+    pub work_ids: Vec<String>,
+}
+
+/// Body of `POST /work/claim`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// Who claims.
+    pub node_id: String,
+    /// What it can do.
+    #[serde(default)]
+    pub capabilities: BTreeSet<String>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Work types that it takes; empty takes any.
+    #[serde(default)]
+    pub work_types: BTreeSet<String>,
+    /// Up to so many items, 1 to 256.
+    #[serde(default = "one")]
+    pub max_items: u32,
+    /// Seconds until the claim ends, unless renewed.
+    #[serde(default = "lease_seconds")]
+    pub lease_seconds: f64,
+    /// Seconds to wait for work, 0 to 60.
+    #[serde(default)]
+    pub wait_seconds: f64,
+}
+
+const fn one() -> u32 {
+    1
+}
+const fn lease_seconds() -> f64 {
+    30.0
+}
+
+/// Reply of `POST /work/claim`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Claimed {
+    /// `claimed` or `no_work_available`.
+    pub status: String,
+    /// The first claimed item, as the seeds have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<WorkItem>,
+    /// All claimed items, the first among them.
+    #[serde(default)]
+    pub items: Vec<WorkItem>,
+}
+
+/// A work item as callers see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WorkItem {
+    /// The item.
+    pub work_id: String,
+    /// What kind of work this is.
+    pub work_type: String,
+    /// 0 to 100, larger first.
+    pub priority: u8,
+    /// `pending`, `delayed`, `claimed`, `running`, `completed`, `failed` or `cancelled`.
+    pub status: String,
+    /// The work itself.
+    #[schema(value_type = Object)]
+    pub config: Value,
+    /// Attempts that were started.
+    pub attempts: u32,
+    /// Attempts before the item is dead.
+    pub max_attempts: u32,
+    /// Seconds that one attempt may take.
+    pub timeout_seconds: f64,
+    /// Unix seconds.
+    pub created_at: f64,
+    /// Who holds it, or held it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_by: Option<String>,
+    /// Fencing token of the claim; only in replies to its holder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Unix seconds at which the claim ends, unless renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<f64>,
+    /// The run that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// The worker's result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub result: Option<Value>,
+    /// The last error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Unix seconds at which it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<f64>,
+}
+
+/// Body of `POST /work/start`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// The item.
+    pub work_id: String,
+    /// Token of the claim.
+    pub token: String,
+}
+
+/// Body of `POST /work/heartbeat`: renews all claims of a node at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {
+    /// The holder.
+    pub node_id: String,
+    /// What it believes to hold.
+    pub claims: Vec<HeldClaim>,
+    /// Seconds until the claims end, unless renewed again.
+    #[serde(default = "lease_seconds")]
+    pub lease_seconds: f64,
+}
+
+/// One claim that a holder believes to hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeldClaim {
+    /// The item.
+    pub work_id: String,
+    /// Token of the claim.
+    pub token: String,
+}
+
+/// Reply of `POST /work/heartbeat`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Renewed {
+    /// `renewed`.
+    pub status: String,
+    /// Renewed claims.
+    pub renewed: u32,
+    /// Items that the node no longer holds: stop working on them.
+    pub lost: Vec<String>,
+}
+
+/// Body of `POST /work/complete`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Complete {
+    /// The item.
+    pub work_id: String,
+    /// Token of the claim.
+    pub token: String,
+    /// What came out; a [`crate::pair::PairReport`] when the item is a pair of a run.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub result: Value,
+}
+
+/// Body of `POST /work/fail`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fail {
+    /// The item.
+    pub work_id: String,
+    /// Token of the claim.
+    pub token: String,
+    /// What went wrong.
+    pub error: String,
+    /// False when no further attempt can help.
+    #[serde(default = "yes")]
+    pub retry: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// Body of `POST /work/cancel`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cancel {
+    /// The item.
+    pub work_id: String,
+}
+
+/// Reply of start, complete, fail and cancel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Changed {
+    /// `started`, `completed`, `retrying`, `failed` or `cancelled`.
+    pub status: String,
+    /// The item.
+    pub work_id: String,
+    /// Unix seconds of the next attempt, when one follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<f64>,
+}
+
+/// Reply of `GET /work/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct QueueStatus {
+    /// Items that the machine remembers.
+    pub total_items: u64,
+    /// Counts by status.
+    pub by_status: BTreeMap<String, u64>,
+    /// Counts of unfinished items by work type.
+    pub by_type: BTreeMap<String, u64>,
+    /// The first ten claimable items.
+    pub pending: Vec<WorkItem>,
+    /// Items that are held, at most one hundred.
+    pub running: Vec<WorkItem>,
+    /// Whether this reply comes from the leader.
+    pub is_leader: bool,
+    /// The leader.
+    pub leader_id: Option<String>,
+    /// How full the queue is.
+    pub backpressure: Backpressure,
+}
+
+/// How full the queue is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Backpressure {
+    /// Whether enqueues are refused at present.
+    pub active: bool,
+    /// Unfinished items.
+    pub pending_count: u64,
+    /// Enqueues are refused from here on.
+    pub hard_limit: u64,
+    /// `pending_count` in per cent of `hard_limit`.
+    pub utilization_pct: f64,
+}
+
+/// Reply of `GET /work/populator`: the planners that fill the queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PopulatorStatus {
+    /// Always true: planners run on the leader.
+    pub enabled: bool,
+    /// Claimable items.
+    pub current_queue_depth: u64,
+    /// Active runs.
+    pub active_runs: u64,
+    /// Items that runs have enqueued since they were submitted.
+    pub total_queued: u64,
+    /// Whether this agent leads.
+    pub is_leader: bool,
+}
+
+/// Reply of `GET /work/node/{node_id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeWork {
+    /// The node.
+    pub node_id: String,
+    /// What it holds.
+    pub work_items: Vec<WorkItem>,
+    /// How many.
+    pub count: usize,
+}
+
+/// Query of `GET /work/history`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryQuery {
+    /// At most so many, newest first; 1 to 1,000.
+    #[serde(default = "fifty")]
+    pub limit: u32,
+    /// Only items of this status: `completed`, `failed` or `cancelled`.
+    #[serde(default)]
+    pub status: Option<String>,
+}
+
+const fn fifty() -> u32 {
+    50
+}
+
+/// Reply of `GET /work/history`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct History {
+    /// Ended items, newest first.
+    pub history: Vec<WorkItem>,
+    /// How many.
+    pub count: usize,
+    /// As asked.
+    pub limit: u32,
+    /// As asked.
+    pub status_filter: Option<String>,
+}
