@@ -1,1 +1,45 @@
-fn main() {}
+//! `ringrift`: submit, watch and cancel work on a RingRift cluster.
+
+mod args;
+mod cancel;
+mod connection;
+mod contestant;
+mod get;
+mod gauntlet;
+mod logs;
+mod ls;
+mod output;
+mod status;
+mod submit;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::fail(&format!("cannot start: {error}"), 1),
+    };
+    match runtime.block_on(run(args)) {
+        Ok(code) => code,
+        Err(failure) => output::fail(&failure.message, failure.exit),
+    }
+}
+
+async fn run(args: args::Args) -> Result<ExitCode, output::Failure> {
+    let connection = connection::open(&args.connection)?;
+    let json = args.json;
+    match args.command {
+        args::Command::Status => status::run(&connection, json).await,
+        args::Command::Submit(submit) => submit::run(&connection, submit, json).await,
+        args::Command::Ls(ls) => ls::run(&connection, &ls, json).await,
+        args::Command::Get(get) => get::run(&connection, &get.id, json).await,
+        args::Command::Logs(logs) => logs::run(&connection, &logs.work_id, json).await,
+        args::Command::Cancel(cancel) => cancel::run(&connection, &cancel.id, json).await,
+        args::Command::Gauntlet(args::Gauntlet::Run(run)) => {
+            gauntlet::run(&connection, *run, json).await
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Flags and environment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::contestant;
+use ringrift_wire::pair::Contestant;
+
+/// Submit, watch and cancel work on a RingRift cluster.
+#[derive(Debug, Parser)]
+#[command(name = "ringrift", version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the agents are.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Connection {
+    /// Addresses of agents; the first that answers serves.
+    #[arg(
+        long = "agent",
+        env = "RINGRIFT_AGENTS",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:8770",
+        global = true
+    )]
+    pub(crate) agents: Vec<String>,
+    /// The cluster's token.
+    #[arg(long, env = "RINGRIFT_CLUSTER_AUTH_TOKEN", hide_env_values = true, global = true)]
+    pub(crate) token: Option<String>,
+    /// A file that holds the cluster's token.
+    #[arg(long, env = "RINGRIFT_CLUSTER_AUTH_TOKEN_FILE", conflicts_with = "token", global = true)]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the cluster: leader, peers, queue.
+    Status,
+    /// Submit a run from a file, or a command as a Job.
+    Submit(Submit),
+    /// List runs, newest first.
+    Ls(Ls),
+    /// Show one run, or one work item (`w42`).
+    Get(Id),
+    /// Print what a work item's process wrote.
+    Logs(WorkId),
+    /// Cancel a run, or one work item (`w42`).
+    Cancel(Id),
+    /// Test a candidate against baselines.
+    #[command(subcommand)]
+    Gauntlet(Gauntlet),
+}
+
+/// Submit a run from a file, or a command as a Job.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Submit {
+    /// YAML or JSON: `run_id` (optional) and `spec`, as in `POST /runs`; `-` is standard input.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "argv", conflicts_with = "argv")]
+    pub(crate) file: Option<PathBuf>,
+    /// The run's id; made from the time when absent.
+    #[arg(long)]
+    pub(crate) run_id: Option<String>,
+    /// How many times the command runs; each finds its index in `RINGRIFT_INDEX`.
+    #[arg(long, default_value_t = 1, conflicts_with = "file")]
+    pub(crate) count: u32,
+    /// How many of them at once.
+    #[arg(long, default_value_t = 16, conflicts_with = "file")]
+    pub(crate) parallelism: u32,
+    /// Labels that a node must have, as `key=value`.
+    #[arg(long = "label", value_parser = key_value, conflicts_with = "file")]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Environment of the command, as `KEY=value`.
+    #[arg(long = "env", value_parser = key_value, conflicts_with = "file")]
+    pub(crate) env: Vec<(String, String)>,
+    /// Wait for the end; the exit status says how it ended.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// The command, after `--`. No shell is involved.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) argv: Vec<String>,
+}
+
+/// List runs, newest first.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Ls {
+    /// Also those that have ended.
+    #[arg(short, long)]
+    pub(crate) all: bool,
+}
+
+/// A run or a work item.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Id {
+    /// A run's id, or a work item's (`w42`).
+    pub(crate) id: String,
+}
+
+/// A work item.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct WorkId {
+    /// A work item's id (`w42`).
+    pub(crate) work_id: String,
+}
+
+/// Test a candidate against baselines.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Gauntlet {
+    /// Submit a gauntlet and watch it to its verdict.
+    ///
+    /// Exit status: 0 when a verdict was reached from the required number of valid pairs, 4 when the
+    /// run failed or was cancelled, 5 when the verdict is not the one of `--expect`.
+    Run(Box<GauntletRun>),
+}
+
+/// Submit a gauntlet and watch it to its verdict.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct GauntletRun {
+    /// YAML or JSON of a gauntlet's spec; `-` is standard input.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["candidate", "baselines"])]
+    pub(crate) file: Option<PathBuf>,
+    /// The candidate, as `NAME=COMMAND@nodes=N` (or `@depth=N`, `@movetime=MS`).
+    #[arg(long, value_parser = contestant::parse, required_unless_present = "file")]
+    pub(crate) candidate: Option<Contestant>,
+    /// A baseline, in the same form; repeat for more.
+    #[arg(long = "baseline", value_parser = contestant::parse, required_unless_present = "file")]
+    pub(crate) baselines: Vec<Contestant>,
+    /// Seed of the openings.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// No verdict before so many valid pairs of each match-up.
+    #[arg(long)]
+    pub(crate) pairs_min: Option<u32>,
+    /// Inconclusive after so many pairs of a match-up.
+    #[arg(long)]
+    pub(crate) pairs_max: Option<u32>,
+    /// Lower hypothesis in normalized Elo.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) elo0: Option<i32>,
+    /// Upper hypothesis in normalized Elo.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) elo1: Option<i32>,
+    /// The run's id; made from the time when absent. An id that exists is watched, not run again.
+    #[arg(long)]
+    pub(crate) run_id: Option<String>,
+    /// Only submit; do not watch.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Fail with exit status 5 on any other verdict.
+    #[arg(long, value_parser = ["promote", "reject", "inconclusive"])]
+    pub(crate) expect: Option<String>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err(format!("{text:?} must be KEY=VALUE")),
+    }
+}
+
+/// Pairs as a map; a key given twice keeps its last value.
+pub(crate) fn map(pairs: Vec<(String, String)>) -> BTreeMap<String, String> {
+    pairs.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_after_two_dashes_is_taken_as_it_is() {
+        let args = Args::parse_from(["ringrift", "submit", "--count", "3", "--", "sh", "-c", "exit 0"]);
+        let Command::Submit(submit) = args.command else { panic!("submit was asked for") };
+        assert_eq!(submit.argv, ["sh", "-c", "exit 0"]);
+        assert_eq!(submit.count, 3);
+    }
+}
