@@ -10,6 +10,8 @@ pub const BATCH_ITEMS_MAX: usize = 1_000;
 pub const CLAIM_ITEMS_MAX: usize = 256;
 /// Claims renewed by one heartbeat: everything that one node can hold.
 pub const HEARTBEAT_CLAIMS_MAX: usize = 4_096;
+/// An idempotency key; the longest key of a run's item fits.
+pub const KEY_BYTES_MAX: usize = 256;
 /// A payload travels through the log of every voter; larger inputs belong in files.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 /// A result is kept until its run has ended; larger outputs belong in files.
@@ -22,20 +24,41 @@ pub const ITEMS_UNFINISHED_MAX: usize = 1_000_000;
 pub const ITEMS_FINISHED_MAX: usize = 20_000;
 /// Idempotency keys of finished items that are remembered; the oldest go first.
 pub const KEYS_MAX: usize = 1_000_000;
+/// Kinds of unfinished items, told apart by work type and needs: a claim looks at each of them.
+pub const CLASSES_MAX: usize = 4_096;
+/// Leases, delays and locks that one command settles before it is carried out: a burst of expiries
+/// must not stall the log. The rest follows with the next command.
+pub const DUE_PER_COMMAND_MAX: usize = 1_000;
 /// Locks held at once: they are for coordination, not for data.
 pub const LOCKS_MAX: usize = 10_000;
 /// Runs kept, active and ended together; the oldest ended ones go first.
 pub const RUNS_MAX: usize = 10_000;
 /// Pairs or tasks of one run, all match-ups together.
 pub const RUN_ITEMS_MAX: u32 = 1_000_000;
+/// Outstanding items of one run: its end cancels them all in one command.
+pub const RUN_OUTSTANDING_MAX: u32 = 20_000;
 /// Contestants of one run: a round robin of 64 has 2,016 match-ups.
 pub const CONTESTANTS_MAX: usize = 64;
 /// Failures that a run keeps with their texts; further ones are only counted.
 pub const RUN_FAILURES_KEPT: usize = 16;
 /// Times that a pair is played again after its games failed, before the run fails.
 pub const PAIR_REPLAYS_MAX: u16 = 3;
+/// Attempts of one pair before it is played again under a fresh item: nodes may vanish under it.
+pub const PAIR_ATTEMPTS_MAX: u32 = 3;
+/// Time of one pair, whatever its limits say: engines start, and machines are slow at times.
+pub const PAIR_TIMEOUT_MIN: Span = Span::seconds(60);
+/// Time of one pair at most: beyond it the pair is stuck, whatever its limits say.
+pub const PAIR_TIMEOUT_MAX: Span = Span::seconds(6 * 3_600);
+/// Random plies of an opening: longer ones leave no game to play.
+pub const OPENING_PLIES_MAX: u16 = 64;
+/// Plies of a game: no chess game between engines needs more.
+pub const PLIES_MAX: u16 = 2_000;
+/// Elo distance that a test may ask for, in thousandths: beyond it the expected score is 0.997.
+pub const ELO_MILLI_MAX: i32 = 1_000_000;
 /// Capabilities and labels of one item or claimer.
 pub const NEEDS_MAX: usize = 32;
+/// The most urgent priority; 0 is the least.
+pub const PRIORITY_MAX: u8 = 100;
 /// Arguments and environment entries of one task, each.
 pub const TASK_WORDS_MAX: usize = 256;
 
@@ -45,6 +68,10 @@ pub const LEASE_MIN: Span = Span::seconds(1);
 pub const LEASE_MAX: Span = Span::seconds(3_600);
 /// The lease of a claimer that names none.
 pub const LEASE_DEFAULT: Span = Span::seconds(30);
+/// The shortest time that a lock may be asked for.
+pub const LOCK_TTL_MIN: Span = Span(100);
+/// The longest time that a lock may be asked for: its owner renews it.
+pub const LOCK_TTL_MAX: Span = Span::seconds(24 * 3_600);
 /// How far one command may move replicated time beyond the leader's monotonic clock.
 pub const CLOCK_STEP_MAX: Span = Span(500);
 /// Attempts of an item that names no number, and the most that one may name.
@@ -55,9 +82,22 @@ pub const ATTEMPTS_MAX: u32 = 100;
 pub const BACKOFF_BASE: Span = Span::seconds(1);
 /// Longest delay before a retry.
 pub const BACKOFF_CAP: Span = Span::seconds(300);
+/// Doublings after which the delay before a retry has surely reached its cap.
+pub const BACKOFF_DOUBLINGS_MAX: u32 = 16;
 /// Time that one attempt may take when its item names none.
 pub const ATTEMPT_TIMEOUT_DEFAULT: Span = Span::seconds(3_600);
+/// The most time that one attempt may take: a training run of a month.
+pub const ATTEMPT_TIMEOUT_MAX: Span = Span::seconds(31 * 24 * 3_600);
+/// The longest delay of a new item.
+pub const DELAY_MAX: Span = Span::seconds(366 * 24 * 3_600);
 
 const _: () = assert!(LEASE_MIN.0 < LEASE_DEFAULT.0 && LEASE_DEFAULT.0 < LEASE_MAX.0);
 const _: () = assert!(CLAIM_ITEMS_MAX <= HEARTBEAT_CLAIMS_MAX);
+const _: () = assert!(LOCK_TTL_MIN.0 < LOCK_TTL_MAX.0);
+const _: () = assert!(ATTEMPT_TIMEOUT_DEFAULT.0 <= ATTEMPT_TIMEOUT_MAX.0);
+const _: () = assert!(RUN_OUTSTANDING_MAX as usize <= ITEMS_FINISHED_MAX);
+const _: () = assert!(KEY_BYTES_MAX >= NAME_BYTES_MAX + 32);
 const _: () = assert!(ATTEMPTS_DEFAULT <= ATTEMPTS_MAX);
+const _: () = assert!(PAIR_ATTEMPTS_MAX <= ATTEMPTS_MAX);
+const _: () = assert!(PAIR_TIMEOUT_MIN.0 < PAIR_TIMEOUT_MAX.0);
+const _: () = assert!(CONTESTANTS_MAX * (CONTESTANTS_MAX - 1) / 2 <= u16::MAX as usize);

@@ -1,1 +1,186 @@
-//! Not yet laid.
+//! The one replicated state machine: work items, locks, runs.
+//!
+//! [`Machine::apply`] is the only way in. It uses nothing but the log entry and what earlier entries
+//! left: the time is the entry's, every map is ordered, no number is a float. So every replica that
+//! applied the same entries is equal, and a replay of the log gives the same machine.
+//!
+//! The machine consists of facts, which a snapshot holds, and of an index over them, which is
+//! rebuilt when a snapshot is read: a snapshot cannot smuggle in an index that disagrees. Every
+//! command costs O(log n) for each item that it touches, and touches a bounded number of them.
+
+mod admission;
+mod claims;
+mod digest;
+mod elapse;
+mod facts;
+mod finish;
+mod index;
+mod invariant;
+mod locks;
+mod query;
+mod runs;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod tests;
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use facts::Facts;
+pub use facts::Totals;
+pub use index::Counts;
+use index::Index;
+pub use query::RunItems;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::id::{Position, Token};
+use crate::limits;
+use crate::queue::command::{Batch, Command, Refusal, Reply};
+
+/// The replicated state machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Machine {
+    facts: Facts,
+    index: Index,
+}
+
+impl Serialize for Machine {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.facts.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Machine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let facts = Facts::deserialize(deserializer)?;
+        Ok(Self {
+            index: Index::of(&facts),
+            facts,
+        })
+    }
+}
+
+/// The tokens that one log entry may grant: each is larger than every one granted before.
+#[derive(Debug)]
+struct Grants {
+    next: Token,
+}
+
+impl Grants {
+    const fn of(mode_epoch: u32, position: Position) -> Self {
+        let Position { term, index } = position;
+        Self {
+            next: Token {
+                mode_epoch,
+                term,
+                index,
+                n: 0,
+            },
+        }
+    }
+
+    /// Takes the next token. One entry grants at most
+    /// `BATCH_ITEMS_MAX * CLAIM_ITEMS_MAX` of them, so the count cannot saturate.
+    const fn take(&mut self) -> Token {
+        let token = self.next;
+        self.next.n = self.next.n.saturating_add(1);
+        token
+    }
+}
+
+const _: () =
+    assert!((limits::BATCH_ITEMS_MAX as u64) * (limits::CLAIM_ITEMS_MAX as u64) < u32::MAX as u64);
+
+impl Machine {
+    /// Applies one log entry and answers each of its commands, in order.
+    ///
+    /// `position` must be beyond that of the entry before; the log sees to it. A refused command
+    /// changes nothing except that time passes.
+    pub fn apply(&mut self, position: Position, batch: &Batch) -> Vec<Result<Reply, Refusal>> {
+        self.facts.now = self.facts.now.max(batch.now);
+        self.facts.applied = position;
+        let mut grants = Grants::of(self.facts.mode_epoch, position);
+        if batch.commands.is_empty() {
+            self.elapse();
+            self.forget_oldest();
+        }
+        let mut answers = Vec::with_capacity(batch.commands.len());
+        for command in &batch.commands {
+            let expired = self.elapse();
+            answers.push(self.carry_out(command, expired, &mut grants));
+            self.forget_oldest();
+        }
+        answers
+    }
+
+    fn carry_out(
+        &mut self,
+        command: &Command,
+        expired: u32,
+        grants: &mut Grants,
+    ) -> Result<Reply, Refusal> {
+        match command {
+            Command::Enqueue(requests) => self.enqueue(requests),
+            Command::Claim(claim) => self.claim(claim, grants),
+            Command::Start { work_id, token } => self.start(*work_id, *token),
+            Command::Heartbeat {
+                node,
+                claims,
+                lease,
+            } => self.heartbeat(node, claims, *lease),
+            Command::Complete {
+                work_id,
+                token,
+                result,
+            } => self.complete(*work_id, *token, result),
+            Command::Fail {
+                work_id,
+                token,
+                error,
+                retry,
+            } => self.fail(*work_id, *token, error, *retry),
+            Command::Cancel { work_id } => self.cancel(*work_id),
+            Command::LockAcquire { name, owner, ttl } => {
+                self.acquire_lock(name, owner, *ttl, grants)
+            }
+            Command::LockRelease { name, token } => self.release_lock(name, *token),
+            Command::SubmitRun { run, spec } => self.submit_run(run, spec),
+            Command::AdvanceRun {
+                run,
+                version,
+                advance,
+            } => self.advance_run(run, *version, advance),
+            Command::CancelRun { run } => self.cancel_run(run),
+            Command::Tick => Ok(Reply::Ticked { expired }),
+            Command::InitCluster { cluster_id } => self.name_cluster(cluster_id),
+        }
+    }
+
+    fn name_cluster(&mut self, cluster_id: &str) -> Result<Reply, Refusal> {
+        admission::check_text("cluster_id", cluster_id, limits::NAME_BYTES_MAX)?;
+        if self.facts.cluster_id.is_empty() {
+            self.facts.cluster_id = cluster_id.to_string();
+        } else if self.facts.cluster_id != cluster_id {
+            let problem = format!("is {:?} already", self.facts.cluster_id);
+            return Err(invalid("cluster_id", problem));
+        }
+        Ok(Reply::Done)
+    }
+}
+
+fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Refusal {
+    Refusal::Invalid {
+        field: field.into(),
+        problem: problem.into(),
+    }
+}
+
+/// The text up to the error bound, cut at a character.
+fn clip(text: &str) -> String {
+    text[..text.floor_char_boundary(limits::ERROR_BYTES_MAX)].to_string()
+}

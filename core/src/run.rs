@@ -2,7 +2,10 @@
 //! ledger of accepted results, an outcome.
 
 pub mod ledger;
+pub mod matchup;
+pub mod report;
 pub mod spec;
+pub mod validate;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -61,6 +64,21 @@ pub struct PlanState {
     pub next: Vec<u32>,
     /// For each match-up, the decision once it has fallen.
     pub decided: Vec<Option<Decision>>,
+    /// For each match-up of a gauntlet, the pairs of its prefix that were tested already, counted as
+    /// pairs lost twice, lost and drawn, level, won and drawn, won twice. Accepted pairs never
+    /// change, so no later step needs to test them again.
+    pub tested: Vec<[u32; 5]>,
+    /// For each match-up, its first pair that cannot be played.
+    pub unplayable: Vec<Option<Unplayable>>,
+}
+
+/// A pair whose replays are used up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unplayable {
+    /// Index of the pair in its match-up.
+    pub index: u32,
+    /// The last error.
+    pub error: String,
 }
 
 /// A planner's step: one command, valid for one version of the run.

@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{LockName, NodeId, RunId, Token, WorkId};
@@ -106,6 +107,11 @@ pub enum Command {
     },
     /// Only lets time pass: leases end, delays end. Answers [`Reply::Ticked`].
     Tick,
+    /// Names the cluster, once and for ever. Answers [`Reply::Done`]; the same name again too.
+    InitCluster {
+        /// The name, as long as any other name.
+        cluster_id: String,
+    },
 }
 
 /// A request for work.
@@ -215,7 +221,9 @@ pub enum Refusal {
         limit: u64,
     },
     /// The key is in use for an item with another content.
-    #[error("idempotency key {key:?} belongs to work item {work_id}, which asks for something else")]
+    #[error(
+        "idempotency key {key:?} belongs to work item {work_id}, which asks for something else"
+    )]
     KeyConflict {
         /// The key.
         key: String,

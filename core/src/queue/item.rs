@@ -2,6 +2,8 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{NodeId, RunId, Token, WorkId};
@@ -51,7 +53,7 @@ pub struct Origin {
 }
 
 /// What a claimer must have to get an item.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Needs {
     /// Each of them must be among the claimer's capabilities.
     pub capabilities: BTreeSet<String>,
@@ -109,6 +111,76 @@ pub enum State {
     },
 }
 
+/// Where an item is, without the details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Status {
+    /// Waiting for its time.
+    Delayed,
+    /// Claimable.
+    Ready,
+    /// Claimed, not yet started.
+    Claimed,
+    /// Claimed and started.
+    Running,
+    /// Done.
+    Completed,
+    /// Dead.
+    Dead,
+    /// Cancelled.
+    Cancelled,
+}
+
+impl Status {
+    /// The status in one lower-case word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delayed => "delayed",
+            Self::Ready => "ready",
+            Self::Claimed => "claimed",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl State {
+    /// The state without its details.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Delayed { .. } => Status::Delayed,
+            Self::Ready => Status::Ready,
+            Self::Claimed(Lease { started: None, .. }) => Status::Claimed,
+            Self::Claimed(Lease {
+                started: Some(_), ..
+            }) => Status::Running,
+            Self::Completed { .. } => Status::Completed,
+            Self::Dead { .. } => Status::Dead,
+            Self::Cancelled { .. } => Status::Cancelled,
+        }
+    }
+
+    /// When the item ended; nothing while it is unfinished.
+    #[must_use]
+    pub const fn ended(&self) -> Option<Moment> {
+        match self {
+            Self::Delayed { .. } | Self::Ready | Self::Claimed(_) => None,
+            Self::Completed { at, .. } | Self::Dead { at, .. } | Self::Cancelled { at } => {
+                Some(*at)
+            }
+        }
+    }
+}
+
 /// A work item as the machine holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
@@ -128,4 +200,45 @@ pub struct Item {
     pub last_error: Option<String>,
     /// The node of the last claim: where its output lies.
     pub last_node: Option<NodeId>,
+}
+
+impl Item {
+    /// Where it is, without the details.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        self.state.status()
+    }
+
+    /// Which part of a run it is; nothing for an item of its own.
+    #[must_use]
+    pub const fn origin(&self) -> Option<&Origin> {
+        match &self.request.payload {
+            Payload::OfRun(origin) => Some(origin),
+            Payload::Opaque(_) => None,
+        }
+    }
+
+    /// The moment at which time alone changes it: its delay, its lease or its attempt's time ends.
+    #[must_use]
+    pub fn due(&self) -> Option<Moment> {
+        match &self.state {
+            State::Delayed { until } => Some(*until),
+            State::Claimed(lease) => Some(lease.due(self.request.attempt_timeout)),
+            State::Ready
+            | State::Completed { .. }
+            | State::Dead { .. }
+            | State::Cancelled { .. } => None,
+        }
+    }
+}
+
+impl Lease {
+    /// When the claim ends unless something happens: with the lease, or with the attempt's time.
+    #[must_use]
+    pub fn due(&self, attempt_timeout: Span) -> Moment {
+        match self.started {
+            Some(started) => self.deadline.min(started.after(attempt_timeout)),
+            None => self.deadline,
+        }
+    }
 }

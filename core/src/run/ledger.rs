@@ -32,6 +32,15 @@ pub struct Pair {
     pub games: [GameResult; 2],
 }
 
+impl Pair {
+    /// Both scores, in order of play; nothing for a pair that should not be in the ledger.
+    #[must_use]
+    pub fn scores(&self) -> Option<[Score; 2]> {
+        let [first, second] = &self.games;
+        Some([*first.score.as_ref().ok()?, *second.score.as_ref().ok()?])
+    }
+}
+
 /// One game.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GameResult {

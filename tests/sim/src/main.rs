@@ -1,1 +1,193 @@
-fn main() {}
+//! Seeded simulation of RingRift's core: three replicas, a log, clients, and everything that goes
+//! wrong between them. One seed decides everything, so one line replays a failure.
+
+mod chance;
+mod client;
+mod fault;
+mod message;
+mod observer;
+mod replica;
+mod scenario;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+use std::thread;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::fault::Mutation;
+use crate::world::World;
+
+/// Operations of all seeds together are counted in 64 bits; this bounds a call to what a machine
+/// finishes in a day.
+const SEEDS_MAX: u64 = 10_000_000;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "ringrift-sim",
+    about = "Seeded simulation of RingRift's core",
+    version
+)]
+struct Args {
+    #[command(subcommand)]
+    world: Worlds,
+}
+
+#[derive(Debug, Subcommand)]
+enum Worlds {
+    /// The replicated queue and a gauntlet on it, under crashes, partitions and a bad network.
+    Queue {
+        /// First and last seed, as A..B (B is not played), or one seed.
+        #[arg(long, default_value = "0..200", value_parser = parse_seeds)]
+        seeds: Seeds,
+        /// Print one line of JSON instead of sentences.
+        #[arg(long)]
+        json: bool,
+        /// Plant a fault that the checks must catch.
+        #[arg(long, value_enum)]
+        mutation: Option<Mutation>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seeds {
+    first: u64,
+    end: u64,
+}
+
+fn parse_seeds(text: &str) -> Result<Seeds, String> {
+    let number = |part: &str| {
+        part.trim()
+            .parse::<u64>()
+            .map_err(|error| format!("{part:?} is no seed: {error}"))
+    };
+    let (first, end) = match text.split_once("..") {
+        Some((first, end)) => (number(first)?, number(end)?),
+        None => (number(text)?, number(text)?.saturating_add(1)),
+    };
+    if first >= end || end - first > SEEDS_MAX {
+        return Err(format!(
+            "{text:?} must name 1 to {SEEDS_MAX} seeds, as A..B with A below B"
+        ));
+    }
+    Ok(Seeds { first, end })
+}
+
+/// What a seed came to.
+#[derive(Debug)]
+struct Played {
+    seed: u64,
+    operations: u64,
+    /// Whether its gauntlet came to a verdict.
+    verdict: bool,
+    failure: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Summary {
+    seeds: u64,
+    failed: Vec<u64>,
+    operations: u64,
+}
+
+fn main() -> ExitCode {
+    let Args {
+        world: Worlds::Queue {
+            seeds,
+            json,
+            mutation,
+        },
+    } = Args::parse();
+    let played = play_all(seeds, mutation);
+    let failed: Vec<_> = played
+        .iter()
+        .filter(|played| played.failure.is_some())
+        .collect();
+    let summary = Summary {
+        seeds: seeds.end - seeds.first,
+        failed: failed.iter().map(|played| played.seed).collect(),
+        operations: played.iter().map(|played| played.operations).sum(),
+    };
+    let verdicts = played.iter().filter(|played| played.verdict).count();
+    report(&summary, verdicts, &failed, json, mutation);
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people at a terminal"
+)]
+fn report(
+    summary: &Summary,
+    verdicts: usize,
+    failed: &[&Played],
+    json: bool,
+    mutation: Option<Mutation>,
+) {
+    for Played {
+        seed,
+        failure,
+        operations: _,
+        verdict: _,
+    } in failed
+    {
+        let why = failure.as_deref().unwrap_or_default();
+        let with = mutation.map_or_else(String::new, |m| format!(" --mutation {}", m.name()));
+        eprintln!("seed {seed}: {why}");
+        eprintln!("  replay: cargo run --release -p ringrift-sim -- queue --seeds {seed}{with}");
+    }
+    if json {
+        let line = serde_json::to_string(summary).unwrap_or_default();
+        println!("{line}");
+    } else {
+        let Summary {
+            seeds,
+            failed,
+            operations,
+        } = summary;
+        let held = seeds.saturating_sub(failed.len() as u64);
+        println!("{held} of {seeds} seeds hold: {operations} operations, {verdicts} verdicts");
+    }
+}
+
+/// Plays every seed, on all processors, and answers in the order of the seeds.
+fn play_all(seeds: Seeds, mutation: Option<Mutation>) -> Vec<Played> {
+    let lanes = thread::available_parallelism().map_or(1, usize::from);
+    let mut played: Vec<Played> = thread::scope(|scope| {
+        let lanes: Vec<_> = (0..lanes)
+            .map(|lane| {
+                scope.spawn(move || {
+                    let own = (seeds.first..seeds.end).skip(lane).step_by(lanes);
+                    own.map(|seed| play(seed, mutation)).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let join = |lane: thread::ScopedJoinHandle<'_, Vec<Played>>| match lane.join() {
+            Ok(played) => played,
+            Err(cause) => std::panic::resume_unwind(cause),
+        };
+        lanes.into_iter().flat_map(join).collect()
+    });
+    played.sort_unstable_by_key(|played| played.seed);
+    played
+}
+
+fn play(seed: u64, mutation: Option<Mutation>) -> Played {
+    let mut world = World::new(seed, mutation);
+    let failure = world.play().err();
+    Played {
+        seed,
+        operations: world.operations(),
+        verdict: world.has_verdict(),
+        failure,
+    }
+}

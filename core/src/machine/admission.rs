@@ -1,0 +1,316 @@
+//! What may enter: bounds, idempotency keys, all of a batch or none of it.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{Machine, digest, invalid};
+use crate::id::WorkId;
+use crate::limits;
+use crate::queue::command::{Refusal, Reply};
+use crate::queue::item::{Item, Needs, NewItem, Payload, State};
+use crate::time::Span;
+
+/// Keys of items that planners enqueue begin so; no other may.
+const RUN_KEYS: &str = "run/";
+
+/// Which items a command may bring.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source {
+    /// A submitter: items of their own.
+    Submitter,
+    /// A planner: parts of its run.
+    Planner,
+}
+
+impl Machine {
+    /// Adds items, all of them or none.
+    pub(super) fn enqueue(&mut self, requests: &[NewItem]) -> Result<Reply, Refusal> {
+        let admitted = self.examine(requests, Source::Submitter)?;
+        Ok(Reply::Enqueued(self.admit_all(requests, admitted)))
+    }
+
+    /// Judges a batch without changing anything. Answers for each request the item that it repeats,
+    /// or nothing when it is new.
+    pub(super) fn examine(
+        &self,
+        requests: &[NewItem],
+        source: Source,
+    ) -> Result<Vec<Admission>, Refusal> {
+        if requests.len() > limits::BATCH_ITEMS_MAX {
+            let problem = format!(
+                "holds {} of at most {}",
+                requests.len(),
+                limits::BATCH_ITEMS_MAX
+            );
+            return Err(invalid("items", problem));
+        }
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut classes: BTreeSet<(&str, &Needs)> = BTreeSet::new();
+        let mut admissions = Vec::with_capacity(requests.len());
+        let mut fresh = 0_u64;
+        for (at, request) in requests.iter().enumerate() {
+            check_request(at, request, source)?;
+            let mut admission = Admission::Fresh;
+            if let Some(key) = request.key.as_deref() {
+                admission = self.known(key, request)?;
+                let first = *seen.entry(key).or_insert(at);
+                if matches!(admission, Admission::Fresh) && first < at {
+                    admission = repeat_in_batch(requests, first, at)?;
+                }
+            }
+            if matches!(admission, Admission::Fresh) {
+                fresh += 1;
+                if !self.has_class(request) {
+                    classes.insert((&request.work_type, &request.needs));
+                }
+            }
+            admissions.push(admission);
+        }
+        let held = self.index.counts.unfinished();
+        let limit = limits::ITEMS_UNFINISHED_MAX as u64;
+        if held.saturating_add(fresh) > limit && fresh > 0 {
+            return Err(Refusal::Full { held, limit });
+        }
+        if self.index.classes.saturating_add(classes.len()) > limits::CLASSES_MAX {
+            let problem = format!(
+                "would make more than {} kinds of unfinished items; use fewer distinct needs",
+                limits::CLASSES_MAX
+            );
+            return Err(invalid("items.needs", problem));
+        }
+        Ok(admissions)
+    }
+
+    /// Carries out what [`Self::examine`] judged.
+    pub(super) fn admit_all(
+        &mut self,
+        requests: &[NewItem],
+        admissions: Vec<Admission>,
+    ) -> Vec<(WorkId, bool)> {
+        let mut numbers: Vec<(WorkId, bool)> = Vec::with_capacity(requests.len());
+        for (request, admission) in requests.iter().zip(admissions) {
+            let number = match admission {
+                Admission::Fresh => (self.admit(request), true),
+                Admission::Repeats(id) => (id, false),
+                Admission::RepeatsInBatch(first) => {
+                    (numbers.get(first).map_or(WorkId(0), |(id, _)| *id), false)
+                }
+            };
+            numbers.push(number);
+        }
+        numbers
+    }
+
+    fn admit(&mut self, request: &NewItem) -> WorkId {
+        self.facts.totals.enqueued += 1;
+        let id = WorkId(self.facts.totals.enqueued);
+        let now = self.facts.now;
+        let state = if request.delay == Span::default() {
+            State::Ready
+        } else {
+            State::Delayed {
+                until: now.after(request.delay),
+            }
+        };
+        let item = Item {
+            id,
+            request: request.clone(),
+            state,
+            attempts: 0,
+            deliveries: 0,
+            created: now,
+            last_error: None,
+            last_node: None,
+        };
+        self.index.admit(&item);
+        self.index.remember_key(&item);
+        self.index.enter(&item);
+        self.facts.items.insert(id, item);
+        id
+    }
+
+    fn has_class(&self, request: &NewItem) -> bool {
+        self.index
+            .types
+            .get(&request.work_type)
+            .is_some_and(|of_type| of_type.classes.contains_key(&request.needs))
+    }
+
+    /// What the machine knows under this key.
+    fn known(&self, key: &str, request: &NewItem) -> Result<Admission, Refusal> {
+        let (work_id, same) = if let Some(id) = self.index.keys.get(key) {
+            (
+                *id,
+                self.facts
+                    .items
+                    .get(id)
+                    .is_some_and(|item| item.request == *request),
+            )
+        } else if let Some(known) = self
+            .index
+            .forgotten
+            .get(key)
+            .and_then(|number| self.facts.forgotten.get(number))
+        {
+            (known.work_id, known.digest == digest::of_request(request))
+        } else {
+            return Ok(Admission::Fresh);
+        };
+        if same {
+            Ok(Admission::Repeats(work_id))
+        } else {
+            Err(Refusal::KeyConflict {
+                key: key.into(),
+                work_id,
+            })
+        }
+    }
+}
+
+/// What becomes of one request of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Admission {
+    /// A new item.
+    Fresh,
+    /// An item that is or was there.
+    Repeats(WorkId),
+    /// The item of an earlier request of the same batch, at this place.
+    RepeatsInBatch(usize),
+}
+
+fn repeat_in_batch(requests: &[NewItem], first: usize, at: usize) -> Result<Admission, Refusal> {
+    if requests.get(first) == requests.get(at) {
+        return Ok(Admission::RepeatsInBatch(first));
+    }
+    let problem = format!("is the key of items[{first}] too, which asks for something else");
+    Err(invalid(format!("items[{at}].key"), problem))
+}
+
+fn check_request(at: usize, request: &NewItem, source: Source) -> Result<(), Refusal> {
+    let NewItem {
+        key,
+        work_type,
+        priority,
+        payload,
+        needs,
+        attempts_max,
+        attempt_timeout,
+        delay,
+    } = request;
+    let field = |name: &str| format!("items[{at}].{name}");
+    if let Some(key) = key {
+        check_text(&field("key"), key, limits::KEY_BYTES_MAX)?;
+    }
+    check_text(&field("work_type"), work_type, limits::NAME_BYTES_MAX)?;
+    if *priority > limits::PRIORITY_MAX {
+        return Err(invalid(
+            field("priority"),
+            format!("must be at most {}", limits::PRIORITY_MAX),
+        ));
+    }
+    let of_planner = key.as_ref().is_some_and(|key| key.starts_with(RUN_KEYS));
+    match (source, payload) {
+        (Source::Submitter, Payload::OfRun(_)) => {
+            return Err(invalid(
+                field("payload"),
+                "may be part of a run only when its planner asks",
+            ));
+        }
+        (Source::Submitter, Payload::Opaque(text)) => {
+            if of_planner {
+                let problem = format!("must not begin with {RUN_KEYS:?}, which runs use");
+                return Err(invalid(field("key"), problem));
+            }
+            if text.len() > limits::PAYLOAD_BYTES_MAX {
+                let problem = format!(
+                    "holds {} of at most {} bytes",
+                    text.len(),
+                    limits::PAYLOAD_BYTES_MAX
+                );
+                return Err(invalid(field("payload"), problem));
+            }
+        }
+        (Source::Planner, Payload::OfRun(_)) => {
+            if !of_planner {
+                return Err(invalid(
+                    field("key"),
+                    format!("must begin with {RUN_KEYS:?}"),
+                ));
+            }
+        }
+        (Source::Planner, Payload::Opaque(_)) => {
+            return Err(invalid(field("payload"), "must be part of the run"));
+        }
+    }
+    check_needs(&field("needs"), needs)?;
+    if !(1..=limits::ATTEMPTS_MAX).contains(attempts_max) {
+        let problem = format!("must be 1 to {}", limits::ATTEMPTS_MAX);
+        return Err(invalid(field("attempts_max"), problem));
+    }
+    check_span(
+        &field("attempt_timeout"),
+        *attempt_timeout,
+        Span(1),
+        limits::ATTEMPT_TIMEOUT_MAX,
+    )?;
+    check_span(&field("delay"), *delay, Span(0), limits::DELAY_MAX)
+}
+
+fn check_needs(field: &str, needs: &Needs) -> Result<(), Refusal> {
+    let Needs {
+        capabilities,
+        labels,
+    } = needs;
+    check_words(
+        &format!("{field}.capabilities"),
+        capabilities.len(),
+        capabilities.iter(),
+    )?;
+    let words = labels.iter().flat_map(|(label, value)| [label, value]);
+    check_words(&format!("{field}.labels"), labels.len(), words)
+}
+
+/// A bounded number of bounded words, for needs and for claimers alike. Values may be empty.
+pub(super) fn check_words<'a>(
+    field: &str,
+    count: usize,
+    mut words: impl Iterator<Item = &'a String>,
+) -> Result<(), Refusal> {
+    if count > limits::NEEDS_MAX {
+        return Err(invalid(
+            field,
+            format!("holds {count} of at most {}", limits::NEEDS_MAX),
+        ));
+    }
+    if words.any(|word| word.len() > limits::NAME_BYTES_MAX) {
+        return Err(invalid(
+            field,
+            format!("must be words of at most {} bytes", limits::NAME_BYTES_MAX),
+        ));
+    }
+    Ok(())
+}
+
+/// A text that is neither empty nor too long.
+pub(super) fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
+    if text.is_empty() || text.len() > bytes_max {
+        return Err(invalid(
+            field,
+            format!("must be 1 to {bytes_max} bytes long"),
+        ));
+    }
+    Ok(())
+}
+
+/// A span within its bounds.
+pub(super) fn check_span(field: &str, span: Span, min: Span, max: Span) -> Result<(), Refusal> {
+    if span < min || span > max {
+        return Err(invalid(
+            field,
+            format!("must be {min} to {max}, not {span}"),
+        ));
+    }
+    Ok(())
+}

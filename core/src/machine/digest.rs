@@ -1,0 +1,98 @@
+//! Deterministic mixing: the digest of a request, and the chance of a backoff. Written out, since
+//! the standard library's hashes may differ between versions and replicas may not.
+
+use crate::queue::item::{Needs, NewItem, Origin, Payload};
+
+/// FNV-1a over 128 bits. Not a defence against someone who looks for collisions: who finds one gets
+/// the answer to an older request of his own.
+struct Fnv(u128);
+
+impl Fnv {
+    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u128::from(*byte)).wrapping_mul(Self::PRIME);
+        }
+    }
+
+    fn number(&mut self, number: u64) {
+        self.bytes(&number.to_le_bytes());
+    }
+
+    /// The length goes first, so that neighbouring texts cannot trade characters.
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.bytes(text.as_bytes());
+    }
+}
+
+/// The digest of everything that a request says.
+pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
+    let NewItem {
+        key,
+        work_type,
+        priority,
+        payload,
+        needs,
+        attempts_max,
+        attempt_timeout,
+        delay,
+    } = request;
+    let mut fnv = Fnv(Fnv::BASIS);
+    fnv.text(key.as_deref().unwrap_or_default());
+    fnv.text(work_type);
+    fnv.number(u64::from(*priority));
+    match payload {
+        Payload::Opaque(text) => {
+            fnv.number(0);
+            fnv.text(text);
+        }
+        Payload::OfRun(Origin {
+            run,
+            matchup,
+            index,
+            replay,
+        }) => {
+            fnv.number(1);
+            fnv.text(run.as_str());
+            fnv.number(u64::from(*matchup));
+            fnv.number(u64::from(*index));
+            fnv.number(u64::from(*replay));
+        }
+    }
+    let Needs {
+        capabilities,
+        labels,
+    } = needs;
+    fnv.number(capabilities.len() as u64);
+    for capability in capabilities {
+        fnv.text(capability);
+    }
+    for (label, value) in labels {
+        fnv.text(label);
+        fnv.text(value);
+    }
+    fnv.number(u64::from(*attempts_max));
+    fnv.number(attempt_timeout.0);
+    fnv.number(delay.0);
+    let [high, low] = [fnv.0 >> 64, fnv.0 & u128::from(u64::MAX)];
+    [
+        u64::try_from(high).unwrap_or_default(),
+        u64::try_from(low).unwrap_or_default(),
+    ]
+}
+
+/// A number that looks random and is the same on every replica: one step of SplitMix64 for each
+/// argument.
+pub(super) const fn chance(first: u64, second: u64) -> u64 {
+    mix(mix(first).wrapping_add(second))
+}
+
+const fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

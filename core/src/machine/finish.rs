@@ -1,0 +1,161 @@
+//! Ends: completed, failed, dead, cancelled, and at last forgotten.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use super::facts::ForgottenKey;
+use super::{Machine, clip, digest, invalid};
+use crate::id::{Token, WorkId};
+use crate::limits;
+use crate::queue::command::{Refusal, Reply, WorkResult};
+use crate::queue::item::State;
+
+impl Machine {
+    /// Ends an item well. A repeat with the same token is answered as the first was.
+    pub(super) fn complete(
+        &mut self,
+        id: WorkId,
+        token: Token,
+        result: &WorkResult,
+    ) -> Result<Reply, Refusal> {
+        let WorkResult { text, pair } = result;
+        if text.len() > limits::RESULT_BYTES_MAX {
+            let problem = format!(
+                "holds {} of at most {} bytes",
+                text.len(),
+                limits::RESULT_BYTES_MAX
+            );
+            return Err(invalid("result", problem));
+        }
+        if let Some(State::Completed { token: first, .. }) = self.item(id).map(|item| &item.state)
+            && *first == token
+        {
+            return Ok(Reply::Done);
+        }
+        let lease = self.held_under(id, token)?;
+        let at = self.facts.now;
+        self.alter(id, |item| {
+            // Who completes has started, whether or not the word of it arrived.
+            if lease.started.is_none() {
+                item.attempts = item.attempts.saturating_add(1);
+            }
+            item.state = State::Completed {
+                result: text.clone(),
+                token,
+                node: lease.node.clone(),
+                at,
+            };
+        });
+        self.facts.totals.completed += 1;
+        self.credit(id, &lease.node, pair.as_ref());
+        Ok(Reply::Done)
+    }
+
+    /// Ends an attempt badly: another one after a delay, or none.
+    pub(super) fn fail(
+        &mut self,
+        id: WorkId,
+        token: Token,
+        error: &str,
+        retry: bool,
+    ) -> Result<Reply, Refusal> {
+        self.held_under(id, token)?;
+        let error = if error.is_empty() {
+            "no reason was given"
+        } else {
+            error
+        };
+        let exhausted = self
+            .item(id)
+            .is_none_or(|item| item.attempts >= item.request.attempts_max);
+        if exhausted || !retry {
+            self.bury(id, clip(error));
+            return Ok(Reply::Failed { retry_at: None });
+        }
+        Ok(Reply::Failed {
+            retry_at: Some(self.postpone(id, clip(error))),
+        })
+    }
+
+    /// Cancels an item whoever holds it. A repeat changes nothing.
+    pub(super) fn cancel(&mut self, id: WorkId) -> Result<Reply, Refusal> {
+        self.settle(id);
+        let item = self.item(id).ok_or(Refusal::UnknownWork(id))?;
+        match &item.state {
+            State::Delayed { .. } | State::Ready | State::Claimed(_) => {
+                self.call_off(id);
+                // Nobody else will bring this part of its run: the planner must hear of it.
+                self.fall(id, "cancelled by request".to_string());
+                Ok(Reply::Done)
+            }
+            State::Cancelled { .. } => Ok(Reply::Done),
+            State::Completed { .. } | State::Dead { .. } => Err(Refusal::Ended {
+                work_id: id,
+                state: item.status().to_string(),
+            }),
+        }
+    }
+
+    /// Makes an item dead.
+    pub(super) fn bury(&mut self, id: WorkId, error: String) {
+        let at = self.facts.now;
+        self.alter(id, |item| {
+            item.last_error = Some(error.clone());
+            item.state = State::Dead {
+                error: error.clone(),
+                at,
+            };
+        });
+        self.facts.totals.dead += 1;
+        self.fall(id, error);
+    }
+
+    /// Makes an item cancelled.
+    pub(super) fn call_off(&mut self, id: WorkId) {
+        let at = self.facts.now;
+        self.alter(id, |item| item.state = State::Cancelled { at });
+        self.facts.totals.cancelled += 1;
+    }
+
+    /// Forgets finished items beyond the bound, oldest first, and remembers their keys. The work is
+    /// bounded by what the command has finished.
+    pub(super) fn forget_oldest(&mut self) {
+        while self.index.finished.len() > limits::ITEMS_FINISHED_MAX {
+            let Some((_, id)) = self.index.finished.first().copied() else {
+                return;
+            };
+            let Some(item) = self.facts.items.remove(&id) else {
+                return;
+            };
+            self.index.leave(&item);
+            let digest = digest::of_request(&item.request);
+            // A planner's step is guarded by the version of its run and never repeats a key.
+            let of_run = item.origin().is_some();
+            if let Some(key) = item.request.key {
+                self.index.keys.remove(&key);
+                if !of_run {
+                    self.remember_forgotten(ForgottenKey {
+                        key,
+                        work_id: id,
+                        digest,
+                    });
+                }
+            }
+        }
+    }
+
+    fn remember_forgotten(&mut self, forgotten: ForgottenKey) {
+        let number = self
+            .facts
+            .forgotten
+            .last_key_value()
+            .map_or(0, |(last, _)| last + 1);
+        self.index.forgotten.insert(forgotten.key.clone(), number);
+        self.facts.forgotten.insert(number, forgotten);
+        if self.facts.forgotten.len() > limits::KEYS_MAX
+            && let Some((_, oldest)) = self.facts.forgotten.pop_first()
+        {
+            self.index.forgotten.remove(&oldest.key);
+        }
+    }
+}

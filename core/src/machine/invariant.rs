@@ -1,0 +1,287 @@
+//! What must hold after every entry, by name. Shared by the property tests and the simulator.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::Machine;
+use super::index::Index;
+use crate::id::Token;
+use crate::limits;
+use crate::queue::item::{Item, State};
+use crate::run::Run;
+
+/// Broken invariants as they are found.
+struct Findings(Vec<String>);
+
+impl Findings {
+    fn expect(&mut self, holds: bool, name: &str, detail: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(format!("{name}: {}", detail()));
+        }
+    }
+}
+
+impl Machine {
+    /// The broken invariants, each with what broke it; empty when the machine is sound. Costs a pass
+    /// over everything: for tests and the simulator.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        let mut findings = Findings(Vec::new());
+        self.check_index(&mut findings);
+        self.check_bounds(&mut findings);
+        self.check_conservation(&mut findings);
+        self.check_tokens(&mut findings);
+        self.check_keys(&mut findings);
+        for item in self.facts.items.values() {
+            self.check_item(item, &mut findings);
+        }
+        for run in self.facts.runs.values() {
+            self.check_run(run, &mut findings);
+        }
+        findings.0
+    }
+
+    fn check_index(&self, findings: &mut Findings) {
+        let Index {
+            counts,
+            types,
+            classes,
+            due,
+            locks_due,
+            keys,
+            forgotten,
+            nodes,
+            runs,
+            finished,
+            submitted,
+            active,
+            ended,
+        } = Index::of(&self.facts);
+        let kept = &self.index;
+        let parts = [
+            ("counts", kept.counts == counts),
+            ("types", kept.types == types),
+            ("classes", kept.classes == classes),
+            ("due", kept.due == due),
+            ("locks_due", kept.locks_due == locks_due),
+            ("keys", kept.keys == keys),
+            ("forgotten", kept.forgotten == forgotten),
+            ("nodes", kept.nodes == nodes),
+            ("runs", kept.runs == runs),
+            ("finished", kept.finished == finished),
+            ("submitted", kept.submitted == submitted),
+            ("active", kept.active == active),
+            ("ended", kept.ended == ended),
+        ];
+        for (part, same) in parts {
+            findings.expect(same, "index follows facts", || {
+                format!("{part} differs from what the facts say")
+            });
+        }
+    }
+
+    fn check_bounds(&self, findings: &mut Findings) {
+        let unfinished = usize::try_from(self.index.counts.unfinished()).unwrap_or(usize::MAX);
+        let bounds = [
+            ("unfinished items", unfinished, limits::ITEMS_UNFINISHED_MAX),
+            (
+                "finished items",
+                self.index.finished.len(),
+                limits::ITEMS_FINISHED_MAX,
+            ),
+            (
+                "forgotten keys",
+                self.facts.forgotten.len(),
+                limits::KEYS_MAX,
+            ),
+            ("classes", self.index.classes, limits::CLASSES_MAX),
+            ("locks", self.facts.locks.len(), limits::LOCKS_MAX),
+            ("runs", self.facts.runs.len(), limits::RUNS_MAX),
+        ];
+        for (what, held, most) in bounds {
+            findings.expect(held <= most, "bounds", || {
+                format!("{held} {what} of at most {most}")
+            });
+        }
+    }
+
+    /// No item appears from nowhere or disappears.
+    fn check_conservation(&self, findings: &mut Findings) {
+        let totals = self.facts.totals;
+        let ended = totals.completed + totals.dead + totals.cancelled;
+        let unfinished = self.index.counts.unfinished();
+        findings.expect(
+            totals.enqueued == unfinished + ended,
+            "conservation",
+            || {
+                format!(
+                    "{} enqueued, {unfinished} unfinished, {ended} ended",
+                    totals.enqueued
+                )
+            },
+        );
+    }
+
+    /// At most one right is granted under one token, by an entry that was applied.
+    fn check_tokens(&self, findings: &mut Findings) {
+        let leases = self
+            .facts
+            .items
+            .values()
+            .filter_map(|item| match &item.state {
+                State::Claimed(lease) => Some(lease.token),
+                State::Completed { token, .. } => Some(*token),
+                State::Delayed { .. }
+                | State::Ready
+                | State::Dead { .. }
+                | State::Cancelled { .. } => None,
+            });
+        let mut seen: BTreeSet<Token> = BTreeSet::new();
+        for token in leases.chain(self.facts.locks.values().map(|lock| lock.token)) {
+            findings.expect(seen.insert(token), "tokens are unique", || {
+                format!("{token} twice")
+            });
+            let applied = self.facts.applied;
+            findings.expect(
+                (token.term, token.index) <= (applied.term, applied.index),
+                "tokens come from applied entries",
+                || format!("{token} is beyond {applied:?}"),
+            );
+        }
+    }
+
+    fn check_keys(&self, findings: &mut Findings) {
+        let keyed = self
+            .facts
+            .items
+            .values()
+            .filter(|item| item.request.key.is_some())
+            .count();
+        findings.expect(
+            keyed == self.index.keys.len(),
+            "one item for each key",
+            || format!("{keyed} items share {} keys", self.index.keys.len()),
+        );
+        for key in self.index.forgotten.keys() {
+            findings.expect(
+                !self.index.keys.contains_key(key),
+                "one item for each key",
+                || format!("{key:?} is both remembered and forgotten"),
+            );
+        }
+    }
+
+    fn check_item(&self, item: &Item, findings: &mut Findings) {
+        let Item {
+            id,
+            request,
+            state,
+            attempts,
+            deliveries,
+            created,
+            last_error: _,
+            last_node,
+        } = item;
+        let now = self.facts.now;
+        findings.expect(
+            id.0 <= self.facts.totals.enqueued,
+            "numbers are given in order",
+            || format!("{id} after {}", self.facts.totals.enqueued),
+        );
+        findings.expect(
+            *attempts <= request.attempts_max && attempts <= deliveries,
+            "attempts are bounded",
+            || format!("{id}: {attempts} attempts, {deliveries} deliveries"),
+        );
+        findings.expect(*created <= now, "nothing is of the future", || {
+            format!("{id} created")
+        });
+        let used_up = *attempts >= request.attempts_max;
+        match state {
+            State::Delayed { .. } | State::Ready => {
+                findings.expect(!used_up, "no attempt beyond the last", || {
+                    format!("{id} waits")
+                });
+            }
+            State::Claimed(lease) => {
+                findings.expect(
+                    last_node.as_ref() == Some(&lease.node),
+                    "one holder",
+                    || {
+                        format!(
+                            "{id} is held by {} but was last given to {last_node:?}",
+                            lease.node
+                        )
+                    },
+                );
+                let sound = match lease.started {
+                    Some(started) => *attempts >= 1 && started <= now,
+                    None => !used_up,
+                };
+                findings.expect(sound, "no attempt beyond the last", || {
+                    format!("{id} is held")
+                });
+            }
+            State::Completed { at, .. } => {
+                findings.expect(*at <= now, "nothing is of the future", || {
+                    format!("{id} ended")
+                });
+                findings.expect(*attempts >= 1, "who completes has started", || {
+                    format!("{id}")
+                });
+            }
+            State::Dead { at, .. } | State::Cancelled { at } => {
+                findings.expect(*at <= now, "nothing is of the future", || {
+                    format!("{id} ended")
+                });
+            }
+        }
+    }
+
+    fn check_run(&self, run: &Run, findings: &mut Findings) {
+        let id = &run.id;
+        findings.expect(
+            run.ended.is_some() == run.outcome.is_some(),
+            "a run ends once",
+            || format!("{id}: ended {:?} with {:?}", run.ended, run.outcome),
+        );
+        let outstanding = self.run_items(id).outstanding;
+        findings.expect(
+            outstanding <= u64::from(limits::RUN_OUTSTANDING_MAX),
+            "bounds",
+            || format!("{id} has {outstanding} outstanding items"),
+        );
+        findings.expect(
+            run.ended.is_none() || outstanding == 0,
+            "the end ends all",
+            || format!("{id} has ended with {outstanding} outstanding items"),
+        );
+        findings.expect(
+            run.fallen.len() as u64 <= run.failures_count
+                && run.failures.len() <= limits::RUN_FAILURES_KEPT,
+            "failures are counted",
+            || {
+                format!(
+                    "{id}: {} fallen of {}",
+                    run.fallen.len(),
+                    run.failures_count
+                )
+            },
+        );
+        let mut brought = BTreeSet::new();
+        for (index, pair) in run.ledger.pairs.iter().flatten() {
+            findings.expect(
+                pair.games.iter().all(|g| g.score.is_ok()),
+                "pairs are scored",
+                || format!("{id}: pair {index}"),
+            );
+            findings.expect(
+                brought.insert(pair.work_id),
+                "an item brings one pair",
+                || format!("{id}: {} twice", pair.work_id),
+            );
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The model's runs.
+
+use super::{Answer, Model, RunRow, Standing};
+use crate::id::RunId;
+use crate::queue::command::PairResult;
+use crate::queue::item::{NewItem, Origin, Payload};
+use crate::run::{Advance, Outcome, RunSpec};
+
+impl Model {
+    pub(super) fn submit(&mut self, id: &RunId, spec: &RunSpec) -> Answer {
+        if let Some(known) = self.runs.iter().find(|row| row.id == *id) {
+            let same = known.spec == *spec;
+            return if same {
+                Answer::Run(false)
+            } else {
+                Answer::Refused("RunConflict")
+            };
+        }
+        self.runs.push(RunRow {
+            id: id.clone(),
+            spec: spec.clone(),
+            version: 0,
+            pairs: vec![],
+            tasks: (0, 0),
+            fallen: vec![],
+            failures: 0,
+            outcome: None,
+        });
+        Answer::Run(true)
+    }
+
+    pub(super) fn advance(&mut self, id: &RunId, version: u64, advance: &Advance) -> Answer {
+        let Some(at) = self.runs.iter().position(|row| row.id == *id) else {
+            return Answer::Refused("UnknownRun");
+        };
+        if self.runs[at].outcome.is_some() {
+            return Answer::Refused("RunEnded");
+        }
+        if self.runs[at].version != version {
+            return Answer::Refused("StaleRun");
+        }
+        if advance.fallen_handled as usize > self.runs[at].fallen.len() {
+            return Answer::Refused("Invalid");
+        }
+        let lines = match &self.runs[at].spec {
+            RunSpec::Job(_) => 1,
+            RunSpec::Gauntlet(spec) => spec.baselines.len(),
+            RunSpec::Tournament(spec) => spec.contestants.len() * (spec.contestants.len() - 1) / 2,
+        };
+        let own = |item: &NewItem| match &item.payload {
+            Payload::OfRun(origin) => origin.run == *id && usize::from(origin.matchup) < lines,
+            Payload::Opaque(_) => false,
+        };
+        if !advance.enqueue.iter().all(own) {
+            return Answer::Refused("Invalid");
+        }
+        if let refused @ Answer::Refused(_) = self.enqueue(&advance.enqueue, true) {
+            return refused;
+        }
+        self.runs[at].version += 1;
+        self.runs[at]
+            .fallen
+            .drain(..advance.fallen_handled as usize);
+        for row in &mut self.rows {
+            let closed = row
+                .origin()
+                .is_some_and(|o| o.run == *id && advance.close.contains(&o.matchup));
+            if closed && row.unfinished() {
+                row.standing = Standing::Cancelled;
+            }
+        }
+        if let Some(outcome) = &advance.outcome {
+            self.end_run(at, outcome.clone());
+        }
+        Answer::Done
+    }
+
+    pub(super) fn end_run(&mut self, at: usize, outcome: Outcome) {
+        self.runs[at].outcome = Some(outcome);
+        let id = self.runs[at].id.clone();
+        for row in &mut self.rows {
+            if row.unfinished() && row.origin().is_some_and(|origin| origin.run == id) {
+                row.standing = Standing::Cancelled;
+            }
+        }
+    }
+
+    /// The active run of an item.
+    pub(super) fn run_of(&mut self, at: usize) -> Option<(Origin, &mut RunRow)> {
+        let origin = self.rows[at].origin()?;
+        let run = self.runs.iter_mut().find(|row| row.id == origin.run)?;
+        run.outcome.is_none().then_some((origin, run))
+    }
+
+    pub(super) fn bring(&mut self, at: usize, brought: Option<&PairResult>) {
+        let work = self.rows[at].id;
+        let Some((origin, run)) = self.run_of(at) else {
+            return;
+        };
+        if matches!(run.spec, RunSpec::Job(_)) {
+            run.tasks.0 += 1;
+            run.version += 1;
+            return;
+        }
+        if run
+            .pairs
+            .iter()
+            .any(|(m, i, _)| (*m, *i) == (origin.matchup, origin.index))
+        {
+            return;
+        }
+        if brought.is_some_and(|pair| pair.games.iter().all(|game| game.score.is_ok())) {
+            run.pairs.push((origin.matchup, origin.index, work));
+            run.version += 1;
+        } else {
+            self.lose(at);
+        }
+    }
+
+    pub(super) fn lose(&mut self, at: usize) {
+        let Some((origin, run)) = self.run_of(at) else {
+            return;
+        };
+        if matches!(run.spec, RunSpec::Job(_)) {
+            run.tasks.1 += 1;
+        }
+        run.fallen.push(origin);
+        run.failures += 1;
+        run.version += 1;
+    }
+}

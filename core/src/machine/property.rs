@@ -1,0 +1,471 @@
+//! Random histories, held against the model after every entry.
+
+mod history;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
+
+use self::history::{Brings, Op, history, node_id, run_id};
+use super::Machine;
+use super::model::{Answer, Model};
+use super::tests::{gauntlet, job, pair_result, task};
+use crate::id::{Position, RunId, Token, WorkId};
+use crate::queue::command::{Batch, Command, Refusal, Reply, WorkResult};
+use crate::queue::item::{NewItem, Origin, Payload, State};
+use crate::run::{Advance, Outcome, PlanState};
+use crate::time::{Moment, Span};
+
+/// A machine and the model beside it, fed alike.
+#[derive(Default)]
+struct Pairing {
+    machine: Machine,
+    model: Model,
+    log: Vec<(Position, Batch)>,
+    /// Everything ever granted for an item.
+    granted: Vec<(WorkId, Token)>,
+    locks: Vec<Token>,
+    asked: Vec<Command>,
+    last_token: BTreeMap<WorkId, Token>,
+    acknowledged: BTreeSet<WorkId>,
+    bug: Option<Bug>,
+}
+
+/// Faults planted between the log and the machine: a test of the test.
+#[derive(Debug, Clone, Copy)]
+enum Bug {
+    /// Any token will do.
+    NoTokenCheck,
+    /// Keys are not looked at.
+    NoKeys,
+    /// Leases end a second early.
+    EagerExpiry,
+    /// Time stands still.
+    NoExpiry,
+    /// Planner steps are accepted for any version.
+    NoVersionCheck,
+    /// A final failure is tried again.
+    AlwaysRetry,
+    /// Needs are not looked at.
+    NoNeeds,
+}
+
+impl Pairing {
+    fn pick(&self, pick: usize) -> (WorkId, Token) {
+        let none = (WorkId(999), Token::default());
+        // Recent grants are the interesting ones.
+        let recent = self.granted.len().saturating_sub(12);
+        let recent = &self.granted[recent..];
+        if recent.is_empty() {
+            none
+        } else {
+            recent[pick % recent.len()]
+        }
+    }
+
+    fn concrete(&self, op: &Op) -> Command {
+        match op.clone() {
+            Op::Enqueue(requests) => Command::Enqueue(requests),
+            Op::Claim(claim) => Command::Claim(claim),
+            Op::Start(pick) => {
+                let (work_id, token) = self.pick(pick);
+                Command::Start { work_id, token }
+            }
+            Op::Heartbeat { node, picks, lease } => Command::Heartbeat {
+                node: node_id(node),
+                claims: picks.into_iter().map(|pick| self.pick(pick)).collect(),
+                lease: Span(lease),
+            },
+            Op::Complete { pick, brings } => {
+                let (work_id, token) = self.pick(pick);
+                let pair = match brings {
+                    Brings::Text => None,
+                    Brings::Pair => Some(pair_result(true)),
+                    Brings::Unscored => Some(pair_result(false)),
+                };
+                let text = "{}".into();
+                let result = WorkResult { text, pair };
+                Command::Complete {
+                    work_id,
+                    token,
+                    result,
+                }
+            }
+            Op::Fail { pick, retry } => {
+                let (work_id, token) = self.pick(pick);
+                Command::Fail {
+                    work_id,
+                    token,
+                    error: "broken".into(),
+                    retry,
+                }
+            }
+            Op::WrongToken(item, token) => Command::Start {
+                work_id: self.pick(item).0,
+                token: self.pick(token).1,
+            },
+            Op::Cancel(id) => Command::Cancel {
+                work_id: WorkId(id),
+            },
+            Op::Lock { name, owner, ttl } => Command::LockAcquire {
+                name: ["first", "second"][name].parse().expect("a name"),
+                owner: ["", "me", "you"][owner].into(),
+                ttl: Span(ttl),
+            },
+            Op::Release { name, pick } => {
+                let at = pick % self.locks.len().max(1);
+                Command::LockRelease {
+                    name: ["first", "second"][name].parse().expect("a name"),
+                    token: self.locks.get(at).copied().unwrap_or_default(),
+                }
+            }
+            Op::Submit { run, job: is_job } => Command::SubmitRun {
+                run: run_id(run),
+                spec: if is_job { job() } else { gauntlet() },
+            },
+            Op::Advance { run, .. } => self.advance(run_id(run), op),
+            Op::CancelRun(run) => Command::CancelRun { run: run_id(run) },
+            Op::Tick => Command::Tick,
+            Op::Again(pick) => {
+                let recent = &self.asked[self.asked.len().saturating_sub(16)..];
+                let again = recent.get(pick % recent.len().max(1));
+                again.cloned().unwrap_or(Command::Tick)
+            }
+        }
+    }
+
+    /// A planner's step, on the version that the run has or on one that it has not.
+    fn advance(&self, run: RunId, op: &Op) -> Command {
+        let Op::Advance {
+            stale,
+            parts,
+            handle,
+            close,
+            end,
+            run: _,
+        } = op
+        else {
+            panic!("no planner's step: {op:?}")
+        };
+        let seen = self.machine.run(&run);
+        let fallen = seen.filter(|_| *handle).map_or(0, |run| run.fallen.len());
+        Command::AdvanceRun {
+            version: seen.map_or(0, |run| run.version) + u64::from(*stale),
+            advance: Advance {
+                plan: PlanState::default(),
+                enqueue: parts.iter().map(|part| self.part(&run, *part)).collect(),
+                fallen_handled: u32::try_from(fallen).expect("few"),
+                close: close.iter().copied().collect(),
+                outcome: end.then_some(Outcome::Standings),
+            },
+            run,
+        }
+    }
+
+    fn part(&self, run: &RunId, (matchup, index, replay): (u16, u32, u16)) -> NewItem {
+        let is_job = self
+            .machine
+            .run(run)
+            .is_some_and(|run| run.spec.matchups() == 0);
+        let matchup = if is_job { 0 } else { matchup };
+        let origin = Origin {
+            run: run.clone(),
+            matchup,
+            index,
+            replay,
+        };
+        NewItem {
+            key: Some(format!("run/{run}/{matchup}/{index}/{replay}")),
+            payload: Payload::OfRun(origin),
+            ..task("pair")
+        }
+    }
+
+    /// Applies one entry to both and compares all that can be seen.
+    fn step(&mut self, elapsed: u64, ops: &[Op]) -> Result<(), TestCaseError> {
+        let commands: Vec<_> = ops.iter().map(|op| self.concrete(op)).collect();
+        self.asked.extend(commands.iter().cloned());
+        let index = self.log.len() as u64 + 1;
+        let position = Position {
+            term: 1 + index / 20,
+            index,
+        };
+        let now = Moment(self.log.last().map_or(1_000_000, |(_, batch)| batch.now.0) + elapsed);
+        let batch = Batch { now, commands };
+        let expected = self.model.apply(position, &batch);
+        let fed = match self.bug {
+            None => batch.clone(),
+            Some(bug) => planted(bug, &self.machine, &batch),
+        };
+        let replies = self.machine.apply(position, &fed);
+        let answers: Vec<Answer> = replies.iter().map(Answer::from).collect();
+        prop_assert_eq!(&answers, &expected, "replies to {:?}", &batch);
+        self.log.push((position, batch));
+        self.note(&replies)?;
+        self.compare()
+    }
+
+    fn note(&mut self, replies: &[Result<Reply, Refusal>]) -> Result<(), TestCaseError> {
+        for reply in replies.iter().flatten() {
+            match reply {
+                Reply::Enqueued(ids) => self.acknowledged.extend(ids.iter().map(|(id, _)| *id)),
+                Reply::Locked { token, .. } => self.locks.push(*token),
+                Reply::Claimed(items) => {
+                    for item in items {
+                        let State::Claimed(lease) = &item.state else {
+                            continue;
+                        };
+                        let before = self.last_token.insert(item.id, lease.token);
+                        prop_assert!(before < Some(lease.token), "tokens grow for {}", item.id);
+                        self.granted.push((item.id, lease.token));
+                    }
+                }
+                Reply::Renewed { .. }
+                | Reply::Failed { .. }
+                | Reply::RunAccepted { .. }
+                | Reply::Ticked { .. }
+                | Reply::Done => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&self) -> Result<(), TestCaseError> {
+        let machine = &self.machine;
+        prop_assert_eq!(machine.violations(), Vec::<String>::new());
+        let c = machine.counts();
+        let counts = [
+            c.delayed,
+            c.ready,
+            c.claimed,
+            c.running,
+            c.completed,
+            c.dead,
+            c.cancelled,
+        ];
+        prop_assert_eq!(counts, self.model.counts());
+        prop_assert_eq!(machine.counts_by_type(), self.model.by_type());
+        for id in &self.acknowledged {
+            prop_assert!(machine.item(*id).is_some(), "acknowledged {} is gone", id);
+        }
+        for row in &self.model.runs {
+            let run = machine.run(&row.id).expect("the model's runs exist");
+            let mut pairs = row.pairs.clone();
+            pairs.sort_unstable();
+            let kept: Vec<_> = (0_u16..)
+                .zip(&run.ledger.pairs)
+                .flat_map(|(m, pairs)| pairs.iter().map(move |(i, p)| (m, *i, p.work_id.0)))
+                .collect();
+            prop_assert_eq!(kept, pairs, "ledger of {}", &row.id);
+            prop_assert_eq!((run.ledger.tasks_done, run.ledger.tasks_failed), row.tasks);
+            let fallen: Vec<_> = run.fallen.iter().map(|f| f.origin.clone()).collect();
+            prop_assert_eq!(&fallen, &row.fallen);
+            prop_assert_eq!(
+                (run.version, run.failures_count),
+                (row.version, row.failures)
+            );
+            prop_assert_eq!(&run.outcome, &row.outcome);
+        }
+        Ok(())
+    }
+}
+
+/// What a machine with this fault would have made of the batch.
+fn planted(bug: Bug, machine: &Machine, batch: &Batch) -> Batch {
+    let mut batch = batch.clone();
+    match bug {
+        Bug::EagerExpiry => batch.now = batch.now.after(Span(1_000)),
+        Bug::NoExpiry => batch.now = Moment(1_000_000),
+        _ => {}
+    }
+    for command in &mut batch.commands {
+        match (bug, command) {
+            (
+                Bug::NoTokenCheck,
+                Command::Start { work_id, token }
+                | Command::Complete { work_id, token, .. }
+                | Command::Fail { work_id, token, .. },
+            ) => {
+                if let Some(State::Claimed(lease)) = machine.item(*work_id).map(|item| &item.state)
+                {
+                    *token = lease.token;
+                }
+            }
+            (Bug::NoKeys, Command::Enqueue(requests)) => {
+                requests.iter_mut().for_each(|request| request.key = None);
+            }
+            (Bug::NoVersionCheck, Command::AdvanceRun { run, version, .. }) => {
+                *version = machine.run(run).map_or(0, |run| run.version);
+            }
+            (Bug::AlwaysRetry, Command::Fail { retry, .. }) => *retry = true,
+            (Bug::NoNeeds, Command::Claim(claim)) => {
+                claim.capabilities.insert("gpu".into());
+                claim.labels.insert("zone".into(), "a".into());
+            }
+            _ => {}
+        }
+    }
+    batch
+}
+
+fn play(history: &[(u64, Vec<Op>)], bug: Option<Bug>) -> Result<Pairing, TestCaseError> {
+    let mut pairing = Pairing {
+        bug,
+        ..Pairing::default()
+    };
+    for (elapsed, ops) in history {
+        pairing.step(*elapsed, ops)?;
+    }
+    Ok(pairing)
+}
+
+fn runner(seed: u64, cases: u32) -> TestRunner {
+    TestRunner::new(Config {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    })
+}
+
+#[test]
+fn the_machine_does_what_the_model_says() {
+    let played = runner(1, 4_000).run(&history(), |history| play(&history, None).map(drop));
+    if let Err(error) = played {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn a_replay_of_the_log_gives_the_same_machine() {
+    let played = runner(2, 300).run(&history(), |history| {
+        let pairing = play(&history, None)?;
+        let mut replica = Machine::default();
+        for (position, batch) in &pairing.log {
+            replica.apply(*position, batch);
+        }
+        prop_assert_eq!(replica, pairing.machine);
+        Ok(())
+    });
+    if let Err(error) = played {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn a_snapshot_goes_on_as_the_machine_that_wrote_it() {
+    let played = runner(3, 300).run(
+        &(history(), any::<prop::sample::Index>()),
+        |(history, at)| {
+            let pairing = play(&history, None)?;
+            let (before, after) = pairing.log.split_at(at.index(pairing.log.len()));
+            let mut machine = Machine::default();
+            for (position, batch) in before {
+                machine.apply(*position, batch);
+            }
+            let text = serde_json::to_string(&machine).expect("a snapshot");
+            let mut restored: Machine = serde_json::from_str(&text).expect("the same snapshot");
+            prop_assert_eq!(&restored, &machine);
+            for (position, batch) in after {
+                let replies = restored.apply(*position, batch);
+                prop_assert_eq!(replies, machine.apply(*position, batch));
+            }
+            prop_assert_eq!(restored, pairing.machine);
+            Ok(())
+        },
+    );
+    if let Err(error) = played {
+        panic!("{error}");
+    }
+}
+
+/// Histories that reached nothing would agree with any model.
+#[test]
+fn the_histories_reach_every_answer_and_every_end() {
+    let seen = std::cell::RefCell::new(BTreeSet::new());
+    let played = runner(5, 400).run(&history(), |history| {
+        let pairing = play(&history, None)?;
+        let mut seen = seen.borrow_mut();
+        let mut replica = Machine::default();
+        for (position, batch) in &pairing.log {
+            for reply in replica.apply(*position, batch) {
+                seen.insert(match Answer::from(&reply) {
+                    Answer::Enqueued(_) => "Enqueued",
+                    Answer::Claimed(_) => "Claimed",
+                    Answer::Renewed(..) => "Renewed",
+                    Answer::RetryAt(Some(_)) => "a retry",
+                    Answer::RetryAt(None) => "a death",
+                    Answer::Locked(..) => "Locked",
+                    Answer::Run(_) => "RunAccepted",
+                    Answer::Ticked(0) => "a tick",
+                    Answer::Ticked(_) => "an expiry",
+                    Answer::Done => "Done",
+                    Answer::Refused(name) => name,
+                });
+            }
+        }
+        for run in replica.runs() {
+            let pairs = run.ledger.pairs.iter().any(|pairs| !pairs.is_empty());
+            seen.extend(pairs.then_some("a pair"));
+            seen.extend((run.ledger.tasks_done > 0).then_some("a task done"));
+            seen.extend((run.failures_count > 0).then_some("a fallen part"));
+        }
+        Ok(())
+    });
+    assert!(played.is_ok());
+    let wanted = BTreeSet::from([
+        "Enqueued",
+        "Claimed",
+        "Renewed",
+        "a retry",
+        "a death",
+        "Locked",
+        "RunAccepted",
+        "a tick",
+        "an expiry",
+        "Done",
+        "UnknownWork",
+        "Fenced",
+        "Ended",
+        "KeyConflict",
+        "Invalid",
+        "LockHeld",
+        "LockNotHeld",
+        "UnknownRun",
+        "RunConflict",
+        "StaleRun",
+        "RunEnded",
+        "a pair",
+        "a task done",
+        "a fallen part",
+    ]);
+    let unseen: Vec<_> = wanted.difference(&seen.borrow()).copied().collect();
+    assert!(unseen.is_empty(), "never seen: {unseen:?}");
+}
+
+#[test]
+fn the_model_catches_planted_bugs() {
+    for bug in [
+        Bug::NoTokenCheck,
+        Bug::NoKeys,
+        Bug::EagerExpiry,
+        Bug::NoExpiry,
+        Bug::NoVersionCheck,
+        Bug::AlwaysRetry,
+        Bug::NoNeeds,
+    ] {
+        let mut runner = TestRunner::new(Config {
+            max_shrink_iters: 0,
+            rng_seed: RngSeed::Fixed(4),
+            failure_persistence: None,
+            ..Config::default()
+        });
+        let played = runner.run(&history(), |history| play(&history, Some(bug)).map(drop));
+        assert!(
+            matches!(played, Err(TestError::Fail(..))),
+            "{bug:?} went unseen"
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! Questions that the machine answers without changing.
+
+use alloc::collections::BTreeMap;
+
+use super::claims::in_line;
+use super::{Counts, Machine, Totals};
+use crate::id::{LockName, NodeId, Position, RunId, WorkId};
+use crate::queue::item::{Item, Status};
+use crate::queue::lock::Lock;
+use crate::run::Run;
+pub use crate::run::report::RunItems;
+use crate::time::Moment;
+
+impl Machine {
+    /// Replicated time: that of the last applied entry.
+    #[must_use]
+    pub const fn now(&self) -> Moment {
+        self.facts.now
+    }
+
+    /// The last applied entry.
+    #[must_use]
+    pub const fn applied(&self) -> Position {
+        self.facts.applied
+    }
+
+    /// Grows with every change of the consensus mode.
+    #[must_use]
+    pub const fn mode_epoch(&self) -> u32 {
+        self.facts.mode_epoch
+    }
+
+    /// The name of the cluster; empty until it has one.
+    #[must_use]
+    pub fn cluster_id(&self) -> &str {
+        &self.facts.cluster_id
+    }
+
+    /// One item, unless it is unknown or forgotten.
+    #[must_use]
+    pub fn item(&self, id: WorkId) -> Option<&Item> {
+        self.facts.items.get(&id)
+    }
+
+    /// The remembered items by status.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.index.counts
+    }
+
+    /// Counts since the cluster began.
+    #[must_use]
+    pub const fn totals(&self) -> Totals {
+        self.facts.totals
+    }
+
+    /// Unfinished items by work type.
+    #[must_use]
+    pub fn counts_by_type(&self) -> BTreeMap<&str, u64> {
+        let types = self.index.types.iter();
+        types
+            .map(|(name, of_type)| (name.as_str(), of_type.unfinished))
+            .collect()
+    }
+
+    /// The first claimable items, in the order in which a claimer that fits all gets them.
+    pub fn ready(&self, limit: usize) -> impl Iterator<Item = &Item> {
+        let classes = self
+            .index
+            .types
+            .values()
+            .flat_map(|of_type| of_type.classes.values());
+        let classes = classes.filter(|class| !class.ready.is_empty()).collect();
+        in_line(classes).take(limit).filter_map(|id| self.item(id))
+    }
+
+    /// Items that are held, by node and age.
+    pub fn held(&self, limit: usize) -> impl Iterator<Item = &Item> {
+        let ids = self.index.nodes.values().flat_map(|of_node| &of_node.held);
+        ids.take(limit).filter_map(|id| self.item(*id))
+    }
+
+    /// Items that one node holds, by age.
+    pub fn held_by(&self, node: &NodeId) -> impl Iterator<Item = &Item> {
+        let ids = self
+            .index
+            .nodes
+            .get(node)
+            .into_iter()
+            .flat_map(|of_node| &of_node.held);
+        ids.filter_map(|id| self.item(*id))
+    }
+
+    /// Finished items that are remembered, newest first; with a status only those.
+    pub fn history(&self, limit: usize, status: Option<Status>) -> impl Iterator<Item = &Item> {
+        let items = self
+            .index
+            .finished
+            .iter()
+            .rev()
+            .filter_map(|(_, id)| self.item(*id));
+        items
+            .filter(move |item| status.is_none_or(|wanted| item.status() == wanted))
+            .take(limit)
+    }
+
+    /// For each node the items that it holds, and those together with the ones that ended there as
+    /// far as remembered.
+    #[must_use]
+    pub fn node_totals(&self) -> BTreeMap<&NodeId, (u64, u64)> {
+        let nodes = self.index.nodes.iter();
+        nodes
+            .map(|(node, of_node)| {
+                let active = of_node.held.len() as u64;
+                (node, (active, active.saturating_add(of_node.ended)))
+            })
+            .collect()
+    }
+
+    /// One run, unless it is unknown or forgotten.
+    #[must_use]
+    pub fn run(&self, id: &RunId) -> Option<&Run> {
+        self.facts.runs.get(id)
+    }
+
+    /// All remembered runs, newest first.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.index
+            .submitted
+            .iter()
+            .rev()
+            .filter_map(|(_, id)| self.run(id))
+    }
+
+    /// The runs that have not ended, by id.
+    pub fn active_runs(&self) -> impl Iterator<Item = &Run> {
+        self.index.active.iter().filter_map(|id| self.run(id))
+    }
+
+    /// Unfinished items of a run.
+    #[must_use]
+    pub fn run_items(&self, id: &RunId) -> RunItems {
+        self.index
+            .runs
+            .get(id)
+            .map_or_else(RunItems::default, |of_run| RunItems {
+                outstanding: of_run.outstanding.len() as u64,
+                running: of_run.running,
+            })
+    }
+
+    /// A lock, while it is held.
+    #[must_use]
+    pub fn lock(&self, name: &LockName) -> Option<&Lock> {
+        self.facts
+            .locks
+            .get(name)
+            .filter(|lock| lock.expires > self.facts.now)
+    }
+
+    /// The earliest moment at which a [`crate::queue::command::Command::Tick`] changes something.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Moment> {
+        let item = self.index.due.first().map(|(due, _)| *due);
+        let lock = self.index.locks_due.first().map(|(due, _)| *due);
+        item.into_iter().chain(lock).min()
+    }
+}

@@ -1,0 +1,392 @@
+//! Those who ask: a submitter, workers, owners of a lock. None of them knows whether a request whose
+//! answer is missing was carried out; all of them ask again.
+
+use ringrift_core::id::{LockName, NodeId, Token, WorkId};
+use ringrift_core::queue::command::{Claim, Command, Refusal, Reply};
+use ringrift_core::queue::item::{Item, State};
+use ringrift_core::time::Span;
+
+use crate::chance::Chance;
+use crate::fault::node_name;
+use crate::message::{Message, Replies};
+use crate::observer::Observer;
+use crate::replica::REPLICAS;
+use crate::scenario::Scenario;
+
+/// Without an answer for so long, in milliseconds, a request is sent again.
+const PATIENCE: u64 = 400;
+/// A worker renews its leases this often.
+const BEAT: u64 = 350;
+const LEASE: Span = Span(1_200);
+/// Items that a worker holds at once.
+const HELD_MAX: usize = 3;
+
+/// A request on its way, sent again until it is answered.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    target: usize,
+    next_request: u64,
+    pending: Option<(u64, Vec<Command>)>,
+    resend_at: u64,
+}
+
+impl Caller {
+    const fn new() -> Self {
+        Self {
+            target: 0,
+            next_request: 0,
+            pending: None,
+            resend_at: 0,
+        }
+    }
+
+    fn ask(&mut self, now: u64, commands: Vec<Command>) -> (usize, Message) {
+        self.next_request += 1;
+        let request = self.next_request;
+        self.pending = Some((request, commands.clone()));
+        self.resend_at = now + PATIENCE;
+        (self.target, Message::Propose { request, commands })
+    }
+
+    /// Sends the same once more, elsewhere, when its time has come.
+    fn insist(&mut self, now: u64) -> Option<(usize, Message)> {
+        if now < self.resend_at {
+            return None;
+        }
+        let (_, commands) = self.pending.take()?;
+        self.target = (self.target + 1) % REPLICAS;
+        Some(self.ask(now, commands))
+    }
+
+    /// The question and its answers, when this message brings them.
+    fn hear(&mut self, now: u64, message: Message) -> Option<(Vec<Command>, Replies)> {
+        let current = self.pending.as_ref().map(|(request, _)| *request);
+        match message {
+            Message::Answered { request, replies } if Some(request) == current => {
+                self.pending.take().map(|(_, commands)| (commands, replies))
+            }
+            Message::Redirected { request, leader } if Some(request) == current => {
+                // One less, since insisting turns to the next.
+                let leader = leader.unwrap_or((self.target + 1) % REPLICAS);
+                self.target = (leader + REPLICAS - 1) % REPLICAS;
+                self.resend_at = now + 20;
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a worker has in hand.
+#[derive(Debug)]
+struct Held {
+    item: Item,
+    token: Token,
+    started: bool,
+    done_at: u64,
+}
+
+#[derive(Debug)]
+enum Part {
+    Submitter {
+        steps: Vec<Vec<Command>>,
+        next: usize,
+    },
+    Worker {
+        node: NodeId,
+        gpu: bool,
+        held: Vec<Held>,
+        beat_at: u64,
+        asleep_until: u64,
+    },
+    Owner {
+        name: LockName,
+        owner: String,
+        token: Option<Token>,
+        rest_until: u64,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    caller: Caller,
+    part: Part,
+    /// Requests that were answered.
+    pub(crate) answered: u64,
+}
+
+impl Client {
+    const fn of(part: Part) -> Self {
+        Self {
+            caller: Caller::new(),
+            part,
+            answered: 0,
+        }
+    }
+
+    /// Submits the runs and all batches, some of them twice.
+    pub(crate) fn submitter(scenario: &Scenario, chance: &mut Chance) -> Self {
+        let submit = |(run, spec): &(_, _)| {
+            vec![Command::SubmitRun {
+                run: Clone::clone(run),
+                spec: Clone::clone(spec),
+            }]
+        };
+        let mut steps: Vec<_> = scenario.runs.iter().map(submit).collect();
+        for batch in &scenario.batches {
+            let times = 1 + usize::from(chance.per_mille(250));
+            steps.extend(vec![vec![Command::Enqueue(batch.clone())]; times]);
+        }
+        Self::of(Part::Submitter { steps, next: 0 })
+    }
+
+    pub(crate) fn worker(number: usize) -> Result<Self, String> {
+        let (node, held) = (node_name(number)?, Vec::new());
+        let gpu = number.is_multiple_of(2);
+        Ok(Self::of(Part::Worker {
+            node,
+            gpu,
+            held,
+            beat_at: 0,
+            asleep_until: 0,
+        }))
+    }
+
+    pub(crate) fn owner(number: usize) -> Result<Self, String> {
+        let name = "lock"
+            .parse()
+            .map_err(|error| format!("bad name: {error}"))?;
+        let owner = format!("owner-{number}");
+        Ok(Self::of(Part::Owner {
+            name,
+            owner,
+            token: None,
+            rest_until: 0,
+        }))
+    }
+
+    /// True when a submitter has been told that all of its requests were carried out.
+    pub(crate) fn is_finished(&self) -> bool {
+        match &self.part {
+            Part::Submitter { steps, next } => *next >= steps.len(),
+            Part::Worker { .. } | Part::Owner { .. } => true,
+        }
+    }
+
+    /// A worker that stands still for a while and then goes on as if nothing had happened.
+    pub(crate) const fn pause(&mut self, until: u64) {
+        if let Part::Worker { asleep_until, .. } = &mut self.part {
+            *asleep_until = until;
+        }
+    }
+
+    /// A worker that starts anew and knows nothing of what it held.
+    pub(crate) fn crash(&mut self) {
+        if let Part::Worker { held, .. } = &mut self.part {
+            held.clear();
+            self.caller.pending = None;
+        }
+    }
+
+    pub(crate) fn wake(
+        &mut self,
+        now: u64,
+        chance: &mut Chance,
+        scenario: &Scenario,
+    ) -> Result<Option<(usize, Message)>, String> {
+        if matches!(&self.part, Part::Worker { asleep_until, .. } if now < *asleep_until) {
+            return Ok(None);
+        }
+        if self.caller.pending.is_some() {
+            return Ok(self.caller.insist(now));
+        }
+        let command = match &mut self.part {
+            Part::Submitter { steps, next } => steps.get(*next).cloned(),
+            Part::Worker {
+                node,
+                gpu,
+                held,
+                beat_at,
+                asleep_until: _,
+            } => work(now, node, *gpu, held, beat_at, chance, scenario)?,
+            Part::Owner {
+                name,
+                owner,
+                token,
+                rest_until,
+            } => (now >= *rest_until).then(|| lock(name, owner, *token, chance)),
+        };
+        Ok(command.map(|commands| self.caller.ask(now, commands)))
+    }
+
+    pub(crate) fn hear(
+        &mut self,
+        now: u64,
+        message: Message,
+        chance: &mut Chance,
+        observer: &mut Observer,
+    ) -> Result<(), String> {
+        let Some((commands, replies)) = self.caller.hear(now, message) else {
+            return Ok(());
+        };
+        self.answered += 1;
+        for (command, reply) in commands.iter().zip(&replies) {
+            match &mut self.part {
+                Part::Submitter { next, .. } => {
+                    *next += 1;
+                    acknowledge(command, reply, observer)?;
+                }
+                Part::Worker { held, .. } => learn(now, held, command, reply, chance)?,
+                Part::Owner {
+                    token, rest_until, ..
+                } => {
+                    *token = match reply {
+                        Ok(Reply::Locked { token, .. }) => Some(*token),
+                        Ok(_) | Err(_) => None,
+                    };
+                    *rest_until = now + chance.between(100, 1_500);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn acknowledge(
+    command: &Command,
+    reply: &Result<Reply, Refusal>,
+    observer: &mut Observer,
+) -> Result<(), String> {
+    match (command, reply) {
+        (Command::Enqueue(items), Ok(Reply::Enqueued(ids))) => {
+            for (item, (id, _)) in items.iter().zip(ids) {
+                observer.acknowledge(item.key.as_deref().unwrap_or_default(), *id)?;
+            }
+            Ok(())
+        }
+        (Command::SubmitRun { .. }, Ok(Reply::RunAccepted { .. })) => Ok(()),
+        (command, reply) => Err(format!("{command:?} was answered by {reply:?}")),
+    }
+}
+
+/// What a worker asks next.
+fn work(
+    now: u64,
+    node: &NodeId,
+    gpu: bool,
+    held: &mut [Held],
+    beat_at: &mut u64,
+    chance: &mut Chance,
+    scenario: &Scenario,
+) -> Result<Option<Vec<Command>>, String> {
+    if !held.is_empty() && now >= *beat_at {
+        *beat_at = now + BEAT;
+        let claims = held.iter().map(|held| (held.item.id, held.token)).collect();
+        return Ok(Some(vec![Command::Heartbeat {
+            node: node.clone(),
+            claims,
+            lease: LEASE,
+        }]));
+    }
+    if let Some(held) = held.iter().find(|held| !held.started) {
+        let (work_id, token) = (held.item.id, held.token);
+        return Ok(Some(vec![Command::Start { work_id, token }]));
+    }
+    if let Some(done) = held.iter().find(|held| now >= held.done_at) {
+        if chance.per_mille(60) {
+            let (work_id, token) = (done.item.id, done.token);
+            let (error, retry) = ("exit status 1".to_owned(), chance.per_mille(900));
+            return Ok(Some(vec![Command::Fail {
+                work_id,
+                token,
+                error,
+                retry,
+            }]));
+        }
+        return Ok(Some(vec![scenario.completion(&done.item)?]));
+    }
+    let room = HELD_MAX - held.len().min(HELD_MAX);
+    if room == 0 || !chance.per_mille(200) {
+        return Ok(None);
+    }
+    Ok(Some(vec![Command::Claim(Claim {
+        node: node.clone(),
+        capabilities: gpu.then(|| "gpu".to_owned()).into_iter().collect(),
+        labels: Default::default(),
+        work_types: Default::default(),
+        limit: u32::try_from(room).unwrap_or(1),
+        lease: LEASE,
+    })]))
+}
+
+/// What a worker makes of an answer.
+fn learn(
+    now: u64,
+    held: &mut Vec<Held>,
+    command: &Command,
+    reply: &Result<Reply, Refusal>,
+    chance: &mut Chance,
+) -> Result<(), String> {
+    let mut forget = |id: WorkId, token: Token| {
+        held.retain(|held| (held.item.id, held.token) != (id, token));
+    };
+    match (command, reply) {
+        (Command::Claim(_), Ok(Reply::Claimed(items))) => {
+            for item in items {
+                let State::Claimed(lease) = &item.state else {
+                    return Err(format!("{} was handed out as {}", item.id, item.status()));
+                };
+                let done_at = now + chance.between(20, 1_600);
+                let (item, token) = (item.clone(), lease.token);
+                held.push(Held {
+                    item,
+                    token,
+                    started: false,
+                    done_at,
+                });
+            }
+        }
+        (Command::Start { work_id, token }, Ok(_)) => {
+            let same = |held: &&mut Held| (held.item.id, held.token) == (*work_id, *token);
+            if let Some(held) = held.iter_mut().find(same) {
+                held.started = true;
+            }
+        }
+        (Command::Heartbeat { claims, .. }, Ok(Reply::Renewed { lost, .. })) => {
+            // Some workers do not listen, and go on with what is no longer theirs.
+            if chance.per_mille(500) {
+                let gone = claims.iter().filter(|(id, _)| lost.contains(id));
+                gone.for_each(|(id, token)| forget(*id, *token));
+            }
+        }
+        (Command::Start { work_id, token }, Err(refusal))
+        | (
+            Command::Complete { work_id, token, .. } | Command::Fail { work_id, token, .. },
+            Err(refusal),
+        ) => match refusal {
+            Refusal::Fenced { .. } => forget(*work_id, *token),
+            other => return Err(format!("{command:?} was refused: {other}")),
+        },
+        (
+            Command::Complete { work_id, token, .. } | Command::Fail { work_id, token, .. },
+            Ok(_),
+        ) => {
+            forget(*work_id, *token);
+        }
+        (command, reply) => return Err(format!("{command:?} was answered by {reply:?}")),
+    }
+    Ok(())
+}
+
+/// What an owner of the lock asks next.
+fn lock(name: &LockName, owner: &str, token: Option<Token>, chance: &mut Chance) -> Vec<Command> {
+    let name = name.clone();
+    vec![match token {
+        Some(token) if chance.per_mille(400) => Command::LockRelease { name, token },
+        Some(_) | None => Command::LockAcquire {
+            name,
+            owner: owner.to_owned(),
+            ttl: Span(1_000),
+        },
+    }]
+}

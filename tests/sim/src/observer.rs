@@ -1,0 +1,248 @@
+//! The one who sees everything: follows the committed log once, and holds against it what every
+//! replica applies and what every client was told.
+
+use std::collections::BTreeMap;
+
+use ringrift_core::id::{Position, RunId, Token, WorkId};
+use ringrift_core::machine::Machine;
+use ringrift_core::queue::command::{Command, Reply};
+use ringrift_core::queue::item::{Item, State, Status};
+use ringrift_core::time::Moment;
+
+use crate::message::{Applied, Entry, Replies};
+use crate::replica::Replica;
+
+/// Replicas are searched for broken invariants once in so many entries; the observer's own machine,
+/// which equals them, after each.
+const SEARCH_EVERY: u64 = 25;
+
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    machine: Machine,
+    log: Vec<(Entry, Replies)>,
+    last_grant: Option<Token>,
+    /// The token of the last claim of each item.
+    holders: BTreeMap<WorkId, Token>,
+    /// Items that were completed, and under which token.
+    effects: BTreeMap<WorkId, Token>,
+    /// The lock: owner, token, end.
+    lock: Option<(String, Token, Moment)>,
+    /// Who led in each term.
+    leaders: BTreeMap<u64, usize>,
+    /// The version of the last planner's step of each run.
+    steps: BTreeMap<RunId, u64>,
+    /// Keys that clients were told to be enqueued.
+    acknowledged: BTreeMap<String, WorkId>,
+}
+
+impl Observer {
+    pub(crate) const fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Takes note of an entry that a replica applied.
+    pub(crate) fn watch(&mut self, replica: &Replica, applied: &Applied) -> Result<(), String> {
+        let Applied {
+            index,
+            entry,
+            fed,
+            replies,
+        } = applied;
+        let id = replica.id;
+        let at = usize::try_from(*index - 1).unwrap_or(usize::MAX);
+        match self.log.get(at) {
+            Some((known, known_replies)) => {
+                if known != entry {
+                    return Err(format!(
+                        "replica {id} applied another entry {index} than was applied before"
+                    ));
+                }
+                if known_replies != replies {
+                    return Err(format!(
+                        "replica {id} answered entry {index} in its own way"
+                    ));
+                }
+            }
+            None if at == self.log.len() => {
+                // The batch as fed: what a mutation does to all replicas alike is not to be seen here.
+                let own = self.machine.apply(
+                    Position {
+                        term: entry.term,
+                        index: *index,
+                    },
+                    fed,
+                );
+                if own != *replies {
+                    return Err(format!(
+                        "replica {id} answered entry {index} in its own way"
+                    ));
+                }
+                sound(&self.machine, "the observer", *index)?;
+                self.judge(&entry.batch.commands, replies)?;
+                self.log.push((entry.clone(), replies.clone()));
+            }
+            None => return Err(format!("replica {id} skipped to entry {index}")),
+        }
+        Ok(())
+    }
+
+    /// Takes note of who leads.
+    pub(crate) fn see_leader(&mut self, replica: &Replica) -> Result<(), String> {
+        let Some(term) = replica.leads_in() else {
+            return Ok(());
+        };
+        match *self.leaders.entry(term).or_insert(replica.id) {
+            first if first == replica.id => Ok(()),
+            first => Err(format!(
+                "replicas {first} and {} both led in term {term}",
+                replica.id
+            )),
+        }
+    }
+
+    /// Compares a replica with the observer's machine, if both are at the same entry.
+    pub(crate) fn compare(&self, replica: &Replica) -> Result<(), String> {
+        if replica.applied == self.log.len() as u64 && replica.machine != self.machine {
+            return Err(format!(
+                "replica {} differs at entry {}",
+                replica.id, replica.applied
+            ));
+        }
+        if replica.applied.is_multiple_of(SEARCH_EVERY) {
+            sound(
+                &replica.machine,
+                &format!("replica {}", replica.id),
+                replica.applied,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What no reply may say, judged from commands and replies alone.
+    fn judge(&mut self, commands: &[Command], replies: &Replies) -> Result<(), String> {
+        for (command, reply) in commands.iter().zip(replies) {
+            let Ok(reply) = reply else { continue };
+            match (command, reply) {
+                (_, Reply::Claimed(items)) => {
+                    for item in items {
+                        let State::Claimed(lease) = &item.state else {
+                            return Err(format!("{} was claimed but is not", item.id));
+                        };
+                        self.grant(lease.token)?;
+                        self.holders.insert(item.id, lease.token);
+                        if self.effects.contains_key(&item.id) {
+                            return Err(format!("{} was claimed after its completion", item.id));
+                        }
+                    }
+                }
+                (Command::Start { work_id, token } | Command::Fail { work_id, token, .. }, _) => {
+                    self.is_holder(*work_id, *token)?;
+                }
+                (Command::Complete { work_id, token, .. }, _) => {
+                    self.is_holder(*work_id, *token)?;
+                    let first = *self.effects.entry(*work_id).or_insert(*token);
+                    if first != *token {
+                        return Err(format!("{work_id} took effect under {first} and {token}"));
+                    }
+                }
+                (Command::LockAcquire { owner, .. }, Reply::Locked { token, expires }) => {
+                    self.lock(owner, *token, *expires)?;
+                }
+                (Command::LockRelease { token, .. }, _) => self.unlock(*token)?,
+                (Command::AdvanceRun { run, version, .. }, _) => {
+                    let last = self.steps.insert(run.clone(), *version);
+                    if last.is_some_and(|last| last >= *version) {
+                        return Err(format!("run {run} took two steps from version {version}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One owner at a time, in replicated time.
+    fn lock(&mut self, owner: &str, token: Token, expires: Moment) -> Result<(), String> {
+        let now = self.machine.now();
+        let held = self.lock.replace((owner.to_owned(), token, expires));
+        match held.filter(|(_, _, until)| *until > now) {
+            Some((holder, first, _)) if holder != owner || first != token => Err(format!(
+                "the lock of {holder} under {first} was given to {owner} under {token}"
+            )),
+            Some(_) => Ok(()),
+            None => self.grant(token),
+        }
+    }
+
+    fn unlock(&mut self, token: Token) -> Result<(), String> {
+        match self.lock.take() {
+            Some((_, held, _)) if held == token => Ok(()),
+            held => Err(format!(
+                "the lock was released under {token}, but it was {held:?}"
+            )),
+        }
+    }
+
+    fn grant(&mut self, token: Token) -> Result<(), String> {
+        if self.last_grant.is_some_and(|last| last >= token) {
+            return Err(format!(
+                "token {token} does not exceed {:?}",
+                self.last_grant
+            ));
+        }
+        self.last_grant = Some(token);
+        Ok(())
+    }
+
+    fn is_holder(&self, id: WorkId, token: Token) -> Result<(), String> {
+        match self.holders.get(&id) {
+            Some(last) if *last == token => Ok(()),
+            last => Err(format!(
+                "{id} was changed under {token}, but the last claim is {last:?}"
+            )),
+        }
+    }
+
+    /// Takes note of what a client was told.
+    pub(crate) fn acknowledge(&mut self, key: &str, id: WorkId) -> Result<(), String> {
+        let first = *self.acknowledged.entry(key.to_owned()).or_insert(id);
+        if first != id {
+            return Err(format!(
+                "key {key:?} was acknowledged as {first} and as {id}"
+            ));
+        }
+        self.kept(key, id)
+    }
+
+    fn kept(&self, key: &str, id: WorkId) -> Result<(), String> {
+        match self
+            .machine
+            .item(id)
+            .and_then(|item| item.request.key.as_deref())
+        {
+            Some(kept) if kept.split('@').next() == Some(key) => Ok(()),
+            kept => Err(format!(
+                "{id} was acknowledged for key {key:?}, but holds {kept:?}"
+            )),
+        }
+    }
+
+    /// At the end: nothing acknowledged is lost or unfinished.
+    pub(crate) fn conclude(&self) -> Result<(), String> {
+        for (key, id) in &self.acknowledged {
+            self.kept(key, *id)?;
+            let status = self.machine.item(*id).map(Item::status);
+            if !matches!(status, Some(Status::Completed | Status::Dead)) {
+                return Err(format!("acknowledged {id} ended as {status:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sound(machine: &Machine, whose: &str, index: u64) -> Result<(), String> {
+    match machine.violations().first() {
+        Some(violation) => Err(format!("{whose} broke at entry {index}: {violation}")),
+        None => Ok(()),
+    }
+}
