@@ -18,10 +18,11 @@ const fn ttl_seconds() -> f64 {
     300.0
 }
 
-/// Reply of `POST /raft/lock/{name}`; with status 409 when another owner holds it.
+/// Reply of `POST /raft/lock/{name}`. When another owner holds it, the reply is a problem body with
+/// status 409 and code `LOCK_HELD`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Acquired {
-    /// Whether the lock is the caller's.
+    /// Always true; a refusal is a problem body.
     pub acquired: bool,
     /// The lock.
     pub lock_name: String,

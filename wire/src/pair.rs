@@ -124,7 +124,7 @@ pub enum Ending {
     Crash,
     /// An engine did not answer at all.
     Hang,
-    /// The machine was at fault.
+    /// The game was not played: the machine was at fault, or the pair was lost before.
     Infrastructure,
 }
 

@@ -65,6 +65,10 @@ pub enum Code {
     RunConflict,
     /// The run has ended.
     RunEnded,
+    /// The agent is not part of a cluster yet.
+    NoCluster,
+    /// The agent that holds what was asked for could not be reached.
+    NodeUnreachable,
     /// No leader is known at present.
     LeaderUnknown,
     /// The leader could not be reached. Whether the request took effect is not known.

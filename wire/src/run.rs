@@ -17,6 +17,24 @@ pub struct Submit {
     pub spec: RunSpec,
 }
 
+/// Body of `POST /gauntlet/execute`: a gauntlet, without the words around it that `POST /runs` has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Execute {
+    /// The run's id: letters, digits, `-`, `_`, `.`, `:`, at most 128.
+    pub run_id: String,
+    /// Who wants to be promoted.
+    pub candidate: Contestant,
+    /// Whom it must beat, 1 to 63.
+    pub baselines: Vec<Contestant>,
+    /// How games are played.
+    #[serde(default)]
+    pub play: Play,
+    /// When a match-up ends.
+    #[serde(default)]
+    pub stop: Stop,
+}
+
 /// What a run does: exactly one of the three.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -319,13 +337,47 @@ pub struct RunList {
     pub count: usize,
 }
 
-/// Reply of `GET /runs/{run_id}/ledger`: every accepted pair, in index order.
+/// Query of `GET /runs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RunsQuery {
+    /// At most so many, newest first; 1 to 1,000.
+    #[serde(default = "hundred")]
+    pub limit: u32,
+}
+
+const fn hundred() -> u32 {
+    100
+}
+
+/// Query of `GET /runs/{run_id}/ledger`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LedgerQuery {
+    /// Pairs to skip from the front, match-up by match-up in index order.
+    #[serde(default)]
+    pub offset: u64,
+    /// At most so many; 1 to 10,000.
+    #[serde(default = "ten_thousand")]
+    pub limit: u32,
+}
+
+const fn ten_thousand() -> u32 {
+    10_000
+}
+
+/// Reply of `GET /runs/{run_id}/ledger`: accepted pairs, match-up by match-up in index order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LedgerPage {
     /// The run.
     pub run_id: String,
     /// The pairs.
     pub pairs: Vec<LedgerPair>,
+    /// The offset of the next page; absent when this is the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_offset: Option<u64>,
 }
 
 /// One accepted pair.

@@ -333,6 +333,7 @@ pub struct NodeWork {
 /// Query of `GET /work/history`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct HistoryQuery {
     /// At most so many, newest first; 1 to 1,000.
     #[serde(default = "fifty")]
