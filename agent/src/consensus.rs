@@ -1,1 +1,229 @@
-//! Not yet laid.
+//! Consensus: one log, one machine, one leader. openraft behind a face of our own.
+//!
+//! [`Consensus`] is the handle that the rest of the agent holds. Proposals go in on the leader, reads
+//! are served from the local replica, and everything else (elections, replication, snapshots, the
+//! raft port) happens inside this folder. Nothing outside it names openraft.
+//!
+//! Reading order: [`Consensus`] here, `start` and `stop`, `vocabulary`, `propose` and `stamp` (the way
+//! in), `log` and `machine` (the disk), `wire`, `network` and `server` (the raft port), `members`.
+
+mod errors;
+mod identity;
+mod log;
+mod machine;
+mod members;
+mod network;
+mod propose;
+mod server;
+mod stamp;
+mod start;
+mod status;
+mod stop;
+mod timing;
+mod vocabulary;
+mod wire;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use openraft::errors::{LinearizableReadError, RaftError};
+use ringrift_core::id::{NodeId, Position};
+use ringrift_core::machine::Machine;
+use ringrift_core::queue::command::{Command, Refusal, Reply};
+use ringrift_core::time::Moment;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use log::LogStore;
+use log::wal::Wal;
+use machine::{Shared, position_of};
+use network::link::Caller;
+use propose::Proposer;
+use vocabulary::Raft;
+
+pub use errors::{ConsensusError, MembershipError, ProposeError};
+pub use status::{ConsensusStatus, Leadership, Role};
+pub use timing::Timing;
+
+/// Voters of a cluster; every further agent stays a learner. Three survive the loss of one.
+pub const VOTERS_MAX: usize = 3;
+/// A read barrier needs one round to a majority; longer means that there is no leader.
+const BARRIER_PATIENCE: Duration = Duration::from_secs(5);
+/// Writing a snapshot takes seconds at most.
+const COMPACT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// An agent that takes part, with the addresses that others reach it by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub node_id: NodeId,
+    /// Host and port of its raft listener.
+    pub raft_address: String,
+    /// Host and port of its HTTP listener.
+    pub http_address: String,
+}
+
+/// What part an agent takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// It votes.
+    Voter,
+    /// It follows the log without a vote.
+    Learner,
+}
+
+/// What [`Consensus::open`] needs.
+#[derive(Debug, Clone)]
+pub struct ConsensusConfig {
+    /// This agent.
+    pub node_id: NodeId,
+    /// Its data directory; the log, the snapshots and the raft id lie in its `raft` folder.
+    pub data_dir: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where others reach that listener. With port 0 the port that was taken is filled in.
+    pub raft_address: String,
+    /// Where others reach this agent's HTTP listener.
+    pub http_address: String,
+    /// How fast a lost leader is noticed.
+    pub timing: Timing,
+}
+
+/// A proposal that was committed and applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Where it is in the log. Proposals that were merged share a position.
+    pub position: Position,
+    /// One reply for each command.
+    pub replies: Vec<Result<Reply, Refusal>>,
+}
+
+/// The handle to consensus. Cheap to clone. Stop it by [`Consensus::shutdown`] or
+/// [`Consensus::halt`]; only then is the data directory free.
+#[derive(Clone)]
+pub struct Consensus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    raft: Raft,
+    raft_id: u64,
+    this: Member,
+    listen: SocketAddr,
+    shared: Arc<Shared>,
+    log: LogStore<Wal>,
+    caller: Arc<Caller>,
+    proposer: Proposer,
+    leadership: watch::Receiver<Leadership>,
+    membership_turn: tokio::sync::Mutex<()>,
+    /// The raft port, the proposals' task and the observer of leadership.
+    tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
+}
+
+impl Consensus {
+    /// Where the raft port listens.
+    #[must_use]
+    pub fn raft_listen_address(&self) -> SocketAddr {
+        self.inner.listen
+    }
+
+    /// This agent as other members see it.
+    #[must_use]
+    pub fn this_member(&self) -> &Member {
+        &self.inner.this
+    }
+
+    /// Whether this agent belongs to a cluster.
+    #[must_use]
+    pub fn is_initialized(&self) -> bool {
+        self.inner.leadership.borrow().initialized
+    }
+
+    /// Commits commands and applies them, on the leader. They share one log entry, perhaps with
+    /// those of other callers, and are applied one after another.
+    ///
+    /// # Errors
+    /// See [`ProposeError`]; only [`ProposeError::Timeout`] leaves the outcome unknown.
+    pub async fn propose(&self, commands: Vec<Command>) -> Result<Committed, ProposeError> {
+        self.inner.proposer.propose(commands).await
+    }
+
+    /// Waits until the local replica has everything that was committed before this call, on the
+    /// leader. A read that follows is linearizable.
+    ///
+    /// # Errors
+    /// When this agent does not lead, or cannot show in time that it still does.
+    pub async fn barrier(&self) -> Result<Position, ProposeError> {
+        let confirmed = self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        match tokio::time::timeout(BARRIER_PATIENCE, confirmed).await {
+            Ok(Ok(read)) => Ok(position_of(*read.log_id())),
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
+                Err(propose::not_leader(forward))
+            }
+            Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) => {
+                Err(ProposeError::NotLeader { leader: None })
+            }
+            Ok(Err(RaftError::Fatal(fatal))) => Err(ProposeError::Stopped {
+                cause: fatal.to_string(),
+            }),
+            Err(_elapsed) => Err(ProposeError::NotLeader { leader: None }),
+        }
+    }
+
+    /// Looks at the local replica. Applying waits meanwhile: be quick, and do not propose inside.
+    pub fn read<R>(&self, look: impl FnOnce(&Machine) -> R) -> R {
+        self.inner.shared.read(|replica| look(&replica.machine))
+    }
+
+    /// Who leads, as it changes.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// Index of the last entry applied here, as it grows.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.inner.shared.applied()
+    }
+
+    /// The moment that a batch proposed now would carry.
+    #[must_use]
+    pub fn next_moment(&self) -> Moment {
+        self.inner.proposer.next_moment()
+    }
+
+    /// Writes a snapshot now and drops the log before it.
+    ///
+    /// # Errors
+    /// When the raft core has stopped, or the snapshot does not get written in time.
+    pub async fn compact(&self) -> Result<(), ProposeError> {
+        let stopped = |cause: &dyn std::fmt::Display| ProposeError::Stopped {
+            cause: cause.to_string(),
+        };
+        let raft = &self.inner.raft;
+        let upto = *self.applied().borrow();
+        raft.trigger()
+            .snapshot()
+            .await
+            .map_err(|fatal| stopped(&fatal))?;
+        let wait = raft.wait(Some(COMPACT_PATIENCE));
+        let written = wait.metrics(
+            |metrics| {
+                metrics
+                    .snapshot
+                    .is_some_and(|snapshot| snapshot.index >= upto)
+            },
+            "a snapshot",
+        );
+        written.await.map_err(|_late| ProposeError::Timeout)?;
+        raft.trigger()
+            .purge_log(upto)
+            .await
+            .map_err(|fatal| stopped(&fatal))
+    }
+}

@@ -1,1 +1,35 @@
-//! Not yet laid.
+//! The duties of the leader, off its serving path: letting time pass and stepping planners.
+//!
+//! The tasks run on every agent and act only while it leads. What they propose may be lost or come
+//! twice without harm: a tick only lets time pass, and a planner's step is valid for one version of
+//! its run only.
+
+mod planner;
+mod ticker;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::consensus::Consensus;
+
+/// Does the leader's duties until `stop` is cancelled.
+pub async fn run(consensus: Consensus, stop: CancellationToken) {
+    let duties = async {
+        tokio::join!(
+            ticker::tick_when_due(&consensus),
+            planner::step_runs(&consensus)
+        );
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = duties => tracing::debug!("the leader's duties ended, since consensus has stopped"),
+    }
+}
+
+/// Waits until this agent leads; false when consensus has stopped.
+async fn leads(consensus: &Consensus) -> bool {
+    consensus
+        .leadership()
+        .wait_for(|leadership| leadership.is_leader)
+        .await
+        .is_ok()
+}

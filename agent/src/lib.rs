@@ -2,10 +2,16 @@
 //!
 //! A shell carries bytes, time and effects between the world and `ringrift-core`. It does not decide.
 
+pub mod args;
 pub mod clock;
+pub mod config;
 pub mod consensus;
+pub mod data_dir;
 pub mod gossip;
-pub mod http;
+mod http;
+pub mod join;
 pub mod leader;
+mod metrics;
 pub mod process;
+pub mod run;
 pub mod worker;

@@ -1,1 +1,33 @@
-fn main() {}
+//! The doorstep of `ringrift-agent`: parse, hand over, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use ringrift_agent::args::Args;
+use ringrift_agent::config::Config;
+use ringrift_agent::process::leash;
+use ringrift_agent::run::{self, RunError};
+use ringrift_telemetry::logging;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "leash") {
+        return leash::main(words);
+    }
+    match start(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "logging may not be set up yet")]
+            {
+                eprintln!("ringrift-agent: {error}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: Args) -> Result<(), RunError> {
+    logging::start(args.log_format, &args.log)?;
+    let config = Config::from_args(args)?;
+    run::blocking(config)
+}

@@ -1,1 +1,4 @@
-//! placeholder
+//! Logging and metrics set-up shared by RingRift's binaries.
+
+pub mod logging;
+pub mod metrics;

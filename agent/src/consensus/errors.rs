@@ -1,0 +1,176 @@
+//! What can go wrong, and what to do about it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ringrift_core::id::NodeId;
+
+use crate::consensus::Member;
+
+/// Why consensus cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsensusError {
+    /// The timing contradicts itself.
+    #[error("{field} = {value} ms {problem}")]
+    Timing {
+        /// The field at fault.
+        field: &'static str,
+        /// Its value in milliseconds.
+        value: u64,
+        /// What it must be.
+        problem: &'static str,
+    },
+    /// openraft refuses the settings.
+    #[error("openraft refuses the settings: {cause}")]
+    Settings {
+        /// Its reason.
+        cause: String,
+    },
+    /// The disk does not do what is needed.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Disk {
+        /// What was tried.
+        what: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file with the raft id is damaged.
+    #[error(
+        "{} holds {text:?}, which is no raft id; restore it, or remove the member from the cluster, \
+         move the data directory away and join again", path.display()
+    )]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        text: String,
+    },
+    /// The raft port cannot be served.
+    #[error("cannot listen for raft on {address}: {source}; choose another --raft-port")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The raft core did not start.
+    #[error("the raft core did not start: {cause}")]
+    Start {
+        /// Its reason.
+        cause: String,
+    },
+}
+
+/// Why a proposal was not answered by the machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// This agent does not lead. Nothing was changed; ask the leader, or ask again soon when none is
+    /// named.
+    #[error("this agent does not lead; the leader is {}", leader.as_ref().map_or("not known", |l| l.node_id.as_str()))]
+    NotLeader {
+        /// The leader, when one is known.
+        leader: Option<Member>,
+    },
+    /// No outcome in time, or leadership was lost on the way. It may or may not have been applied.
+    #[error("no outcome in time; it may or may not have been applied")]
+    Timeout,
+    /// Too much waits already. Nothing was changed; retry later.
+    #[error("{proposals_max} proposals or {bytes_max} bytes wait already; retry later")]
+    Overloaded {
+        /// Bound of the waiting proposals.
+        proposals_max: usize,
+        /// Bound of their bytes.
+        bytes_max: usize,
+    },
+    /// More than one log entry holds. Nothing was changed; split it.
+    #[error("a proposal of {size} {what} exceeds {limit}; split it")]
+    TooLarge {
+        /// What there is too much of: `commands` or `bytes`.
+        what: &'static str,
+        /// How much there is.
+        size: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// The raft core has stopped: a shutdown, or a disk that failed. This agent must be restarted.
+    #[error("consensus has stopped: {cause}")]
+    Stopped {
+        /// Why.
+        cause: String,
+    },
+}
+
+/// Why the members did not change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    /// Proposing failed.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// This agent belongs to a cluster already.
+    #[error("this agent belongs to cluster {cluster_id:?} already")]
+    Initialized {
+        /// Its cluster.
+        cluster_id: String,
+    },
+    /// The newcomer does not answer.
+    #[error("nobody answers for raft at {address}: {cause}; check its --advertise and --raft-port")]
+    Unreachable {
+        /// Where it was tried.
+        address: String,
+        /// What happened.
+        cause: String,
+    },
+    /// Another agent answers at the newcomer's address.
+    #[error("{found} answers for raft at {address}, not {expected}")]
+    Impostor {
+        /// The address.
+        address: String,
+        /// Who was to be added.
+        expected: NodeId,
+        /// Who answers.
+        found: NodeId,
+    },
+    /// The newcomer belongs to another cluster.
+    #[error("{node_id} belongs to cluster {cluster_id:?}; give it a fresh data directory to join")]
+    Foreign {
+        /// The newcomer.
+        node_id: NodeId,
+        /// Its cluster.
+        cluster_id: String,
+    },
+    /// A voter came back without its log.
+    #[error(
+        "{node_id} votes in this cluster under the raft id of a data directory that it no longer \
+         has; a voter with a wiped disk may not return under its old name: remove it first"
+    )]
+    WipedVoter {
+        /// The voter.
+        node_id: NodeId,
+    },
+    /// No such member.
+    #[error("{node_id} is not a member")]
+    Unknown {
+        /// Who was to be removed.
+        node_id: NodeId,
+    },
+    /// The only voter cannot be removed.
+    #[error("{node_id} is the last voter; add another one first")]
+    LastVoter {
+        /// The voter.
+        node_id: NodeId,
+    },
+    /// It took too long. It may still happen; ask again.
+    #[error("{what} took too long; ask again")]
+    Late {
+        /// What did.
+        what: &'static str,
+    },
+    /// openraft refuses.
+    #[error("the raft core refuses: {cause}")]
+    Raft {
+        /// Its reason.
+        cause: String,
+    },
+}

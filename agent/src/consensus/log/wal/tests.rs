@@ -1,0 +1,142 @@
+use std::fs::OpenOptions;
+use std::sync::mpsc::{self, SyncSender};
+use std::time::Duration;
+
+use super::*;
+
+fn id(term: u64, index: u64) -> LogId {
+    LogId::new(LeaderId::new(term, 1), index)
+}
+
+fn entry(term: u64, index: u64) -> (LogId, Bytes) {
+    (
+        id(term, index),
+        Bytes::from(format!("entry {term}.{index}")),
+    )
+}
+
+/// Appends and waits until the disk has it.
+fn append(log: &mut Wal, entries: Vec<(LogId, Bytes)>) {
+    let (durable, wait) = mpsc::sync_channel(1);
+    log.append(
+        entries,
+        Done::new(move |outcome| SyncSender::send(&durable, outcome).unwrap()),
+    )
+    .unwrap();
+    wait.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+}
+
+fn save_vote(log: &mut Wal, vote: Vote) {
+    let (durable, wait) = mpsc::sync_channel(1);
+    log.save_vote(
+        vote,
+        Done::new(move |outcome| SyncSender::send(&durable, outcome).unwrap()),
+    )
+    .unwrap();
+    wait.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+}
+
+fn indexes(log: &Wal) -> Vec<u64> {
+    let entries = log.read(0, u64::MAX, usize::MAX).unwrap();
+    entries.iter().map(|(log_id, _)| log_id.index).collect()
+}
+
+#[test]
+fn everything_durable_is_there_after_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let vote = Vote {
+        leader_id: LeaderId::new(3, 1),
+        committed: true,
+    };
+    {
+        let mut log = Wal::open(directory.path()).unwrap();
+        save_vote(&mut log, vote);
+        append(&mut log, (0..10).map(|index| entry(1, index)).collect());
+        log.save_committed(id(1, 7)).unwrap();
+        append(&mut log, vec![entry(3, 10)]);
+    }
+    let log = Wal::open(directory.path()).unwrap();
+    let ends = log.ends();
+    assert_eq!(ends.vote, Some(vote));
+    assert_eq!(ends.last, Some(id(3, 10)));
+    assert_eq!(ends.committed, Some(id(1, 7)));
+    assert_eq!(log.read(10, 11, usize::MAX).unwrap(), vec![entry(3, 10)]);
+    assert_eq!(indexes(&log), (0..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn truncation_and_purge_survive_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let mut log = Wal::open(directory.path()).unwrap();
+        append(&mut log, (0..10).map(|index| entry(1, index)).collect());
+        log.truncate_after(Some(id(1, 6))).unwrap();
+        log.purge(id(1, 2)).unwrap();
+        append(&mut log, vec![entry(2, 7)]);
+    }
+    let mut log = Wal::open(directory.path()).unwrap();
+    assert_eq!(indexes(&log), vec![3, 4, 5, 6, 7]);
+    assert_eq!(log.ends().purged, Some(id(1, 2)));
+    assert_eq!(log.ends().last, Some(id(2, 7)));
+    // Everything after the purged part may go as well.
+    log.truncate_after(Some(id(1, 2))).unwrap();
+    assert_eq!(indexes(&log), Vec::<u64>::new());
+    assert_eq!(log.ends().last, Some(id(1, 2)));
+}
+
+#[test]
+fn a_snapshot_beyond_the_end_moves_the_log_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = Wal::open(directory.path()).unwrap();
+    append(&mut log, (0..3).map(|index| entry(1, index)).collect());
+    // openraft may note the commit before it purges.
+    log.save_committed(id(4, 100)).unwrap();
+    assert_eq!(log.ends().committed, None);
+    log.purge(id(4, 100)).unwrap();
+    append(&mut log, vec![entry(4, 101)]);
+    assert_eq!(indexes(&log), vec![101]);
+}
+
+#[test]
+fn a_read_is_bounded_by_bytes_but_never_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = Wal::open(directory.path()).unwrap();
+    append(
+        &mut log,
+        (0..5)
+            .map(|index| (id(1, index), Bytes::from(vec![7; 100])))
+            .collect(),
+    );
+    assert_eq!(log.read(0, 5, 250).unwrap().len(), 2);
+    assert_eq!(log.read(0, 5, 1).unwrap().len(), 1);
+    assert_eq!(log.read(5, 9, 1_000).unwrap().len(), 0);
+    assert_eq!(log.read(4, 2, 1_000).unwrap().len(), 0);
+}
+
+#[test]
+fn a_torn_tail_is_dropped_and_the_rest_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let mut log = Wal::open(directory.path()).unwrap();
+        append(&mut log, (0..4).map(|index| entry(1, index)).collect());
+    }
+    let chunks = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let chunk = chunks
+        .filter(|path| path.extension().is_some_and(|e| e == "wal"))
+        .max()
+        .unwrap();
+    let file = OpenOptions::new().write(true).open(&chunk).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 3).unwrap();
+
+    let log = Wal::open(directory.path()).unwrap();
+    assert_eq!(indexes(&log), vec![0, 1, 2]);
+}
+
+#[test]
+fn one_directory_belongs_to_one_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let _held = Wal::open(directory.path()).unwrap();
+    assert!(Wal::open(directory.path()).is_err());
+}

@@ -1,0 +1,260 @@
+//! openraft's state machine around the one replicated [`Machine`] of the core.
+
+pub(super) mod snapshot;
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use ringrift_core::id::Position;
+use ringrift_core::machine::Machine;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::consensus::machine::snapshot::{SnapshotDirectory, SnapshotFile};
+use crate::consensus::stamp::Anchor;
+use crate::consensus::vocabulary::{
+    Entry, LogId, Membership, Payload, Proposal, Replies, Ring, Snapshot, SnapshotMeta,
+};
+
+/// Entries applied under one hold of the lock. Readers wait for as long, so it stays in the
+/// milliseconds even with large batches.
+const APPLY_CHUNK_MAX: usize = 32;
+
+/// What snapshots carry and replay rebuilds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Replica {
+    pub(super) applied: Option<LogId>,
+    pub(super) membership: Membership,
+    pub(super) machine: Machine,
+}
+
+/// The replica, shared between the applier and readers.
+pub(super) struct Shared {
+    replica: RwLock<Held>,
+    applied: watch::Sender<u64>,
+    clock: Clock,
+}
+
+struct Held {
+    replica: Replica,
+    /// Monotonic time at which the last batch was applied here: replicated time goes on from there.
+    batch_applied_at: Duration,
+}
+
+impl Shared {
+    pub(super) fn new(replica: Replica, clock: Clock) -> Self {
+        let batch_applied_at = clock.monotonic();
+        let (applied, _) = watch::channel(index_of(replica.applied));
+        Self {
+            replica: RwLock::new(Held {
+                replica,
+                batch_applied_at,
+            }),
+            applied,
+            clock,
+        }
+    }
+
+    /// Index of the last applied entry, as it grows.
+    pub(super) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    pub(super) fn read<R>(&self, look: impl FnOnce(&Replica) -> R) -> R {
+        look(&self.held().replica)
+    }
+
+    /// The moment of the last applied batch, and when it was applied here.
+    pub(super) fn anchor(&self) -> Anchor {
+        let held = self.held();
+        Anchor {
+            moment: held.replica.machine.now(),
+            at: held.batch_applied_at,
+        }
+    }
+
+    // A panic while the lock was held is a bug in a reader or in apply; the raft core stops for the
+    // latter. What is here is still the last complete state that readers can be shown.
+    fn held(&self) -> RwLockReadGuard<'_, Held> {
+        self.replica.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, entries: Vec<EntryResponder<Ring>>) {
+        let mut answers: Vec<(ApplyResponder<Ring>, Replies)> = Vec::with_capacity(entries.len());
+        let mut applied = None;
+        let at = self.clock.monotonic();
+        {
+            let mut held = self.replica.write().unwrap_or_else(PoisonError::into_inner);
+            for (entry, responder) in entries {
+                applied = Some(entry.log_id.index);
+                if matches!(entry.payload, Payload::Normal(_)) {
+                    held.batch_applied_at = at;
+                }
+                let replies = held.replica.apply(entry);
+                if let Some(responder) = responder {
+                    answers.push((responder, replies));
+                }
+            }
+        }
+        // Readers that follow `applied` must find what it names; answered callers read at once.
+        if let Some(index) = applied {
+            self.applied.send_replace(index);
+        }
+        for (responder, replies) in answers {
+            responder.send(replies);
+        }
+    }
+
+    fn replace(&self, replica: Replica) {
+        let index = index_of(replica.applied);
+        {
+            let mut held = self.replica.write().unwrap_or_else(PoisonError::into_inner);
+            *held = Held {
+                replica,
+                batch_applied_at: self.clock.monotonic(),
+            };
+        }
+        self.applied.send_replace(index);
+    }
+}
+
+fn index_of(log_id: Option<LogId>) -> u64 {
+    log_id.map_or(0, |log_id| log_id.index)
+}
+
+impl Replica {
+    fn apply(&mut self, entry: Entry) -> Replies {
+        let Entry { log_id, payload } = entry;
+        self.applied = Some(log_id);
+        match payload {
+            Payload::Blank => Vec::new(),
+            Payload::Normal(Proposal(batch)) => self.machine.apply(position_of(log_id), &batch),
+            Payload::Membership(membership) => {
+                self.membership = Membership::new(Some(log_id), membership);
+                Vec::new()
+            }
+        }
+    }
+
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+        }
+    }
+}
+
+/// The place in the log as the core names it.
+pub(super) fn position_of(log_id: LogId) -> Position {
+    Position {
+        term: log_id.leader_id.term,
+        index: log_id.index,
+    }
+}
+
+/// What openraft applies to.
+pub(super) struct StateMachine {
+    shared: Arc<Shared>,
+    snapshots: SnapshotDirectory,
+}
+
+impl StateMachine {
+    pub(super) fn new(shared: Arc<Shared>, snapshots: SnapshotDirectory) -> Self {
+        Self { shared, snapshots }
+    }
+}
+
+impl RaftStateMachine<Ring> for StateMachine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, Membership), io::Error> {
+        Ok(self
+            .shared
+            .read(|replica| (replica.applied, replica.membership.clone())))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<Ring>, io::Error>> + Unpin + Send,
+    {
+        let mut chunks = entries.ready_chunks(APPLY_CHUNK_MAX);
+        while let Some(chunk) = chunks.next().await {
+            let mut failure = None;
+            let mut ready = Vec::with_capacity(chunk.len());
+            for entry in chunk {
+                match entry {
+                    Ok(entry) => ready.push(entry),
+                    Err(error) => {
+                        failure = Some(error);
+                        break;
+                    }
+                }
+            }
+            self.shared.apply(ready);
+            if let Some(error) = failure {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        Builder {
+            replica: self.shared.read(Clone::clone),
+            snapshots: self.snapshots.clone(),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotFile,
+    ) -> Result<(), io::Error> {
+        let snapshots = self.snapshots.clone();
+        let expected = meta.clone();
+        let replica = blocking(move || snapshots.install(snapshot, &expected)).await?;
+        self.shared.replace(replica);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let snapshots = self.snapshots.clone();
+        blocking(move || snapshots.current()).await
+    }
+}
+
+/// Writes one snapshot: a copy of the replica, taken between two entries.
+pub(super) struct Builder {
+    replica: Replica,
+    snapshots: SnapshotDirectory,
+}
+
+impl RaftSnapshotBuilder<Ring> for Builder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let replica = std::mem::take(&mut self.replica);
+        let snapshots = self.snapshots.clone();
+        let (snapshot, bytes) = blocking(move || snapshots.write(&replica)).await?;
+        let index = index_of(snapshot.meta.last_log_id);
+        tracing::info!(index, bytes, "snapshot written");
+        Ok(snapshot)
+    }
+}
+
+/// Runs disk work beside the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! Snapshots on disk: one file, whole or absent, checksummed.
+//!
+//! Layout: magic, length of the meta part (u32), length of the body (u64), CRC-32 of both parts
+//! (u32), the meta part, the body. Numbers are little-endian, the parts are postcard.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::consensus::machine::Replica;
+use crate::consensus::vocabulary::{Snapshot, SnapshotMeta};
+
+const MAGIC: [u8; 8] = *b"RRSNAP01";
+const HEAD_BYTES: usize = 8 + 4 + 8 + 4;
+/// Larger snapshots are refused on receipt: several times the state that a leader may hold.
+pub(in crate::consensus) const SNAPSHOT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+const CURRENT: &str = "current.snapshot";
+const PARTIAL_EXTENSION: &str = "partial";
+
+/// A snapshot in a file. The open file stays readable when a newer one takes its name. One that is
+/// dropped in the making leaves no file.
+#[derive(Debug)]
+pub(in crate::consensus) struct SnapshotFile {
+    pub(in crate::consensus) file: File,
+    pub(in crate::consensus) path: PathBuf,
+    in_the_making: bool,
+}
+
+impl Drop for SnapshotFile {
+    fn drop(&mut self) {
+        if self.in_the_making {
+            // What cannot be removed now is removed at the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The directory of one agent's snapshots: the current one and those in the making.
+#[derive(Debug, Clone)]
+pub(in crate::consensus) struct SnapshotDirectory {
+    path: PathBuf,
+    /// Numbers the files in the making.
+    drafts: Arc<AtomicU64>,
+}
+
+impl SnapshotDirectory {
+    /// Opens or creates the directory and removes what a crash left in the making.
+    pub(in crate::consensus) fn open(path: PathBuf) -> io::Result<Self> {
+        std::fs::create_dir_all(&path)?;
+        for file in std::fs::read_dir(&path)? {
+            let file = file?.path();
+            if file
+                .extension()
+                .is_some_and(|extension| extension == PARTIAL_EXTENSION)
+            {
+                std::fs::remove_file(&file)?;
+            }
+        }
+        Ok(Self {
+            path,
+            drafts: Arc::new(AtomicU64::new(0)),
+        })
+    }
+
+    /// A new empty file for a snapshot in the making.
+    pub(in crate::consensus) fn draft(&self) -> io::Result<SnapshotFile> {
+        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+        let path = self.path.join(format!("{number}.{PARTIAL_EXTENSION}"));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
+        Ok(SnapshotFile {
+            file,
+            path,
+            in_the_making: true,
+        })
+    }
+
+    /// The current snapshot, if there is one, without reading its body.
+    pub(in crate::consensus) fn current(&self) -> io::Result<Option<Snapshot>> {
+        let path = self.path.join(CURRENT);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let head = Head::read(&mut file, &path)?;
+        let mut meta = vec![0; head.meta_bytes as usize];
+        file.read_exact(&mut meta)?;
+        let meta =
+            postcard::from_bytes(&meta).map_err(|error| damaged(&path, &error.to_string()))?;
+        let snapshot = SnapshotFile {
+            file,
+            path,
+            in_the_making: false,
+        };
+        Ok(Some(Snapshot { meta, snapshot }))
+    }
+
+    /// The replica of the current snapshot; a fresh one when there is none.
+    pub(in crate::consensus) fn load(&self) -> io::Result<Replica> {
+        match self.current()? {
+            None => Ok(Replica::default()),
+            Some(mut current) => read(&mut current.snapshot).map(|(_, replica)| replica),
+        }
+    }
+
+    /// Writes a snapshot and makes it the current one. Answers its size too.
+    pub(in crate::consensus) fn write(&self, replica: &Replica) -> io::Result<(Snapshot, u64)> {
+        let meta = replica.meta();
+        let meta_part = postcard::to_stdvec(&meta).map_err(io::Error::other)?;
+        let body = postcard::to_stdvec(replica).map_err(io::Error::other)?;
+        let head = Head {
+            meta_bytes: u32::try_from(meta_part.len()).map_err(io::Error::other)?,
+            body_bytes: body.len() as u64,
+            checksum: checksum(&meta_part, &body),
+        };
+        let mut draft = self.draft()?;
+        draft.file.write_all(&head.encode())?;
+        draft.file.write_all(&meta_part)?;
+        draft.file.write_all(&body)?;
+        let bytes = (HEAD_BYTES + meta_part.len() + body.len()) as u64;
+        Ok((
+            Snapshot {
+                meta,
+                snapshot: self.publish(draft)?,
+            },
+            bytes,
+        ))
+    }
+
+    /// Takes a received snapshot, or the current one at start: verifies it, makes it the current
+    /// one and answers its replica.
+    pub(in crate::consensus) fn install(
+        &self,
+        mut snapshot: SnapshotFile,
+        expected: &SnapshotMeta,
+    ) -> io::Result<Replica> {
+        let (meta, replica) = read(&mut snapshot)?;
+        if meta != *expected {
+            return Err(damaged(
+                &snapshot.path,
+                "it is not the snapshot that was announced",
+            ));
+        }
+        if snapshot.path != self.path.join(CURRENT) {
+            self.publish(snapshot)?;
+        }
+        Ok(replica)
+    }
+
+    /// Durable first, then visible, then durably visible.
+    fn publish(&self, mut draft: SnapshotFile) -> io::Result<SnapshotFile> {
+        let path = self.path.join(CURRENT);
+        draft.file.sync_all()?;
+        std::fs::rename(&draft.path, &path)?;
+        draft.in_the_making = false;
+        draft.path = path;
+        File::open(&self.path)?.sync_all()?;
+        Ok(draft)
+    }
+}
+
+struct Head {
+    meta_bytes: u32,
+    body_bytes: u64,
+    checksum: u32,
+}
+
+impl Head {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&self.meta_bytes.to_le_bytes());
+        bytes.extend_from_slice(&self.body_bytes.to_le_bytes());
+        bytes.extend_from_slice(&self.checksum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the head; its lengths are then known to be those of the file.
+    fn read(file: &mut File, path: &Path) -> io::Result<Self> {
+        let (mut magic, mut meta, mut body, mut sum) = ([0; 8], [0; 4], [0; 8], [0; 4]);
+        file.seek(SeekFrom::Start(0))?;
+        for part in [&mut magic[..], &mut meta, &mut body, &mut sum] {
+            file.read_exact(part)
+                .map_err(|error| damaged(path, &error.to_string()))?;
+        }
+        if magic != MAGIC {
+            return Err(damaged(path, "it does not begin like a snapshot"));
+        }
+        let head = Self {
+            meta_bytes: u32::from_le_bytes(meta),
+            body_bytes: u64::from_le_bytes(body),
+            checksum: u32::from_le_bytes(sum),
+        };
+        let parts = head.body_bytes.saturating_add(u64::from(head.meta_bytes));
+        let length = file.metadata()?.len();
+        if length != parts.saturating_add(HEAD_BYTES as u64) {
+            return Err(damaged(
+                path,
+                &format!("it has {length} bytes, not what it announces"),
+            ));
+        }
+        Ok(head)
+    }
+}
+
+fn checksum(meta: &[u8], body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(meta);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+fn read(snapshot: &mut SnapshotFile) -> io::Result<(SnapshotMeta, Replica)> {
+    let SnapshotFile {
+        file,
+        path,
+        in_the_making: _,
+    } = snapshot;
+    let head = Head::read(file, path)?;
+    let mut meta = vec![0; head.meta_bytes as usize];
+    file.read_exact(&mut meta)?;
+    let mut body = Vec::new();
+    file.read_to_end(&mut body)?;
+    if checksum(&meta, &body) != head.checksum {
+        return Err(damaged(path, "its checksum does not match"));
+    }
+    let decode = |error: postcard::Error| damaged(path, &error.to_string());
+    Ok((
+        postcard::from_bytes(&meta).map_err(decode)?,
+        postcard::from_bytes(&body).map_err(decode)?,
+    ))
+}
+
+fn damaged(path: &Path, problem: &str) -> io::Error {
+    let advice = "move it away and let this agent rejoin as a new voter";
+    let text = format!(
+        "the snapshot {} is damaged: {problem}; {advice}",
+        path.display()
+    );
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+#[cfg(test)]
+mod tests;

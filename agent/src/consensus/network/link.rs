@@ -1,0 +1,331 @@
+//! One connection to one peer for one purpose: opened when it is needed, kept, opened again when it
+//! broke. Requests carry numbers, so several may be on their way at once.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
+use ringrift_core::id::NodeId;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::consensus::machine::Shared;
+use crate::consensus::wire::{
+    self, Hello, Identity, Incoming, MAGIC, Numbered, Outgoing, PROTOCOL, Purpose, Request,
+    Response, Welcome,
+};
+
+/// Requests of one connection that wait to be written.
+const REQUESTS_QUEUED_MAX: usize = 64;
+/// Requests of one connection without an answer: beyond it the peer is stuck.
+const REQUESTS_PENDING_MAX: usize = 256;
+/// Late answers in a row after which the connection is given up: a peer that vanished without a word
+/// leaves a connection that looks alive.
+const LATE_ANSWERS_MAX: u32 = 5;
+/// Opening a connection and greeting may take this long.
+const GREETING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CallError {
+    /// The peer cannot be reached or refuses to talk; wait before the next attempt.
+    Unreachable(String),
+    /// The connection broke; the request may have arrived.
+    Lost(String),
+    /// No answer in time; the request may have arrived.
+    Late,
+}
+
+/// Who calls: what every greeting says.
+pub(in crate::consensus) struct Caller {
+    node_id: NodeId,
+    raft_id: u64,
+    shared: Arc<Shared>,
+}
+
+impl Caller {
+    pub(in crate::consensus) fn new(node_id: NodeId, raft_id: u64, shared: Arc<Shared>) -> Self {
+        Self {
+            node_id,
+            raft_id,
+            shared,
+        }
+    }
+
+    pub(in crate::consensus) fn raft_id(&self) -> u64 {
+        self.raft_id
+    }
+
+    pub(in crate::consensus) fn node_id(&self) -> &NodeId {
+        &self.node_id
+    }
+
+    pub(in crate::consensus) fn cluster_id(&self) -> String {
+        self.shared
+            .read(|replica| replica.machine.cluster_id().to_owned())
+    }
+
+    fn hello(&self, purpose: Purpose) -> Hello {
+        Hello {
+            magic: MAGIC,
+            protocol: PROTOCOL,
+            cluster_id: self.cluster_id(),
+            node_id: self.node_id.clone(),
+            raft_id: self.raft_id,
+            purpose,
+        }
+    }
+
+    /// Asks who answers at `address`.
+    ///
+    /// # Errors
+    /// When nobody does, or it refuses to talk to this cluster.
+    pub(in crate::consensus) async fn identify(&self, address: &str) -> io::Result<Identity> {
+        let hello = self.hello(Purpose::Identify);
+        let greeted = greet(address, &hello);
+        let (_, _, identity) = tokio::time::timeout(GREETING_PATIENCE, greeted).await??;
+        Ok(identity)
+    }
+}
+
+/// A connection to one peer for one purpose.
+pub(super) struct Link {
+    caller: Arc<Caller>,
+    target: u64,
+    address: String,
+    purpose: Purpose,
+    connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    late_answers: AtomicU32,
+    /// Whether it was said that another agent answers there: once is enough.
+    stranger_reported: AtomicBool,
+}
+
+impl Link {
+    pub(super) fn new(caller: Arc<Caller>, target: u64, address: String, purpose: Purpose) -> Self {
+        let connection = tokio::sync::Mutex::new(None);
+        Self {
+            caller,
+            target,
+            address,
+            purpose,
+            connection,
+            late_answers: AtomicU32::new(0),
+            stranger_reported: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Response, CallError> {
+        let exchange = async {
+            let connection = self.connection().await?;
+            connection.exchange(request).await
+        };
+        let Ok(outcome) = tokio::time::timeout(patience, exchange).await else {
+            let late = self
+                .late_answers
+                .fetch_add(1, Ordering::Relaxed)
+                .saturating_add(1);
+            if late >= LATE_ANSWERS_MAX
+                && let Ok(mut connection) = self.connection.try_lock()
+                && connection.take().is_some()
+            {
+                tracing::debug!(address = %self.address, late, "raft connection given up");
+                self.late_answers.store(0, Ordering::Relaxed);
+            }
+            return Err(CallError::Late);
+        };
+        self.late_answers.store(0, Ordering::Relaxed);
+        outcome
+    }
+
+    /// The open connection, or a new one. Opening goes on when the caller gives up, so that a peer
+    /// that is further away than a heartbeat's patience is reached by the next call.
+    async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, CallError> {
+        if let Ok(slot) = self.connection.try_lock()
+            && let Some(connection) = slot.as_ref().filter(|connection| connection.is_open())
+        {
+            return Ok(Arc::clone(connection));
+        }
+        let link = Arc::clone(self);
+        let opened = tokio::spawn(async move { link.open().await }).await;
+        opened.unwrap_or_else(|error| Err(CallError::Lost(error.to_string())))
+    }
+
+    async fn open(&self) -> Result<Arc<Connection>, CallError> {
+        let mut slot = self.connection.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| connection.is_open()) {
+            return Ok(Arc::clone(connection));
+        }
+        *slot = None;
+        let connected = tokio::time::timeout(GREETING_PATIENCE, self.connect()).await;
+        let connection = connected
+            .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|error| CallError::Unreachable(format!("{}: {error}", self.address)))?;
+        let connection = Arc::new(connection);
+        *slot = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    async fn connect(&self) -> io::Result<Connection> {
+        let hello = self.caller.hello(self.purpose);
+        let (incoming, outgoing, identity) = greet(&self.address, &hello).await?;
+        if identity.raft_id != self.target {
+            let text = format!(
+                "{} answers there with raft id {:016x}, not the member's {:016x}; \
+                 if its data directory was lost, remove the member and let it join again",
+                identity.node_id, identity.raft_id, self.target
+            );
+            if !self.stranger_reported.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    address = %self.address,
+                    expected = format!("{:016x}", self.target),
+                    found = format!("{:016x}", identity.raft_id),
+                    "another agent answers at a member's raft address"
+                );
+            }
+            return Err(io::Error::other(text));
+        }
+        Ok(Connection::start(incoming, outgoing))
+    }
+}
+
+/// Connects and greets.
+async fn greet(address: &str, hello: &Hello) -> io::Result<(Incoming, Outgoing, Identity)> {
+    let (mut incoming, mut outgoing) = wire::channel(TcpStream::connect(address).await?)?;
+    outgoing.send(wire::encode(hello)?).await?;
+    let answer = incoming
+        .next()
+        .await
+        .ok_or(io::ErrorKind::UnexpectedEof)??;
+    match wire::decode(&answer)? {
+        Welcome::Accepted(identity) => Ok((incoming, outgoing, identity)),
+        Welcome::Refused(reason) => Err(io::Error::other(reason)),
+    }
+}
+
+/// Answers that are awaited. Nothing once the connection is broken.
+type Pending = Mutex<Option<HashMap<u64, oneshot::Sender<Response>>>>;
+
+struct Connection {
+    requests: mpsc::Sender<Bytes>,
+    pending: Arc<Pending>,
+    next_number: AtomicU64,
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+impl Connection {
+    fn start(incoming: Incoming, outgoing: Outgoing) -> Self {
+        let (requests, queued) = mpsc::channel(REQUESTS_QUEUED_MAX);
+        let pending: Arc<Pending> = Arc::new(Mutex::new(Some(HashMap::new())));
+        let writer = tokio::spawn(write_requests(outgoing, queued, Arc::clone(&pending)));
+        let reader = tokio::spawn(read_responses(incoming, Arc::clone(&pending)));
+        let tasks = [
+            AbortOnDropHandle::new(writer),
+            AbortOnDropHandle::new(reader),
+        ];
+        Self {
+            requests,
+            pending,
+            next_number: AtomicU64::new(0),
+            _tasks: tasks,
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        lock(&self.pending).is_some()
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Response, CallError> {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let lost = |what: &str| CallError::Lost(what.to_owned());
+        let frame = wire::encode(&Numbered {
+            number,
+            body: request,
+        })
+        .map_err(|error| CallError::Lost(error.to_string()))?;
+        let (answer, wait) = oneshot::channel();
+        {
+            let mut pending = lock(&self.pending);
+            let pending = pending
+                .as_mut()
+                .ok_or_else(|| lost("the connection is closed"))?;
+            if pending.len() >= REQUESTS_PENDING_MAX {
+                return Err(CallError::Unreachable(
+                    "too many requests await an answer".to_owned(),
+                ));
+            }
+            pending.insert(number, answer);
+        }
+        // Whatever ends this call, cancellation included, its place is given back.
+        let _place = Place {
+            pending: &self.pending,
+            number,
+        };
+        self.requests
+            .send(frame)
+            .await
+            .map_err(|_closed| lost("the connection closed"))?;
+        wait.await
+            .map_err(|_closed| lost("the connection broke before the answer"))
+    }
+}
+
+struct Place<'a> {
+    pending: &'a Pending,
+    number: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(pending) = lock(self.pending).as_mut() {
+            pending.remove(&self.number);
+        }
+    }
+}
+
+fn lock(
+    pending: &Pending,
+) -> std::sync::MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Response>>>> {
+    pending.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn write_requests(outgoing: Outgoing, queued: mpsc::Receiver<Bytes>, pending: Arc<Pending>) {
+    if let Err(error) = wire::write_frames(outgoing, queued).await {
+        tracing::debug!(%error, "writing raft requests failed");
+    }
+    lock(&pending).take();
+}
+
+async fn read_responses(mut incoming: Incoming, pending: Arc<Pending>) {
+    while let Some(frame) = incoming.next().await {
+        match frame.and_then(|frame| wire::decode::<Numbered<Response>>(&frame)) {
+            Ok(Numbered { number, body }) => {
+                let waiting = lock(&pending)
+                    .as_mut()
+                    .and_then(|pending| pending.remove(&number));
+                if let Some(waiting) = waiting {
+                    // The caller may have given up in between.
+                    let _ = waiting.send(body);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "reading raft responses failed");
+                break;
+            }
+        }
+    }
+    lock(&pending).take();
+}

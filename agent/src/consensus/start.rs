@@ -1,0 +1,136 @@
+//! Starting: the disk first, then the raft core, then the port.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock::Clock;
+use crate::consensus::log::LogStore;
+use crate::consensus::log::wal::Wal;
+use crate::consensus::machine::snapshot::SnapshotDirectory;
+use crate::consensus::machine::{Shared, StateMachine};
+use crate::consensus::network::Network;
+use crate::consensus::network::link::Caller;
+use crate::consensus::propose::Proposer;
+use crate::consensus::vocabulary::Raft;
+use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, Inner, Member};
+use crate::consensus::{identity, server, status};
+
+impl Consensus {
+    /// Opens the log and the snapshots, starts the raft core and serves the raft port.
+    ///
+    /// # Errors
+    /// When the settings contradict each other, the disk is damaged or in use, or the port is taken.
+    pub async fn open(config: ConsensusConfig, clock: Clock) -> Result<Self, ConsensusError> {
+        let ConsensusConfig {
+            node_id,
+            data_dir,
+            listen,
+            raft_address,
+            http_address,
+            timing,
+        } = config;
+        let settings = timing.raft_config()?;
+        let Disk {
+            raft_id,
+            log,
+            snapshots,
+            shared,
+        } = Disk::open(&data_dir.join("raft"), clock)?;
+        let (listener, listen) = bind(listen).await?;
+        let raft_address = with_port(raft_address, listen);
+        let this = Member {
+            node_id: node_id.clone(),
+            raft_address,
+            http_address,
+        };
+
+        let caller = Arc::new(Caller::new(node_id, raft_id, Arc::clone(&shared)));
+        let machine = StateMachine::new(Arc::clone(&shared), snapshots.clone());
+        let network = Network::new(Arc::clone(&caller));
+        let started = Raft::new(raft_id, settings, network, log.clone(), machine).await;
+        let raft = started.map_err(|fatal| ConsensusError::Start {
+            cause: fatal.to_string(),
+        })?;
+
+        let (proposer, proposals) = Proposer::new(raft.clone(), Arc::clone(&shared), clock);
+        let (leadership, observer) = status::observe(&raft).await?;
+        let service = server::Service {
+            raft: raft.clone(),
+            this: Arc::clone(&caller),
+            snapshots,
+        };
+        let tasks = vec![
+            AbortOnDropHandle::new(tokio::spawn(server::serve(listener, service))),
+            AbortOnDropHandle::new(tokio::spawn(proposals)),
+            AbortOnDropHandle::new(tokio::spawn(observer)),
+        ];
+        tracing::info!(raft_id = format!("{raft_id:016x}"), %listen, "consensus open");
+        let inner = Inner {
+            raft,
+            raft_id,
+            this,
+            listen,
+            shared,
+            log,
+            caller,
+            proposer,
+            leadership,
+            membership_turn: tokio::sync::Mutex::new(()),
+            tasks: Mutex::new(tasks),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+}
+
+/// What the disk holds of this agent.
+struct Disk {
+    raft_id: u64,
+    log: LogStore<Wal>,
+    snapshots: SnapshotDirectory,
+    shared: Arc<Shared>,
+}
+
+impl Disk {
+    fn open(directory: &Path, clock: Clock) -> Result<Self, ConsensusError> {
+        let failed = |what| {
+            let path = directory.to_owned();
+            move |source: io::Error| ConsensusError::Disk { what, path, source }
+        };
+        std::fs::create_dir_all(directory).map_err(failed("create"))?;
+        // The log locks its directory, so it is opened before anything else is touched.
+        let log = Wal::open(&directory.join("log")).map_err(failed("open the log in"))?;
+        let raft_id = identity::load_or_create(directory, identity::entropy)?;
+        let snapshots = SnapshotDirectory::open(directory.join("snapshots"));
+        let snapshots = snapshots.map_err(failed("open the snapshots in"))?;
+        let replica = snapshots.load().map_err(failed("load the snapshot in"))?;
+        let shared = Arc::new(Shared::new(replica, clock));
+        Ok(Self {
+            raft_id,
+            log: LogStore::new(log),
+            snapshots,
+            shared,
+        })
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ConsensusError> {
+    let failed = |source| ConsensusError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Fills in the port that a listener on port 0 got.
+fn with_port(address: String, listen: SocketAddr) -> String {
+    match address.strip_suffix(":0") {
+        Some(host) => format!("{host}:{}", listen.port()),
+        None => address,
+    }
+}

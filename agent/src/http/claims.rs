@@ -1,0 +1,169 @@
+//! Claims: taking work, waiting for it, and keeping it by heartbeats.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use ringrift_core::limits;
+use ringrift_core::queue::command::{self, Command, Reply};
+use ringrift_core::time::Span;
+use ringrift_wire::problem::{Code, Problem};
+use ringrift_wire::work::{Claim, Claimed, Heartbeat, HeldClaim, Renewed, WorkItem};
+use tokio::sync::watch;
+
+use crate::consensus::Leadership;
+
+use super::body::JsonBody;
+use super::convert::Viewer;
+use super::failure::{Answer, Failure};
+use super::{App, convert};
+
+/// The longest wait for work in one request: proxies on the way give up at about a minute.
+pub(crate) const WAIT_MAX: Span = Span::seconds(60);
+/// Claims that wait at once: each looks at the queue whenever it changes.
+pub(crate) const WAITERS_MAX: usize = 2_048;
+/// Shortest time between two looks of one waiting claim. A busy queue changes thousands of times a
+/// second, and a wake-up for each change would cost more than the work.
+const LOOK_PERIOD: Duration = Duration::from_millis(5);
+
+/// Takes up to `max_items` items. With `wait_seconds` the reply comes as soon as there is work.
+#[utoipa::path(
+    post, path = "/work/claim", operation_id = "work_claim", tag = "work",
+    request_body = Claim,
+    responses((status = 200, body = Claimed), (status = "default", body = Problem))
+)]
+pub(crate) async fn claim(
+    State(app): State<Arc<App>>,
+    JsonBody(claim): JsonBody<Claim>,
+) -> Answer<Claimed> {
+    let (claim, wait) = convert::claim(claim)?;
+    let items = take_or_wait(&app, claim, wait)
+        .await
+        .map_err(convert::wire_field)?;
+    let status = if items.is_empty() {
+        "no_work_available"
+    } else {
+        "claimed"
+    };
+    Ok(Json(Claimed {
+        status: status.to_owned(),
+        work: items.first().cloned(),
+        items,
+    }))
+}
+
+async fn take_or_wait(
+    app: &App,
+    claim: command::Claim,
+    wait: Duration,
+) -> Result<Vec<WorkItem>, Failure> {
+    let replica = app.replica()?;
+    let mut applied = replica.applied();
+    let mut leadership = replica.leadership();
+    applied.borrow_and_update();
+    // Idle workers must not fill the log with claims that can only bring nothing. But what was
+    // acknowledged before, perhaps by a former leader, must be looked at.
+    if !replica.read(|machine| machine.claimable(&claim)) {
+        replica.barrier().await?;
+    }
+    let items = take(app, &claim).await?;
+    if !items.is_empty() || wait.is_zero() {
+        return Ok(items);
+    }
+    let Ok(_place) = app.waiters.try_acquire() else {
+        let text = format!("{WAITERS_MAX} claims wait for work already; retry later");
+        let failure = Failure::problem(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, text);
+        return Err(failure.retry_after(1));
+    };
+    let waiting = async {
+        loop {
+            if applied.changed().await.is_err() {
+                return Err(Failure::NotLeader);
+            }
+            tokio::time::sleep(LOOK_PERIOD).await;
+            applied.borrow_and_update();
+            let items = take(app, &claim).await?;
+            if !items.is_empty() {
+                return Ok(items);
+            }
+        }
+    };
+    tokio::select! {
+        outcome = waiting => outcome,
+        () = tokio::time::sleep(wait) => Ok(Vec::new()),
+        () = app.stopping.cancelled() => Ok(Vec::new()),
+        () = leads_no_more(&mut leadership) => Err(Failure::NotLeader),
+    }
+}
+
+async fn leads_no_more(leadership: &mut watch::Receiver<Leadership>) {
+    // An error means that consensus has stopped, and then nobody leads here either.
+    let _ = leadership
+        .wait_for(|leadership| !leadership.is_leader)
+        .await;
+}
+
+/// What there is for the claimer now; nothing is proposed when there is nothing.
+async fn take(app: &App, claim: &command::Claim) -> Result<Vec<WorkItem>, Failure> {
+    if !app.replica()?.read(|machine| machine.claimable(claim)) {
+        return Ok(Vec::new());
+    }
+    let items = match app.commit(Command::Claim(claim.clone())).await? {
+        Reply::Claimed(items) => items,
+        other => return Err(convert::unexpected(&other)),
+    };
+    let written = |machine: &_| {
+        items
+            .iter()
+            .map(|item| convert::work_item(machine, item, Viewer::Holder))
+            .collect()
+    };
+    Ok(app.replica()?.read(written))
+}
+
+/// Renews all claims of a node at once, and names those that it no longer holds.
+#[utoipa::path(
+    post, path = "/work/heartbeat", operation_id = "work_heartbeat", tag = "work",
+    request_body = Heartbeat,
+    responses((status = 200, body = Renewed), (status = "default", body = Problem))
+)]
+pub(crate) async fn heartbeat(
+    State(app): State<Arc<App>>,
+    JsonBody(Heartbeat {
+        node_id,
+        claims,
+        lease_seconds,
+    }): JsonBody<Heartbeat>,
+) -> Answer<Renewed> {
+    let most = limits::HEARTBEAT_CLAIMS_MAX;
+    if claims.len() > most {
+        let problem = format!("must hold at most {most}, not {}", claims.len());
+        return Err(Failure::invalid("claims", problem));
+    }
+    let mut held = Vec::with_capacity(claims.len());
+    for (at, HeldClaim { work_id, token }) in claims.into_iter().enumerate() {
+        let work_id = convert::id(&format!("claims[{at}].work_id"), &work_id)?;
+        held.push((
+            work_id,
+            convert::id(&format!("claims[{at}].token"), &token)?,
+        ));
+    }
+    let command = Command::Heartbeat {
+        node: convert::id("node_id", &node_id)?,
+        claims: held,
+        lease: convert::span("lease_seconds", lease_seconds)?,
+    };
+    match app.commit(command).await.map_err(convert::wire_field)? {
+        Reply::Renewed { renewed, lost } => {
+            let lost = lost.iter().map(ToString::to_string).collect();
+            Ok(Json(Renewed {
+                status: "renewed".to_owned(),
+                renewed,
+                lost,
+            }))
+        }
+        other => Err(convert::unexpected(&other)),
+    }
+}

@@ -1,0 +1,330 @@
+//! Between the wire and the core: requests are checked here once, and everything behind trusts them.
+
+pub(crate) mod pair;
+pub(crate) mod run;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use ringrift_core::limits;
+use ringrift_core::machine::Machine;
+use ringrift_core::queue::command::{self, Reply};
+use ringrift_core::queue::item::{Item, Needs, NewItem, Payload, State, Status};
+use ringrift_core::time::{Moment, Span};
+use ringrift_wire::problem::Code;
+use ringrift_wire::work;
+use serde_json::Value;
+
+use super::body;
+use super::failure::Failure;
+use super::task;
+
+/// The core's bound, as wide as the wire's number.
+const CLAIM_ITEMS_MAX: u32 = 256;
+const _: () = assert!(CLAIM_ITEMS_MAX as usize == limits::CLAIM_ITEMS_MAX);
+
+/// Reads an identifier, a work id or a token.
+pub(crate) fn id<T>(field: &str, text: &str) -> Result<T, Failure>
+where
+    T: FromStr,
+    T::Err: std::fmt::Display,
+{
+    text.parse()
+        .map_err(|error: T::Err| Failure::invalid(field, format!("is not valid: {error}")))
+}
+
+/// Reads seconds. Their bounds are the machine's business, except that a span is never negative.
+pub(crate) fn span(field: &str, seconds: f64) -> Result<Span, Failure> {
+    let duration = Duration::try_from_secs_f64(seconds).map_err(|error| {
+        Failure::invalid(
+            field,
+            format!("is {seconds}, not a number of seconds: {error}"),
+        )
+    })?;
+    // Whole milliseconds, rounded, so that 0.3 is 300.
+    let millis = duration
+        .saturating_add(Duration::from_micros(500))
+        .as_millis();
+    Ok(Span(u64::try_from(millis).unwrap_or(u64::MAX)))
+}
+
+/// Unix seconds.
+pub(crate) fn unix_seconds(moment: Moment) -> f64 {
+    moment.0 as f64 / 1_000.0
+}
+
+/// Seconds.
+pub(crate) fn seconds(span: Span) -> f64 {
+    span.0 as f64 / 1_000.0
+}
+
+/// The machine answered a command with another command's reply: a fault of ours.
+pub(crate) fn unexpected(reply: &Reply) -> Failure {
+    Failure::internal(format!("the machine answered with {reply:?}"))
+}
+
+/// The machine names its own fields; callers know those of the wire.
+pub(crate) fn wire_field(failure: Failure) -> Failure {
+    failure.rename(|field| {
+        let (path, name) = field.rsplit_once('.').unwrap_or(("", field));
+        let name = match name {
+            "attempts_max" => "max_attempts",
+            "attempt_timeout" => "timeout_seconds",
+            "delay" => "delay_seconds",
+            "payload" => "config",
+            "limit" => "max_items",
+            "lease" => "lease_seconds",
+            "ttl" => "ttl_seconds",
+            "needs" => "capabilities",
+            other => other,
+        };
+        let path = path
+            .strip_suffix("needs")
+            .map_or(path, |path| path.trim_end_matches('.'));
+        if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}.{name}")
+        }
+    })
+}
+
+/// The same for a request that is one item: the machine numbers items, the caller sent only one.
+pub(crate) fn wire_field_of_one(failure: Failure) -> Failure {
+    wire_field(failure).rename(|field| field.strip_prefix("items[0].").unwrap_or(field).to_owned())
+}
+
+/// What `POST /work/add` asks for.
+pub(crate) fn new_item(add: work::Add) -> Result<NewItem, Failure> {
+    let work::Add {
+        key,
+        work_type,
+        priority,
+        config,
+        timeout_seconds,
+        max_attempts,
+        delay_seconds,
+        capabilities,
+        labels,
+    } = add;
+    if !config.is_object() {
+        let text = "config must be a JSON object";
+        let status = axum::http::StatusCode::BAD_REQUEST;
+        return Err(Failure::problem(status, Code::WrongType, text).at("config"));
+    }
+    task::check(&work_type, &config)?;
+    Ok(NewItem {
+        key,
+        work_type,
+        priority,
+        payload: Payload::Opaque(config.to_string()),
+        needs: Needs {
+            capabilities,
+            labels,
+        },
+        attempts_max: max_attempts,
+        attempt_timeout: span("timeout_seconds", timeout_seconds)?,
+        delay: span("delay_seconds", delay_seconds)?,
+    })
+}
+
+/// What `POST /work/claim` asks for.
+pub(crate) fn claim(claim: work::Claim) -> Result<(command::Claim, Duration), Failure> {
+    let work::Claim {
+        node_id,
+        capabilities,
+        labels,
+        work_types,
+        max_items,
+        lease_seconds,
+        wait_seconds,
+    } = claim;
+    let wait = span("wait_seconds", wait_seconds)?;
+    if wait > super::claims::WAIT_MAX {
+        let most = super::claims::WAIT_MAX.0 / 1_000;
+        return Err(Failure::invalid(
+            "wait_seconds",
+            format!("must be at most {most}"),
+        ));
+    }
+    // The machine checks these too, but a claim that finds no work never comes to it.
+    page("max_items", max_items, CLAIM_ITEMS_MAX)?;
+    let lease = span("lease_seconds", lease_seconds)?;
+    if !(limits::LEASE_MIN..=limits::LEASE_MAX).contains(&lease) {
+        let (least, most) = (limits::LEASE_MIN, limits::LEASE_MAX);
+        return Err(Failure::invalid(
+            "lease_seconds",
+            format!("must be {least} to {most}"),
+        ));
+    }
+    let node = id("node_id", &node_id)?;
+    let claim = command::Claim {
+        node,
+        capabilities,
+        labels,
+        work_types,
+        limit: max_items,
+        lease,
+    };
+    Ok((claim, Duration::from_millis(wait.0)))
+}
+
+/// Who may see the token of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Viewer {
+    /// Its holder, in the reply to the claim.
+    Holder,
+    /// Anybody else: with the token they could act in the holder's place.
+    Other,
+}
+
+/// An item as callers see it.
+pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work::WorkItem {
+    let Item {
+        id,
+        request,
+        state,
+        attempts,
+        deliveries: _,
+        created,
+        last_error,
+        last_node,
+    } = item;
+    let lease = match state {
+        State::Claimed(lease) => Some(lease),
+        State::Delayed { .. }
+        | State::Ready
+        | State::Completed { .. }
+        | State::Dead { .. }
+        | State::Cancelled { .. } => None,
+    };
+    let result = match state {
+        State::Completed { result, .. } => {
+            Some(serde_json::from_str(result).unwrap_or(Value::Null))
+        }
+        State::Delayed { .. }
+        | State::Ready
+        | State::Claimed(_)
+        | State::Dead { .. }
+        | State::Cancelled { .. } => None,
+    };
+    work::WorkItem {
+        work_id: id.to_string(),
+        work_type: request.work_type.clone(),
+        priority: request.priority,
+        status: status_word(item.status()).to_owned(),
+        config: task::render(machine, item),
+        attempts: *attempts,
+        max_attempts: request.attempts_max,
+        timeout_seconds: seconds(request.attempt_timeout),
+        created_at: unix_seconds(*created),
+        claimed_by: last_node.as_ref().map(ToString::to_string),
+        token: lease
+            .filter(|_| viewer == Viewer::Holder)
+            .map(|lease| lease.token.to_string()),
+        deadline: lease.map(|lease| unix_seconds(lease.deadline)),
+        run_id: item.origin().map(|origin| origin.run.to_string()),
+        result,
+        error: last_error.clone(),
+        ended_at: state.ended().map(unix_seconds),
+    }
+}
+
+/// The seeds' word for a status.
+pub(crate) const fn status_word(status: Status) -> &'static str {
+    match status {
+        Status::Delayed => "delayed",
+        Status::Ready => "pending",
+        Status::Claimed => "claimed",
+        Status::Running => "running",
+        Status::Completed => "completed",
+        Status::Dead => "failed",
+        Status::Cancelled => "cancelled",
+    }
+}
+
+/// A status by which history can be filtered.
+pub(crate) fn ended_status(text: &str) -> Result<Status, Failure> {
+    match text {
+        "completed" => Ok(Status::Completed),
+        "failed" => Ok(Status::Dead),
+        "cancelled" => Ok(Status::Cancelled),
+        other => {
+            let problem = format!("is {other:?}, not one of completed, failed, cancelled");
+            Err(Failure::invalid("status", problem))
+        }
+    }
+}
+
+/// A number of lines that a caller may ask for.
+pub(crate) fn page(field: &str, asked: u32, most: u32) -> Result<usize, Failure> {
+    if (1..=most).contains(&asked) {
+        Ok(usize::try_from(asked).unwrap_or(usize::MAX))
+    } else {
+        Err(Failure::invalid(
+            field,
+            format!("must be 1 to {most}, not {asked}"),
+        ))
+    }
+}
+
+/// The result of a completed item, for the machine: JSON text, and the games when it is a pair.
+pub(crate) fn work_result(
+    result: &Value,
+    pair_index: Option<u32>,
+) -> Result<command::WorkResult, Failure> {
+    let text = result.to_string();
+    if text.len() > limits::RESULT_BYTES_MAX {
+        let problem = format!(
+            "holds {} of at most {} bytes",
+            text.len(),
+            limits::RESULT_BYTES_MAX
+        );
+        return Err(Failure::invalid("result", problem));
+    }
+    let pair = match pair_index {
+        None => None,
+        Some(index) => Some(pair::result(&body::parse_field("result", result)?, index)?),
+    };
+    Ok(command::WorkResult { text, pair })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_become_whole_milliseconds() {
+        assert_eq!(span("ttl_seconds", 0.3).unwrap(), Span(300));
+        assert_eq!(span("ttl_seconds", 30.0).unwrap(), Span::seconds(30));
+        for bad in [-1.0, f64::NAN, f64::INFINITY, 1e300] {
+            assert!(span("ttl_seconds", bad).is_err(), "{bad} must be refused");
+        }
+    }
+
+    #[test]
+    fn the_machines_fields_become_the_wires() {
+        let renamed = |field: &str, one: bool| {
+            let failure = Failure::invalid(field, "must be 1");
+            let failure = if one {
+                wire_field_of_one(failure)
+            } else {
+                wire_field(failure)
+            };
+            let Failure::Problem(problem) = failure else {
+                panic!("must be a problem")
+            };
+            assert!(problem.error.ends_with(" must be 1"), "{}", problem.error);
+            assert!(problem.error.starts_with(problem.field.as_deref().unwrap()));
+            problem.field.unwrap()
+        };
+        assert_eq!(
+            renamed("items[3].attempts_max", false),
+            "items[3].max_attempts"
+        );
+        assert_eq!(renamed("items[0].attempts_max", true), "max_attempts");
+        assert_eq!(renamed("items[0].needs.labels", true), "labels");
+        assert_eq!(renamed("limit", false), "max_items");
+        assert_eq!(renamed("labels", false), "labels");
+    }
+}

@@ -1,0 +1,306 @@
+//! Runs between the wire and the core.
+
+use ringrift_core::machine::Machine;
+use ringrift_core::queue::item::Needs;
+use ringrift_core::run::report::{self, MatchupReport, RunItems, RunReport, Standing};
+use ringrift_core::run::{self as core, Fallen, Run, Score};
+use ringrift_core::time::Span;
+use ringrift_wire::{pair, run as wire};
+
+use crate::http::failure::Failure;
+
+use super::unix_seconds;
+
+/// A spec that can be run. `path` is where it stands in the body.
+pub(crate) fn spec(path: &str, spec: wire::RunSpec) -> Result<core::RunSpec, Failure> {
+    let (kind, spec) = match spec {
+        wire::RunSpec::Job(job) => ("job", core::RunSpec::Job(job_spec(job))),
+        wire::RunSpec::Gauntlet(gauntlet) => {
+            ("gauntlet", core::RunSpec::Gauntlet(gauntlet_spec(gauntlet)))
+        }
+        wire::RunSpec::Tournament(tournament) => (
+            "tournament",
+            core::RunSpec::Tournament(tournament_spec(tournament)),
+        ),
+    };
+    let path = if path.is_empty() {
+        String::new()
+    } else {
+        format!("{path}.{kind}.")
+    };
+    spec.validate()
+        .map_err(|error| Failure::invalid(format!("{path}{}", error.field), error.problem))?;
+    Ok(spec)
+}
+
+fn job_spec(job: wire::JobSpec) -> core::JobSpec {
+    let wire::JobSpec {
+        argv,
+        env,
+        completions,
+        parallelism,
+        max_attempts,
+        timeout_seconds,
+        priority,
+        labels,
+    } = job;
+    core::JobSpec {
+        task: core::Task { argv, env },
+        completions,
+        parallelism,
+        attempts_max: max_attempts,
+        attempt_timeout: Span::seconds(timeout_seconds),
+        priority,
+        needs: Needs {
+            labels,
+            ..Needs::default()
+        },
+    }
+}
+
+fn gauntlet_spec(gauntlet: wire::GauntletSpec) -> core::GauntletSpec {
+    let wire::GauntletSpec {
+        candidate,
+        baselines,
+        play,
+        stop,
+    } = gauntlet;
+    core::GauntletSpec {
+        candidate: contestant(candidate),
+        baselines: baselines.into_iter().map(contestant).collect(),
+        play: play_of(play),
+        stop: stop_of(stop),
+    }
+}
+
+fn tournament_spec(tournament: wire::TournamentSpec) -> core::TournamentSpec {
+    let wire::TournamentSpec {
+        contestants,
+        play,
+        pairs,
+    } = tournament;
+    core::TournamentSpec {
+        contestants: contestants.into_iter().map(contestant).collect(),
+        play: play_of(play),
+        pairs,
+    }
+}
+
+fn contestant(contestant: pair::Contestant) -> core::Contestant {
+    let pair::Contestant {
+        name,
+        argv,
+        options,
+        limit,
+    } = contestant;
+    let limit = match limit {
+        pair::Limit::Nodes(nodes) => core::Limit::Nodes(nodes),
+        pair::Limit::Depth(plies) => core::Limit::Depth(plies),
+        pair::Limit::MovetimeMs(millis) => core::Limit::MoveTime(Span(millis)),
+    };
+    core::Contestant {
+        name,
+        argv,
+        options,
+        limit,
+    }
+}
+
+fn play_of(play: wire::Play) -> core::Play {
+    let wire::Play {
+        seed,
+        opening_plies,
+        plies_max,
+        reply_timeout_seconds,
+        window,
+        priority,
+    } = play;
+    let reply_timeout = Span::seconds(reply_timeout_seconds);
+    core::Play {
+        seed,
+        opening_plies,
+        plies_max,
+        reply_timeout,
+        window,
+        priority,
+    }
+}
+
+fn stop_of(stop: wire::Stop) -> core::Stop {
+    let wire::Stop {
+        pairs_min,
+        pairs_max,
+        model,
+        elo0_milli,
+        elo1_milli,
+        alpha_ppm,
+        beta_ppm,
+    } = stop;
+    let model = match model {
+        wire::Model::Normalized => core::SprtModel::Normalized,
+        wire::Model::Logistic => core::SprtModel::Logistic,
+    };
+    let sprt = core::Sprt {
+        model,
+        elo0_milli,
+        elo1_milli,
+        alpha_ppm,
+        beta_ppm,
+    };
+    core::Stop {
+        pairs_min,
+        pairs_max,
+        sprt,
+    }
+}
+
+/// A run as callers see it.
+pub(crate) fn status(machine: &Machine, run: &Run) -> wire::RunStatus {
+    let items = machine.run_items(&run.id);
+    let items = RunItems {
+        outstanding: items.outstanding,
+        running: items.running,
+    };
+    let RunReport {
+        kind,
+        phase,
+        done,
+        total,
+        running,
+        failed,
+        message,
+        verdict,
+        reason,
+        matchups,
+        standings,
+    } = report::report(run, items);
+    wire::RunStatus {
+        run_id: run.id.to_string(),
+        kind: kind.as_str().to_owned(),
+        phase: phase.as_str().to_owned(),
+        version: run.version,
+        log_index: machine.applied().index,
+        submitted_at: unix_seconds(run.submitted),
+        ended_at: run.ended.map(unix_seconds),
+        done,
+        total,
+        running,
+        failed,
+        message,
+        verdict: verdict.map(|verdict| verdict.as_str().to_owned()),
+        reason,
+        matchups: matchups.into_iter().map(matchup).collect(),
+        standings: standings.into_iter().map(standing).collect(),
+        failures: run.failures.iter().map(failure).collect(),
+    }
+}
+
+fn matchup(report: MatchupReport) -> wire::MatchupStatus {
+    let MatchupReport {
+        contestants,
+        pairs_done,
+        pairs_used,
+        pairs_max,
+        pentanomial,
+        wins,
+        draws,
+        losses,
+        score,
+        elo,
+        elo_error,
+        los,
+        llr,
+        llr_bounds,
+        decision,
+    } = report;
+    wire::MatchupStatus {
+        contestants,
+        pairs_done,
+        pairs_used,
+        pairs_max,
+        pentanomial,
+        wins,
+        draws,
+        losses,
+        score,
+        elo,
+        elo_error,
+        los,
+        llr,
+        llr_bounds,
+        decision: decision.map(|decision| decision.as_str().to_owned()),
+    }
+}
+
+fn standing(standing: Standing) -> wire::Standing {
+    let Standing {
+        name,
+        points,
+        games,
+        wins,
+        draws,
+        losses,
+    } = standing;
+    wire::Standing {
+        name,
+        points,
+        games,
+        wins,
+        draws,
+        losses,
+    }
+}
+
+fn failure(fallen: &Fallen) -> wire::FailureStatus {
+    let Fallen { origin, error } = fallen;
+    wire::FailureStatus {
+        matchup: origin.matchup,
+        index: origin.index,
+        error: error.clone(),
+    }
+}
+
+/// One page of a run's ledger, match-up by match-up in index order.
+pub(crate) fn ledger(run: &Run, offset: u64, limit: usize) -> wire::LedgerPage {
+    let matchups = run.ledger.pairs.iter().enumerate();
+    let all =
+        matchups.flat_map(|(at, pairs)| pairs.iter().map(move |(index, pair)| (at, *index, pair)));
+    let skip = usize::try_from(offset).unwrap_or(usize::MAX);
+    let mut rest = all.skip(skip);
+    let pairs: Vec<_> = rest
+        .by_ref()
+        .take(limit)
+        .map(|(at, index, pair)| wire::LedgerPair {
+            matchup: u16::try_from(at).unwrap_or(u16::MAX),
+            index,
+            work_id: pair.work_id.to_string(),
+            node: pair.node.to_string(),
+            scores: [points(&pair.games[0].score), points(&pair.games[1].score)],
+            moves_hashes: [
+                hash(pair.games[0].moves_hash),
+                hash(pair.games[1].moves_hash),
+            ],
+        })
+        .collect();
+    let next_offset = rest
+        .next()
+        .map(|_| offset.saturating_add(pairs.len() as u64));
+    wire::LedgerPage {
+        run_id: run.id.to_string(),
+        pairs,
+        next_offset,
+    }
+}
+
+/// Every game in the ledger has a score; without one it would not be there.
+fn points(score: &Result<Score, String>) -> f64 {
+    match score {
+        Ok(Score::Win) => 1.0,
+        Ok(Score::Draw) => 0.5,
+        Ok(Score::Loss) | Err(_) => 0.0,
+    }
+}
+
+fn hash(moves_hash: u64) -> String {
+    format!("{moves_hash:016x}")
+}

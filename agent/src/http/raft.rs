@@ -1,0 +1,143 @@
+//! Consensus as this replica sees it; a client shows a voter's view.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use ringrift_core::machine::{Counts, Machine};
+use ringrift_wire::problem::Problem;
+use ringrift_wire::status::{JobStats, NodeJobs, RaftStats, RaftStatus, Readiness, WorkStats};
+
+use crate::consensus::{ConsensusStatus, Member, Role};
+
+use super::App;
+use super::failure::Answer;
+
+fn readiness(status: &ConsensusStatus) -> Readiness {
+    Readiness {
+        is_ready: status.leader.is_some(),
+        is_leader: status.role == Role::Leader,
+        leader_address: status
+            .leader
+            .as_ref()
+            .map(|leader| leader.raft_address.clone()),
+    }
+}
+
+fn names(members: &[Member]) -> Vec<String> {
+    members
+        .iter()
+        .map(|member| member.node_id.to_string())
+        .collect()
+}
+
+/// Whether the replicated parts are ready, and how far this replica is.
+#[utoipa::path(
+    get, path = "/raft/status", operation_id = "raft_status", tag = "status",
+    responses((status = 200, body = RaftStatus), (status = "default", body = Problem))
+)]
+pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<RaftStatus> {
+    let status = app.replica()?.status();
+    let readiness = readiness(&status);
+    let health = match (status.initialized, &status.stopped, readiness.is_ready) {
+        (false, _, _) => "disabled",
+        (true, Some(_), _) | (true, None, false) => "unavailable",
+        (true, None, true) => "healthy",
+    };
+    Ok(Json(RaftStatus {
+        node_id: app.node_id.to_string(),
+        raft_enabled: true,
+        pysyncobj_available: true,
+        raft_initialized: status.initialized,
+        consensus_mode: "raft".to_owned(),
+        work_queue: readiness.clone(),
+        job_assignments: readiness,
+        cluster_health: health.to_owned(),
+        leader_id: status
+            .leader
+            .as_ref()
+            .map(|leader| leader.node_id.to_string()),
+        term: status.term,
+        applied_index: status.applied.index,
+        last_log_index: status.last_log_index,
+        voters: names(&status.voters),
+        learners: names(&status.learners),
+    }))
+}
+
+fn stats<S>(app: &App, look: impl FnOnce(&Machine) -> S) -> Answer<RaftStats<S>> {
+    let replica = app.replica()?;
+    let Readiness {
+        is_ready,
+        is_leader,
+        leader_address,
+    } = readiness(&replica.status());
+    Ok(Json(RaftStats {
+        node_id: app.node_id.to_string(),
+        enabled: true,
+        is_ready,
+        is_leader,
+        leader_address,
+        stats: replica.read(look),
+    }))
+}
+
+/// Work items by state, on this replica.
+#[utoipa::path(
+    get, path = "/raft/work", operation_id = "raft_work", tag = "status",
+    responses((status = 200, body = RaftStats<WorkStats>), (status = "default", body = Problem))
+)]
+pub(crate) async fn work(State(app): State<Arc<App>>) -> Answer<RaftStats<WorkStats>> {
+    stats(&app, |machine| {
+        let counts = machine.counts();
+        let Counts {
+            delayed,
+            ready,
+            claimed,
+            running,
+            completed,
+            dead,
+            cancelled,
+        } = counts;
+        WorkStats {
+            pending: delayed + ready,
+            claimed,
+            running,
+            completed,
+            failed: dead,
+            cancelled,
+            total: counts.unfinished() + counts.finished(),
+        }
+    })
+}
+
+/// Job assignments by state and by node, on this replica.
+#[utoipa::path(
+    get, path = "/raft/jobs", operation_id = "raft_jobs", tag = "status",
+    responses((status = 200, body = RaftStats<JobStats>), (status = "default", body = Problem))
+)]
+pub(crate) async fn jobs(State(app): State<Arc<App>>) -> Answer<RaftStats<JobStats>> {
+    stats(&app, |machine| {
+        let counts = machine.counts();
+        let Counts {
+            delayed: _,
+            ready: _,
+            claimed,
+            running,
+            completed,
+            dead,
+            cancelled: _,
+        } = counts;
+        let by_node = machine.node_totals().into_iter();
+        let by_node =
+            by_node.map(|(node, (active, total))| (node.to_string(), NodeJobs { active, total }));
+        JobStats {
+            assigned: claimed,
+            running,
+            completed,
+            failed: dead,
+            total: claimed + running + completed + dead,
+            by_node: by_node.collect(),
+        }
+    })
+}

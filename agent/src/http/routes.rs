@@ -1,0 +1,106 @@
+//! The one table of routes: the router and the OpenAPI document both come from it.
+//!
+//! Each line says who may call and where the request is answered. `open` takes everyone, `guarded`
+//! only who sends the token when there is one. `here` is answered by this agent, `replica` by any
+//! agent that holds the log, `leader` by the leader.
+
+use std::sync::Arc;
+
+use axum::middleware::from_fn_with_state;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt as _};
+use utoipa_axum::routes;
+
+use super::body::{BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX};
+use super::forward::{self, Bound};
+use super::{
+    App, auth, claims, cluster, gauntlet, health, locks, logs, queue, raft, runs, status, swim,
+    work,
+};
+
+type Methods = UtoipaMethodRouter<Arc<App>>;
+
+/// Title and version of the document; paths and schemas come with the routes.
+#[derive(utoipa::OpenApi)]
+#[openapi(info(
+    title = "RingRift agent",
+    description = "Work queue, locks, runs and status of a RingRift cluster. Every agent serves \
+                   every path; what needs the leader is passed on to it."
+))]
+struct Document;
+
+struct Table {
+    app: Arc<App>,
+}
+
+impl Table {
+    fn replica(&self, methods: Methods) -> Methods {
+        let bound = self.bound(BODY_BYTES_MAX);
+        methods.map(|it| it.route_layer(from_fn_with_state(bound, forward::to_replica)))
+    }
+
+    fn leader(&self, methods: Methods) -> Methods {
+        self.leader_with(BODY_BYTES_MAX, methods)
+    }
+
+    fn leader_with(&self, body_bytes_max: usize, methods: Methods) -> Methods {
+        let bound = self.bound(body_bytes_max);
+        methods.map(|it| it.route_layer(from_fn_with_state(bound, forward::to_leader)))
+    }
+
+    /// Goes around the others, so that a token is asked for before anything else.
+    fn guarded(&self, methods: Methods) -> Methods {
+        let app = Arc::clone(&self.app);
+        methods.map(|it| it.route_layer(from_fn_with_state(app, auth::demand)))
+    }
+
+    fn bound(&self, body_bytes_max: usize) -> Bound {
+        Bound {
+            app: Arc::clone(&self.app),
+            body_bytes_max,
+        }
+    }
+}
+
+/// All routes.
+pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
+    let t = Table {
+        app: Arc::clone(app),
+    };
+    OpenApiRouter::with_openapi(Document::openapi())
+        // Open: health, and counts and addresses of the cluster.
+        .routes(routes!(health::index))
+        .routes(routes!(health::health))
+        .routes(routes!(health::metrics))
+        .routes(routes!(health::openapi))
+        .routes(routes!(status::status))
+        .routes(routes!(swim::status))
+        .routes(routes!(swim::members))
+        .routes(routes!(gauntlet::status))
+        .routes(t.replica(routes!(raft::status)))
+        .routes(t.replica(routes!(raft::work)))
+        .routes(t.replica(routes!(raft::jobs)))
+        .routes(t.leader(routes!(queue::populator)))
+        // Guarded: whatever changes something, or shows payloads, results or output.
+        .routes(t.guarded(t.leader(routes!(locks::acquire, locks::release))))
+        .routes(t.guarded(t.leader(routes!(work::add))))
+        .routes(t.guarded(t.leader_with(BATCH_BODY_BYTES_MAX, routes!(work::add_batch))))
+        .routes(t.guarded(t.leader(routes!(claims::claim))))
+        .routes(t.guarded(t.leader(routes!(work::start))))
+        .routes(t.guarded(t.leader(routes!(claims::heartbeat))))
+        .routes(t.guarded(t.leader(routes!(work::complete))))
+        .routes(t.guarded(t.leader(routes!(work::fail))))
+        .routes(t.guarded(t.leader(routes!(work::cancel))))
+        .routes(t.guarded(t.leader(routes!(queue::status))))
+        .routes(t.guarded(t.leader(routes!(queue::history))))
+        .routes(t.guarded(t.leader(routes!(queue::of_node))))
+        .routes(t.guarded(t.leader(routes!(queue::item))))
+        .routes(t.guarded(t.leader(routes!(logs::of_item))))
+        .routes(t.guarded(routes!(logs::here)))
+        .routes(t.guarded(t.leader(routes!(gauntlet::execute))))
+        .routes(t.guarded(t.leader(routes!(runs::submit, runs::list))))
+        .routes(t.guarded(t.leader(routes!(runs::get))))
+        .routes(t.guarded(t.leader(routes!(runs::ledger))))
+        .routes(t.guarded(t.leader(routes!(runs::cancel))))
+        .routes(t.guarded(t.leader(routes!(cluster::join))))
+}

@@ -1,0 +1,179 @@
+//! The agent's metrics: one struct, registered once. Labels are bounded: routes, words of enums.
+
+use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use ringrift_core::machine::Counts;
+use ringrift_core::queue::command::Refusal;
+use ringrift_telemetry::metrics::{Metrics as Registry, MetricsError};
+
+use crate::consensus::{Committed, ProposeError};
+use crate::http::status::held_by;
+use crate::http::{App, VERSION, queue, swim};
+
+/// Counters are raised where things happen; gauges are set when somebody asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    proposals: IntCounterVec,
+    refusals: IntCounterVec,
+    uptime: Gauge,
+    items: IntGaugeVec,
+    runs_active: IntGauge,
+    local_jobs: IntGauge,
+    members: IntGaugeVec,
+    raft: GaugeVec,
+    is_leader: IntGauge,
+    waiting_claims: IntGauge,
+}
+
+impl Metrics {
+    /// # Errors
+    /// When a name is used twice: a fault of this file.
+    pub(crate) fn new() -> Result<Self, MetricsError> {
+        let registry = Registry::new("ringrift-agent", VERSION)?;
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            registry.register(name, |name| {
+                IntCounterVec::new(Opts::new(name, help), labels)
+            })
+        };
+        let gauges = |name: &str, help: &str, label: &str| {
+            registry.register(name, |name| {
+                IntGaugeVec::new(Opts::new(name, help), &[label])
+            })
+        };
+        let gauge =
+            |name: &str, help: &str| registry.register(name, |name| IntGauge::new(name, help));
+        Ok(Self {
+            requests: counters(
+                "ringrift_http_requests_total",
+                "HTTP requests by route and status class.",
+                &["route", "class"],
+            )?,
+            proposals: counters(
+                "ringrift_proposals_total",
+                "Commands proposed through this agent, by outcome.",
+                &["outcome"],
+            )?,
+            refusals: counters(
+                "ringrift_refusals_total",
+                "Commands that the machine refused, by reason.",
+                &["reason"],
+            )?,
+            uptime: registry.register("ringrift_uptime_seconds", |name| {
+                Gauge::new(name, "Time since the agent started.")
+            })?,
+            items: gauges(
+                "ringrift_work_items",
+                "Work items by status, on this replica.",
+                "status",
+            )?,
+            runs_active: gauge("ringrift_runs_active", "Runs that have not ended.")?,
+            local_jobs: gauge("ringrift_local_jobs", "Work items that this agent holds.")?,
+            members: gauges(
+                "ringrift_swim_members",
+                "Members by state, this one included.",
+                "state",
+            )?,
+            raft: registry.register("ringrift_raft_position", |name| {
+                let help = "Places in the log: current term, last log index, applied index.";
+                GaugeVec::new(Opts::new(name, help), &["of"])
+            })?,
+            is_leader: gauge("ringrift_is_leader", "1 when this agent leads.")?,
+            waiting_claims: gauge("ringrift_waiting_claims", "Claims that wait for work here.")?,
+            registry,
+        })
+    }
+
+    pub(crate) fn count_request(&self, route: &str, status: u16) {
+        let class = match status {
+            100..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _server_fault => "5xx",
+        };
+        self.requests.with_label_values(&[route, class]).inc();
+    }
+
+    pub(crate) fn count_proposal(&self, outcome: &Result<Committed, ProposeError>) {
+        let word = match outcome {
+            Ok(_) => "committed",
+            Err(ProposeError::NotLeader { .. }) => "not_leader",
+            Err(ProposeError::Timeout) => "timeout",
+            Err(ProposeError::Overloaded { .. }) => "overloaded",
+            Err(ProposeError::TooLarge { .. }) => "too_large",
+            Err(ProposeError::Stopped { .. }) => "stopped",
+        };
+        self.proposals.with_label_values(&[word]).inc();
+        let replies = outcome.iter().flat_map(|committed| &committed.replies);
+        for refusal in replies.filter_map(|reply| reply.as_ref().err()) {
+            self.refusals.with_label_values(&[reason(refusal)]).inc();
+        }
+    }
+
+    /// Sets the gauges and writes everything in Prometheus' text form.
+    ///
+    /// # Errors
+    /// When a metric is inconsistent.
+    pub(crate) fn scrape(&self, app: &App) -> Result<String, MetricsError> {
+        self.uptime.set(app.clock.monotonic().as_secs_f64());
+        let waiting = crate::http::claims::WAITERS_MAX - app.waiters.available_permits();
+        self.waiting_claims.set(as_gauge(waiting as u64));
+        let summary = swim::summary(&app.gossip.members());
+        for (state, count) in [
+            ("alive", summary.alive),
+            ("suspected", summary.suspected),
+            ("failed", summary.failed),
+        ] {
+            self.members
+                .with_label_values(&[state])
+                .set(i64::from(count));
+        }
+        if let Some(consensus) = &app.consensus {
+            let status = consensus.status();
+            self.is_leader
+                .set(i64::from(consensus.leadership().borrow().is_leader));
+            for (of, place) in [
+                ("term", status.term),
+                ("last_log_index", status.last_log_index),
+                ("applied_index", status.applied.index),
+            ] {
+                self.raft.with_label_values(&[of]).set(place as f64);
+            }
+            let (counts, active, held): (Counts, usize, u64) = consensus.read(|machine| {
+                let active = machine.active_runs().count();
+                (machine.counts(), active, held_by(machine, &app.node_id))
+            });
+            for (status, count) in queue::by_status(counts) {
+                self.items
+                    .with_label_values(&[status.as_str()])
+                    .set(as_gauge(count));
+            }
+            self.runs_active.set(as_gauge(active as u64));
+            self.local_jobs.set(as_gauge(held));
+        }
+        self.registry.encode()
+    }
+}
+
+fn as_gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+const fn reason(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::UnknownWork(_) => "work_unknown",
+        Refusal::Fenced { .. } => "fenced",
+        Refusal::Ended { .. } => "work_ended",
+        Refusal::Full { .. } => "full",
+        Refusal::KeyConflict { .. } => "key_conflict",
+        Refusal::Invalid { .. } => "invalid",
+        Refusal::LockHeld { .. } => "lock_held",
+        Refusal::LockNotHeld { .. } => "lock_not_held",
+        Refusal::UnknownRun(_) => "run_unknown",
+        Refusal::RunConflict(_) => "run_conflict",
+        Refusal::StaleRun { .. } => "run_stale",
+        Refusal::RunEnded(_) => "run_ended",
+        Refusal::TooManyRuns(_) => "too_many_runs",
+    }
+}

@@ -1,0 +1,403 @@
+//! The agent as a whole: its shells are built here, run as one set of tasks, and stopped in order.
+
+mod tasks;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ringrift_core::id::NodeId;
+use ringrift_core::limits;
+use ringrift_core::membership::Profile;
+use ringrift_telemetry::logging::LoggingError;
+use ringrift_telemetry::metrics::MetricsError;
+use ringrift_wire::client::{Client, ClientError};
+use ringrift_wire::status::Join;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, Pace, host_and_port};
+use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, Timing};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::gossip::{Gossip, GossipConfig, GossipError};
+use crate::http::forward::Peers;
+use crate::http::{self, App, claims, observe};
+use crate::join::{JoinError, Joiner};
+use crate::leader;
+use crate::metrics::Metrics;
+use crate::worker::{self, WorkerConfig, WorkerError};
+use tasks::{Stops, Tasks};
+
+pub use tasks::Part;
+
+/// The worker's patience with its own agent: longer than the longest wait of a claim of its.
+const WORKER_PATIENCE: Duration = Duration::from_secs(30);
+/// Why the agent did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Logging cannot be set up.
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The HTTP port cannot be had.
+    #[error("cannot listen for HTTP on {address}: {cause}; choose another --listen")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The advertised host has no address.
+    #[error("--advertise {host} has no address: {cause}")]
+    Advertise {
+        /// The host.
+        host: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// Consensus cannot start.
+    #[error(transparent)]
+    Consensus(#[from] ConsensusError),
+    /// Gossip cannot start.
+    #[error(transparent)]
+    Gossip(#[from] GossipError),
+    /// Metrics cannot be registered.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// No HTTP client can be set up.
+    #[error("cannot set up an HTTP client: {0}")]
+    Client(#[from] ClientError),
+    /// No cluster can be started.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The worker cannot begin.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The system refused something.
+    #[error("cannot {what}: {cause}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        cause: String,
+    },
+    /// Consensus stopped under the running agent, most likely since its disk failed.
+    #[error("consensus has stopped: {cause}; see to the disk, then start the agent again")]
+    ConsensusStopped {
+        /// Why.
+        cause: String,
+    },
+    /// A part ended that should not: a fault of this program.
+    #[error("{part:?} ended unexpectedly: {cause}")]
+    Fault {
+        /// Which one.
+        part: Part,
+        /// What is known.
+        cause: String,
+    },
+}
+
+fn system(what: &'static str, cause: &impl ToString) -> RunError {
+    RunError::System {
+        what,
+        cause: cause.to_string(),
+    }
+}
+
+/// Runs an agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`RunError`] when it cannot start, or when a part of it fails.
+pub fn blocking(config: Config) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| system("start the runtime", &error))?;
+    runtime.block_on(async {
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(|error| system("wait for SIGTERM", &error))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(|error| system("wait for SIGINT", &error))?;
+        let agent = Agent::start(config, Clock::start()).await?;
+        #[expect(
+            clippy::print_stdout,
+            reason = "the one line that says where the agent is"
+        )]
+        {
+            println!("{}", agent.greeting());
+        }
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
+                _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
+            }
+        };
+        agent.run(shutdown).await
+    })
+}
+
+/// An agent whose shells are up.
+pub struct Agent {
+    app: Arc<App>,
+    data_dir: Arc<DataDir>,
+    http_listen: SocketAddr,
+    listener: TcpListener,
+    joiner: Joiner,
+    client: Client,
+    worker: WorkerConfig,
+}
+
+impl Agent {
+    /// Opens everything that can fail: the directory, the ports, the log.
+    ///
+    /// # Errors
+    /// [`RunError`]; nothing is left running then.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, RunError> {
+        let chance = getrandom::u64().map_err(|error| system("draw random numbers", &error))?;
+        let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
+        let host_name = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let four_digits = u16::try_from(chance & 0xffff).unwrap_or(0);
+        let node_id = data_dir.node_id(config.node_id.clone(), &host_name, four_digits)?;
+        let refused = |cause| RunError::Listen {
+            address: config.listen,
+            cause,
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
+        let http_listen = listener.local_addr().map_err(refused)?;
+        let http_address = host_and_port(&config.advertise, http_listen.port());
+
+        let consensus = open_consensus(&config, &data_dir, &node_id, &http_address, clock).await?;
+        let raft_address = consensus
+            .as_ref()
+            .map(|it| it.this_member().raft_address.clone());
+        let cluster = consensus
+            .as_ref()
+            .map(|it| it.read(|machine| machine.cluster_id().to_owned()));
+        let gossip = GossipConfig {
+            node_id: node_id.clone(),
+            cluster: cluster.unwrap_or_default(),
+            listen: SocketAddr::new(config.listen.ip(), config.swim_port),
+            advertise: Some(resolve(&config.advertise, config.swim_port).await?),
+            http_address: http_address.clone(),
+            raft_address: raft_address.clone(),
+            generation: data_dir.next_generation(clock.wall().0)?,
+            profile: Profile::default(),
+        };
+        let gossip = Gossip::start(gossip, clock)?;
+        let is_member = consensus.as_ref().is_some_and(Consensus::is_initialized);
+        let reason = (!is_member).then(|| "it has just started".to_owned());
+        let (joining, joining_seen) = watch::channel(reason);
+        let own = Join {
+            node_id: node_id.to_string(),
+            http_address,
+            swim_address: gossip.advertised_address().to_string(),
+            raft_address,
+        };
+        let joiner = Joiner {
+            own,
+            entry: config.entry.clone(),
+            consensus: consensus.clone(),
+            gossip: gossip.clone(),
+            token: config.token.clone(),
+            clock,
+            joining,
+            chance,
+        };
+        let client = own_client(&config, http_listen)?;
+        let worker = worker_config(&config, &data_dir, node_id.clone());
+        let app = App {
+            node_id,
+            clock,
+            consensus,
+            gossip,
+            token: config.token,
+            metrics: Metrics::new()?,
+            joining: joining_seen,
+            stopping: CancellationToken::new(),
+            peers: Peers::new().map_err(|error| system("set up an HTTP client", &error))?,
+            spool: data_dir.spool(),
+            match_program: config.match_program,
+            waiters: Semaphore::new(claims::WAITERS_MAX),
+            requests: Semaphore::new(observe::REQUESTS_MAX),
+            openapi: OnceLock::new(),
+        };
+        let app = Arc::new(app);
+        Ok(Self {
+            app,
+            data_dir,
+            http_listen,
+            listener,
+            joiner,
+            client,
+            worker,
+        })
+    }
+
+    /// Where it listens and stores, in one line.
+    #[must_use]
+    pub fn greeting(&self) -> String {
+        let raft = match &self.app.consensus {
+            Some(consensus) => format!("raft {}/tcp", consensus.raft_listen_address().port()),
+            None => "no raft".to_owned(),
+        };
+        format!(
+            "ringrift-agent {} listens on http://{} (swim {}/udp, {raft}), stores in {}",
+            self.app.node_id,
+            self.http_listen,
+            self.app.gossip.listen_address().port(),
+            self.data_dir.path().display()
+        )
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn node_id(&self) -> &NodeId {
+        &self.app.node_id
+    }
+
+    /// Where it serves HTTP.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_listen
+    }
+
+    /// Serves until `shutdown` completes, then stops in order: the worker hands its items back, the
+    /// members hear a farewell, leadership goes to another, and requests in progress end.
+    ///
+    /// # Errors
+    /// [`RunError`] when a part fails; the others are stopped in the same order first.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        let Self {
+            app,
+            data_dir,
+            http_listen: _,
+            listener,
+            joiner,
+            client,
+            worker,
+        } = self;
+        let stops = Stops::default();
+        let mut tasks = Tasks::default();
+        let serving = http::serve(listener, Arc::clone(&app), stops.http.clone());
+        tasks.spawn(Part::Http, async {
+            serving.await.map_err(|error| system("serve HTTP", &error))
+        });
+        let (joining, stop) = (joiner, stops.duties.clone());
+        tasks.spawn(Part::Joining, async { Ok(joining.run(stop).await?) });
+        let stop = stops.worker.clone();
+        let working = worker::run(worker, client, app.clock, stop);
+        tasks.spawn(Part::Worker, async { Ok(working.await?) });
+        tasks.spawn(
+            Part::Keeping,
+            tasks::keep(Arc::clone(&app), data_dir, stops.duties.clone()),
+        );
+        if let Some(consensus) = app.consensus.clone() {
+            let (duties, stop) = (consensus.clone(), stops.duties.clone());
+            tasks.spawn(Part::Duties, async {
+                leader::run(duties, stop).await;
+                Ok(())
+            });
+            tasks.spawn(
+                Part::Watching,
+                tasks::watch_consensus(consensus, stops.duties.clone()),
+            );
+        }
+        let outcome = tokio::select! {
+            () = shutdown => Ok(()),
+            error = tasks.first_failure() => Err(error),
+        };
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "a part has failed, stopping the agent");
+        }
+        tasks::stop_in_order(&app, &stops, &mut tasks).await;
+        outcome
+    }
+}
+
+/// Nothing for a client, which takes no part.
+async fn open_consensus(
+    config: &Config,
+    data_dir: &DataDir,
+    node_id: &NodeId,
+    http_address: &str,
+    clock: Clock,
+) -> Result<Option<Consensus>, RunError> {
+    if config.client {
+        return Ok(None);
+    }
+    let consensus = ConsensusConfig {
+        node_id: node_id.clone(),
+        data_dir: data_dir.path().to_owned(),
+        listen: SocketAddr::new(config.listen.ip(), config.raft_port),
+        raft_address: host_and_port(&config.advertise, config.raft_port),
+        http_address: http_address.to_owned(),
+        timing: timing(config.pace),
+    };
+    Ok(Some(Consensus::open(consensus, clock).await?))
+}
+
+const fn timing(pace: Pace) -> Timing {
+    match pace {
+        Pace::Safe => Timing::safe(),
+        Pace::Fast => Timing::fast(),
+    }
+}
+
+async fn resolve(host: &str, port: u16) -> Result<SocketAddr, RunError> {
+    let refuse = |cause: String| RunError::Advertise {
+        host: host.to_owned(),
+        cause,
+    };
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    let mut found = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| refuse(error.to_string()))?;
+    found
+        .next()
+        .ok_or_else(|| refuse("its name is not known".to_owned()))
+}
+
+/// A client of this agent itself.
+fn own_client(config: &Config, listen: SocketAddr) -> Result<Client, RunError> {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    let own = SocketAddr::new(ip, listen.port()).to_string();
+    let token = config.token.as_ref().map(|token| token.reveal().to_owned());
+    Ok(Client::new(&[own], token, WORKER_PATIENCE)?)
+}
+
+fn worker_config(config: &Config, data_dir: &DataDir, node_id: NodeId) -> WorkerConfig {
+    WorkerConfig {
+        node_id,
+        slots: config.slots,
+        capabilities: BTreeSet::new(),
+        labels: config.labels.clone(),
+        match_program: config
+            .match_program
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("ringrift-match")),
+        leash_program: config.leash_program.clone(),
+        spool_dir: data_dir.spool(),
+        lease: limits::LEASE_DEFAULT,
+    }
+}

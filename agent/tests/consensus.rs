@@ -1,0 +1,16 @@
+//! Agents' consensus on loopback: real sockets, real logs on disk, several agents in one process.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on stops"
+)]
+
+#[path = "consensus/duties.rs"]
+mod duties;
+#[path = "consensus/harness.rs"]
+mod harness;
+#[path = "consensus/members.rs"]
+mod members;
+#[path = "consensus/replication.rs"]
+mod replication;

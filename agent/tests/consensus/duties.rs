@@ -1,0 +1,120 @@
+//! What the leader does by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringrift_agent::consensus::Consensus;
+use ringrift_agent::leader;
+use ringrift_core::id::RunId;
+use ringrift_core::queue::command::{Claim, Command, Reply, WorkResult};
+use ringrift_core::queue::item::{Needs, State};
+use ringrift_core::run::{JobSpec, Outcome, RunSpec, Task};
+use ringrift_core::time::Span;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_lets_leases_end_without_being_asked() {
+    let agents = cluster(&["a"]).await;
+    let stop = CancellationToken::new();
+    let duties = tokio::spawn(leader::run(agents[0].consensus.clone(), stop.clone()));
+    let leader = &agents[0].consensus;
+    let id = enqueued(&leader.propose(enqueue("k")).await.unwrap());
+    let claim = Claim {
+        node: "worker".parse().unwrap(),
+        capabilities: BTreeSet::new(),
+        labels: BTreeMap::new(),
+        work_types: BTreeSet::new(),
+        limit: 1,
+        lease: Span::seconds(1),
+    };
+    leader.propose(vec![Command::Claim(claim)]).await.unwrap();
+    let state = || leader.read(|machine| machine.item(id).unwrap().state.clone());
+    assert!(matches!(state(), State::Claimed(_)));
+    eventually("the lease ends", || matches!(state(), State::Ready)).await;
+    stop.cancel();
+    tokio::time::timeout(PATIENCE, duties)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_steps_runs_to_their_end() {
+    let agents = cluster(&["a", "b", "c"]).await;
+    let stop = CancellationToken::new();
+    for agent in &agents {
+        tokio::spawn(leader::run(agent.consensus.clone(), stop.clone()));
+    }
+    let leader = &agents[0].consensus;
+    let run: RunId = "job".parse().unwrap();
+    let task = Task {
+        argv: vec!["true".to_owned()],
+        env: BTreeMap::new(),
+    };
+    let spec = RunSpec::Job(JobSpec {
+        task,
+        completions: 5,
+        parallelism: 2,
+        attempts_max: 1,
+        attempt_timeout: Span::seconds(60),
+        priority: 50,
+        needs: Needs::default(),
+    });
+    leader
+        .propose(vec![Command::SubmitRun {
+            run: run.clone(),
+            spec,
+        }])
+        .await
+        .unwrap();
+    let outcome = || leader.read(|machine| machine.run(&run).unwrap().outcome.clone());
+    let work = async {
+        while outcome().is_none() {
+            work_once(leader).await;
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(PATIENCE, work).await.is_ok(),
+        "the run does not end"
+    );
+    assert_eq!(outcome(), Some(Outcome::Succeeded));
+    stop.cancel();
+}
+
+/// Claims one item and completes it.
+async fn work_once(leader: &Consensus) {
+    let claim = Claim {
+        node: "worker".parse().unwrap(),
+        capabilities: BTreeSet::new(),
+        labels: BTreeMap::new(),
+        work_types: BTreeSet::new(),
+        limit: 1,
+        lease: Span::seconds(60),
+    };
+    let claimed = leader.propose(vec![Command::Claim(claim)]).await.unwrap();
+    let Some(Ok(Reply::Claimed(items))) = claimed.replies.into_iter().next() else {
+        panic!("a claim must be answered");
+    };
+    for item in items {
+        let State::Claimed(lease) = item.state else {
+            panic!("{item:?} must be claimed")
+        };
+        let (work_id, token) = (item.id, lease.token);
+        let result = WorkResult {
+            text: "{}".to_owned(),
+            pair: None,
+        };
+        let commands = vec![
+            Command::Start { work_id, token },
+            Command::Complete {
+                work_id,
+                token,
+                result,
+            },
+        ];
+        let done = leader.propose(commands).await.unwrap();
+        assert!(done.replies.iter().all(Result::is_ok), "{:?}", done.replies);
+    }
+}

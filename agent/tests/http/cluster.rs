@@ -1,0 +1,138 @@
+//! Several agents: joining, forwarding, and going on without the leader.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::harness::{Running, send, start, until};
+
+async fn three() -> [Running; 3] {
+    let first = start("--slots 0 --node-id n1").await;
+    let join = |name: &str, to: &str| format!("--slots 0 --node-id {name} --join {to}");
+    let second = start(&join("n2", &first.address)).await;
+    // Any one address is enough, also that of an agent that does not lead.
+    let third = start(&join("n3", &second.address)).await;
+    until("all three vote and see each other", || async {
+        let status = third.get("/status").await.ok();
+        let voters = status["voter_node_ids"].as_array().unwrap().len();
+        (voters == 3 && status["alive_peers"] == 3).then_some(())
+    })
+    .await;
+    [first, second, third]
+}
+
+#[tokio::test]
+async fn three_agents_share_one_queue_and_outlive_their_leader() {
+    let [first, second, third] = three().await;
+    let added = third
+        .post("/work/add", &json!({ "key": "k", "config": { "n": 1 } }))
+        .await;
+    let work_id = added.ok()["work_id"].clone();
+    assert_eq!(added.header("x-ringrift-proxied-by"), Some("n3"));
+    assert_eq!(added.header("x-node-id"), Some("n1"), "the leader answered");
+    let direct = first
+        .get(&format!("/work/{}", work_id.as_str().unwrap()))
+        .await;
+    assert_eq!(direct.ok()["config"], json!({ "n": 1 }));
+    assert_eq!(direct.header("x-ringrift-proxied-by"), None);
+    let faulty = third.post("/work/add", &json!({ "colour": 1 })).await;
+    assert_eq!(
+        faulty.problem().1,
+        "UNKNOWN_FIELD",
+        "problems pass through as they are"
+    );
+    let looping = third
+        .request(Method::POST, "/work/add")
+        .header("x-ringrift-hops", "2");
+    assert_eq!(
+        send(looping.json(&json!({}))).await.problem().1,
+        "LEADER_UNKNOWN"
+    );
+
+    // A claim that waits on a follower hears of work that comes through another one.
+    let waiting = json!({ "node_id": "w", "work_types": ["late"], "wait_seconds": 30 });
+    let claim = third.post("/work/claim", &waiting);
+    let add = async {
+        until("the claim waits", || async {
+            let metrics = first.get("/metrics").await.text;
+            metrics.contains("ringrift_waiting_claims 1").then_some(())
+        })
+        .await;
+        second
+            .post("/work/add", &json!({ "work_type": "late" }))
+            .await
+            .ok();
+    };
+    let (claimed, ()) = tokio::join!(claim, add);
+    assert_eq!(claimed.ok()["status"], "claimed");
+
+    first.stop().await;
+    let again = third
+        .post("/work/add", &json!({ "key": "k", "config": { "n": 1 } }))
+        .await;
+    assert_eq!(
+        again.ok(),
+        json!({
+            "status": "exists", "work_id": work_id, "work_type": "selfplay", "priority": 50,
+        })
+    );
+    let leader = second.get("/status").await.ok()["leader_id"].clone();
+    assert!(leader == "n2" || leader == "n3", "{leader}");
+    until("the others know that n1 has gone", || async {
+        let status = second.get("/status").await.ok();
+        (status["alive_peers"] == 2 && status["voter_quorum_ok"] == true).then_some(())
+    })
+    .await;
+    second.stop().await;
+    third.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_serves_every_route_without_a_log() {
+    let first = start("--slots 0 --node-id n1").await;
+    let client = start(&format!(
+        "--slots 0 --node-id c1 --client --join {}",
+        first.address
+    ))
+    .await;
+    let added = client.post("/work/add", &json!({})).await;
+    assert_eq!(added.ok()["status"], "added");
+    assert_eq!(added.header("x-ringrift-proxied-by"), Some("c1"));
+    let status = client.get("/status").await.ok();
+    assert_eq!(
+        (&status["role"], &status["leader_id"]),
+        (&json!("client"), &json!("n1"))
+    );
+    assert_eq!(status["voter_node_ids"], json!(["n1"]));
+    assert_eq!(client.get("/raft/work").await.ok()["stats"]["pending"], 1);
+    client.stop().await;
+    first.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_waits_for_its_cluster_says_why() {
+    let directory = tempfile::TempDir::new().unwrap();
+    // Nobody listens on the discard port.
+    let lonely = super::harness::launch("--slots 0 --join 127.0.0.1:9", directory).await;
+    let reason = until("the reason is shown", || async {
+        let joining = lonely.get("/status").await.ok()["joining"].clone();
+        joining
+            .as_str()
+            .filter(|reason| reason.contains("127.0.0.1:9"))
+            .map(str::to_owned)
+    })
+    .await;
+    let refused = lonely.post("/work/add", &json!({})).await;
+    assert_eq!(refused.problem().1, "NO_CLUSTER", "{reason}");
+    assert_eq!(lonely.get("/health").await.status, 503);
+    lonely.stop().await;
+}
+
+#[tokio::test]
+async fn bootstrap_starts_a_cluster_when_nobody_has_one() {
+    let agent = start("--slots 0 --join 127.0.0.1:9 --bootstrap").await;
+    assert_eq!(
+        agent.post("/work/add", &json!({})).await.ok()["status"],
+        "added"
+    );
+    agent.stop().await;
+}
