@@ -1,0 +1,76 @@
+//! Stage 1 turns a raw spec into the agents' words, and asks nobody. After it, nobody reads the raw
+//! spec again. The API server has checked bounds and relations already, by the schema and by CEL;
+//! what is refused here was stored under an older definition.
+
+mod contest;
+mod gauntlet;
+mod job;
+mod tournament;
+
+use core::fmt::{Debug, Display};
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::Resource;
+use ringrift_crds::Status;
+use ringrift_wire::run::RunSpec;
+use serde::de::DeserializeOwned;
+
+/// A kind of object: what the kinds differ by.
+pub(crate) trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// Its name in run ids, logs and metrics.
+    const NAME: &'static str;
+
+    /// The wish in the agents' words.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the first field that the agents could not take.
+    fn run_spec(&self) -> Result<RunSpec, Invalid>;
+
+    /// What stands in the status.
+    fn status(&self) -> Option<&Status>;
+}
+
+/// A wish that the agents can take.
+#[derive(Debug)]
+pub(super) struct Valid {
+    /// The run's id.
+    pub(super) run_id: String,
+    /// What it is to do.
+    pub(super) spec: RunSpec,
+}
+
+/// A field that the agents could not take.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {rule}, and is {value}")]
+pub(crate) struct Invalid {
+    field: String,
+    rule: &'static str,
+    value: String,
+}
+
+/// # Errors
+/// [`Invalid`] names the first field that the agents could not take.
+pub(super) fn validate<K: Kind>(object: &K) -> Result<Valid, Invalid> {
+    Ok(Valid { run_id: super::run_id::<K>(object.meta()), spec: object.run_spec()? })
+}
+
+/// A Kubernetes integer is signed; the agents' are not.
+fn unsigned<Wide, Narrow>(field: &str, value: Wide) -> Result<Narrow, Invalid>
+where
+    Wide: Copy + Display,
+    Narrow: TryFrom<Wide>,
+{
+    Narrow::try_from(value).map_err(|_out_of_range| Invalid {
+        field: field.to_owned(),
+        rule: "must be greater than or equal to 0 and not that large",
+        value: value.to_string(),
+    })
+}

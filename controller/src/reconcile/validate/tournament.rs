@@ -1,0 +1,25 @@
+//! A Tournament in the agents' words.
+
+use ringrift_crds::status::Status;
+use ringrift_crds::tournament::{Tournament, TournamentSpec};
+use ringrift_wire::run;
+
+use super::contest::{contestants, play};
+use super::{Invalid, Kind, unsigned};
+
+impl Kind for Tournament {
+    const NAME: &'static str = "tournament";
+
+    fn run_spec(&self) -> Result<run::RunSpec, Invalid> {
+        let TournamentSpec { contestants: players, play: how, pairs } = &self.spec;
+        Ok(run::RunSpec::Tournament(run::TournamentSpec {
+            contestants: contestants("spec.contestants", players)?,
+            play: play(how)?,
+            pairs: unsigned("spec.pairs", *pairs)?,
+        }))
+    }
+
+    fn status(&self) -> Option<&Status> {
+        self.status.as_ref()
+    }
+}
