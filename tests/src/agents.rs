@@ -127,9 +127,9 @@ impl Agent {
             .append(true)
             .open(&self.log)
             .map_err(system(format!("open {}", self.log.display())))?;
-        // The leash ends the agent when this process is killed outright and can end nothing itself.
-        let child = Command::new(binaries.agent())
-            .args(["leash", "--"])
+        // The kernel ends the agent when this process is killed outright and can end nothing itself.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
             .arg(binaries.agent())
             .args(&self.args)
             .stdin(Stdio::null())

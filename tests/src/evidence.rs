@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn ledger(pairs: Vec<LedgerPair>) -> LedgerPage {
-        LedgerPage { run_id: "demo".to_owned(), pairs }
+        LedgerPage { run_id: "demo".to_owned(), pairs, next_offset: None }
     }
 
     #[test]

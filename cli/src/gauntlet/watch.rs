@@ -92,7 +92,7 @@ impl View {
             bar.set_length(status.total);
             bar.set_position(status.done);
             bar.set_message(figures);
-        } else if !self.quiet && self.looks % LOOKS_PER_LINE == 0 {
+        } else if !self.quiet && self.looks.is_multiple_of(LOOKS_PER_LINE) {
             output::line(&format!("{}/{} pairs   {figures}", status.done, status.total));
         }
         self.looks += 1;
