@@ -43,12 +43,7 @@ pub struct Args {
     pub advertise: Option<String>,
 
     /// HTTP address of any agent of the cluster to join; repeatable, or a list with commas
-    #[arg(
-        long,
-        env = "RINGRIFT_JOIN",
-        value_name = "HOST:PORT",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "RINGRIFT_JOIN", value_name = "HOST:PORT", value_delimiter = ',')]
     pub join: Vec<String>,
 
     /// With --join: start a new cluster when none of those agents has one. Give it to one agent only
@@ -57,12 +52,7 @@ pub struct Args {
 
     /// As --bootstrap, for the one agent that is advertised under this host: so agents that are all
     /// started with the same flags can begin a cluster together
-    #[arg(
-        long,
-        env = "RINGRIFT_BOOTSTRAP_HOST",
-        value_name = "HOST",
-        requires = "join"
-    )]
+    #[arg(long, env = "RINGRIFT_BOOTSTRAP_HOST", value_name = "HOST", requires = "join")]
     pub bootstrap_host: Option<String>,
 
     /// Take no part in Raft: run work and forward requests only. Needs --join
@@ -74,12 +64,7 @@ pub struct Args {
     pub slots: Option<u32>,
 
     /// Label of this agent, which work may ask for; repeatable, or a list with commas
-    #[arg(
-        long,
-        env = "RINGRIFT_LABEL",
-        value_name = "KEY=VALUE",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "RINGRIFT_LABEL", value_name = "KEY=VALUE", value_delimiter = ',')]
     pub label: Vec<String>,
 
     /// The game runner [default: ringrift-match beside this program, else on PATH]
@@ -87,12 +72,7 @@ pub struct Args {
     pub match_program: Option<PathBuf>,
 
     /// Token of the cluster: whoever changes something or sees payloads must send it
-    #[arg(
-        long,
-        env = "RINGRIFT_CLUSTER_AUTH_TOKEN",
-        value_name = "TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "RINGRIFT_CLUSTER_AUTH_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 
     /// File that holds the token of the cluster
@@ -105,30 +85,15 @@ pub struct Args {
     pub insecure_no_token: bool,
 
     /// How fast lost peers and leaders are noticed: safe for busy machines, fast for idle ones
-    #[arg(
-        long,
-        env = "RINGRIFT_TIMING",
-        value_name = "PROFILE",
-        default_value = "safe"
-    )]
+    #[arg(long, env = "RINGRIFT_TIMING", value_name = "PROFILE", default_value = "safe")]
     pub timing: String,
 
     /// Look of the log on standard error: text or json
-    #[arg(
-        long,
-        env = "RINGRIFT_LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value_t
-    )]
+    #[arg(long, env = "RINGRIFT_LOG_FORMAT", value_name = "FORMAT", default_value_t)]
     pub log_format: Format,
 
     /// What is logged: a level, or directives such as debug,openraft=warn
-    #[arg(
-        long,
-        env = "RINGRIFT_LOG",
-        value_name = "FILTER",
-        default_value = "info"
-    )]
+    #[arg(long, env = "RINGRIFT_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
 
     // Not paths: set but empty is as good as not set, and clap takes no empty path.

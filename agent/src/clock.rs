@@ -14,7 +14,10 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts now.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this file is the door through which time enters")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this file is the door through which time enters"
+    )]
     pub fn start() -> Self {
         Self { start: Instant::now() }
     }
@@ -27,9 +30,13 @@ impl Clock {
 
     /// Wall-clock time; may jump. Only a leader's stamp and people's displays use it.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this file is the door through which time enters")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this file is the door through which time enters"
+    )]
     pub fn wall(&self) -> Moment {
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since_epoch =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Moment(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
 }

@@ -205,10 +205,7 @@ impl Config {
 }
 
 fn setting(setting: &'static str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Setting {
-        setting,
-        problem: problem.into(),
-    }
+    ConfigError::Setting { setting, problem: problem.into() }
 }
 
 const fn contradiction(
@@ -216,25 +213,17 @@ const fn contradiction(
     other: &'static str,
     problem: &'static str,
 ) -> ConfigError {
-    ConfigError::Contradiction {
-        setting,
-        other,
-        problem,
-    }
+    ConfigError::Contradiction { setting, other, problem }
 }
 
 fn node_name(text: &str) -> Result<NodeId, ConfigError> {
-    text.parse()
-        .map_err(|error| setting("--node-id", format!("cannot be used: {error}")))
+    text.parse().map_err(|error| setting("--node-id", format!("cannot be used: {error}")))
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, ConfigError> {
     let text = text.replace("localhost:", "127.0.0.1:");
     text.parse().map_err(|error| {
-        setting(
-            "--listen",
-            format!("is {text:?}, not an IP address and a port: {error}"),
-        )
+        setting("--listen", format!("is {text:?}, not an IP address and a port: {error}"))
     })
 }
 
@@ -251,10 +240,7 @@ fn cluster_token(
         (Some(text), None) => ("--token", text),
         (None, Some(path)) => {
             let text = fs::read_to_string(path).map_err(|error| {
-                setting(
-                    "--token-file",
-                    format!("{} cannot be read: {error}", path.display()),
-                )
+                setting("--token-file", format!("{} cannot be read: {error}", path.display()))
             })?;
             ("--token-file", text)
         }
@@ -271,18 +257,11 @@ fn cluster_token(
 
 fn entry(join: Vec<String>, bootstrap: bool) -> Result<Entry, ConfigError> {
     let mut addresses = Vec::new();
-    for text in join
-        .iter()
-        .map(|text| text.trim())
-        .filter(|text| !text.is_empty())
-    {
+    for text in join.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
         addresses.push(join_address(text)?);
     }
     if addresses.len() > JOIN_ADDRESSES_MAX {
-        let problem = format!(
-            "names {} agents of at most {JOIN_ADDRESSES_MAX}",
-            addresses.len()
-        );
+        let problem = format!("names {} agents of at most {JOIN_ADDRESSES_MAX}", addresses.len());
         return Err(setting("--join", problem));
     }
     match (addresses.is_empty(), bootstrap) {
@@ -291,19 +270,13 @@ fn entry(join: Vec<String>, bootstrap: bool) -> Result<Entry, ConfigError> {
             Err(contradiction("--bootstrap", "the missing --join", problem))
         }
         (true, false) => Ok(Entry::Found),
-        (false, bootstrap) => Ok(Entry::Join {
-            addresses,
-            bootstrap,
-        }),
+        (false, bootstrap) => Ok(Entry::Join { addresses, bootstrap }),
     }
 }
 
 /// `host:port`, with or without `http://` before it.
 fn join_address(text: &str) -> Result<String, ConfigError> {
-    let bare = text
-        .strip_prefix("http://")
-        .unwrap_or(text)
-        .trim_end_matches('/');
+    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     if is_host_and_port(bare) {
         Ok(bare.to_owned())
     } else {
@@ -320,9 +293,7 @@ pub fn is_host_and_port(text: &str) -> bool {
     let bracketed = host.starts_with('[') && host.ends_with(']');
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     let host_fits = if bracketed {
-        host[1..host.len() - 1]
-            .parse::<std::net::Ipv6Addr>()
-            .is_ok()
+        host[1..host.len() - 1].parse::<std::net::Ipv6Addr>().is_ok()
     } else {
         !host.is_empty() && host.len() <= 253 && host.chars().all(plain)
     };
@@ -332,27 +303,17 @@ pub fn is_host_and_port(text: &str) -> bool {
 /// `host:port`, with brackets around an IPv6 address.
 #[must_use]
 pub fn host_and_port(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn advertised_host(advertise: Option<String>, listen: SocketAddr) -> Result<String, ConfigError> {
     match advertise {
         Some(host) => {
-            let host = host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned();
+            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
             if is_host_and_port(&host_and_port(&host, 1)) {
                 Ok(host)
             } else {
-                Err(setting(
-                    "--advertise",
-                    format!("is {host:?}, not a host name or address"),
-                ))
+                Err(setting("--advertise", format!("is {host:?}, not a host name or address")))
             }
         }
         None if listen.ip().is_unspecified() => Err(setting(
@@ -367,10 +328,7 @@ fn slot_count(slots: Option<u32>) -> Result<u32, ConfigError> {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let slots = slots.unwrap_or_else(|| u32::try_from(processors).unwrap_or(SLOTS_MAX));
     if slots > SLOTS_MAX {
-        return Err(setting(
-            "--slots",
-            format!("is {slots}, more than {SLOTS_MAX}"),
-        ));
+        return Err(setting("--slots", format!("is {slots}, more than {SLOTS_MAX}")));
     }
     Ok(slots)
 }
@@ -393,11 +351,7 @@ fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, ConfigError> {
         }
     }
     if labels.len() > limits::NEEDS_MAX {
-        let problem = format!(
-            "is given {} times, at most {}",
-            labels.len(),
-            limits::NEEDS_MAX
-        );
+        let problem = format!("is given {} times, at most {}", labels.len(), limits::NEEDS_MAX);
         return Err(setting("--label", problem));
     }
     Ok(labels)
@@ -415,10 +369,7 @@ fn data_directory(
         .or_else(|| state_home.map(|path| path.join("ringrift")))
         .or_else(|| home.map(|path| path.join(".local/state/ringrift")))
         .ok_or_else(|| {
-            setting(
-                "--data-dir",
-                "is missing, and neither XDG_STATE_HOME nor HOME is set",
-            )
+            setting("--data-dir", "is missing, and neither XDG_STATE_HOME nor HOME is set")
         })
 }
 
@@ -429,32 +380,20 @@ fn find_match_program(
 ) -> Result<Option<PathBuf>, ConfigError> {
     if let Some(path) = given {
         let path = path.canonicalize().map_err(|error| {
-            setting(
-                "--match-program",
-                format!("{} cannot be found: {error}", path.display()),
-            )
+            setting("--match-program", format!("{} cannot be found: {error}", path.display()))
         })?;
         return Ok(Some(path));
     }
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|own| Some(own.parent()?.to_owned()));
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned()));
     let on_path = search_path.into_iter().flat_map(std::env::split_paths);
-    Ok(beside
-        .into_iter()
-        .chain(on_path)
-        .map(|dir| dir.join(MATCH_PROGRAM))
-        .find(|it| it.is_file()))
+    Ok(beside.into_iter().chain(on_path).map(|dir| dir.join(MATCH_PROGRAM)).find(|it| it.is_file()))
 }
 
 fn pace(text: &str) -> Result<Pace, ConfigError> {
     match text {
         "safe" => Ok(Pace::Safe),
         "fast" => Ok(Pace::Fast),
-        other => Err(setting(
-            "--timing",
-            format!("is {other:?}, neither safe nor fast"),
-        )),
+        other => Err(setting("--timing", format!("is {other:?}, neither safe nor fast"))),
     }
 }
 

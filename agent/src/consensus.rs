@@ -38,16 +38,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use log::LogStore;
-use log::wal::Wal;
-use machine::{Shared, position_of};
-use network::link::Caller;
-use propose::Proposer;
-use vocabulary::Raft;
-
-pub use errors::{ConsensusError, MembershipError, ProposeError};
-pub use status::{ConsensusStatus, Leadership, Role};
-pub use timing::Timing;
+pub use self::errors::{ConsensusError, MembershipError, ProposeError};
+use self::log::LogStore;
+use self::log::wal::Wal;
+use self::machine::{Shared, position_of};
+use self::network::link::Caller;
+use self::propose::Proposer;
+pub use self::status::{ConsensusStatus, Leadership, Role};
+pub use self::timing::Timing;
+use self::vocabulary::Raft;
 
 /// Voters of a cluster; every further agent stays a learner. Three survive the loss of one.
 pub const VOTERS_MAX: usize = 3;
@@ -167,9 +166,9 @@ impl Consensus {
             Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) => {
                 Err(ProposeError::NotLeader { leader: None })
             }
-            Ok(Err(RaftError::Fatal(fatal))) => Err(ProposeError::Stopped {
-                cause: fatal.to_string(),
-            }),
+            Ok(Err(RaftError::Fatal(fatal))) => {
+                Err(ProposeError::Stopped { cause: fatal.to_string() })
+            }
             Err(_elapsed) => Err(ProposeError::NotLeader { leader: None }),
         }
     }
@@ -202,28 +201,17 @@ impl Consensus {
     /// # Errors
     /// When the raft core has stopped, or the snapshot does not get written in time.
     pub async fn compact(&self) -> Result<(), ProposeError> {
-        let stopped = |cause: &dyn std::fmt::Display| ProposeError::Stopped {
-            cause: cause.to_string(),
-        };
+        let stopped =
+            |cause: &dyn std::fmt::Display| ProposeError::Stopped { cause: cause.to_string() };
         let raft = &self.inner.raft;
         let upto = *self.applied().borrow();
-        raft.trigger()
-            .snapshot()
-            .await
-            .map_err(|fatal| stopped(&fatal))?;
+        raft.trigger().snapshot().await.map_err(|fatal| stopped(&fatal))?;
         let wait = raft.wait(Some(COMPACT_PATIENCE));
         let written = wait.metrics(
-            |metrics| {
-                metrics
-                    .snapshot
-                    .is_some_and(|snapshot| snapshot.index >= upto)
-            },
+            |metrics| metrics.snapshot.is_some_and(|snapshot| snapshot.index >= upto),
             "a snapshot",
         );
         written.await.map_err(|_late| ProposeError::Timeout)?;
-        raft.trigger()
-            .purge_log(upto)
-            .await
-            .map_err(|fatal| stopped(&fatal))
+        raft.trigger().purge_log(upto).await.map_err(|fatal| stopped(&fatal))
     }
 }

@@ -89,11 +89,9 @@ impl DataDir {
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse { path }),
-            Err(TryLockError::Error(source)) => Err(DataDirError::Disk {
-                what: "lock",
-                path: lock_path,
-                source,
-            }),
+            Err(TryLockError::Error(source)) => {
+                Err(DataDirError::Disk { what: "lock", path: lock_path, source })
+            }
         }
     }
 
@@ -124,16 +122,11 @@ impl DataDir {
             let owner = text
                 .trim()
                 .parse::<NodeId>()
-                .map_err(|error| DataDirError::Damaged {
-                    path,
-                    cause: error.to_string(),
-                })?;
+                .map_err(|error| DataDirError::Damaged { path, cause: error.to_string() })?;
             return match wanted {
-                Some(wanted) if wanted != owner => Err(DataDirError::OtherNode {
-                    path: self.path.clone(),
-                    owner,
-                    wanted,
-                }),
+                Some(wanted) if wanted != owner => {
+                    Err(DataDirError::OtherNode { path: self.path.clone(), owner, wanted })
+                }
                 Some(_) | None => Ok(owner),
             };
         }
@@ -155,13 +148,10 @@ impl DataDir {
         let path = self.path.join(GENERATION_FILE);
         let last = match read(&path)? {
             None => 0,
-            Some(text) => text
-                .trim()
-                .parse::<u64>()
-                .map_err(|error| DataDirError::Damaged {
-                    path: path.clone(),
-                    cause: error.to_string(),
-                })?,
+            Some(text) => text.trim().parse::<u64>().map_err(|error| DataDirError::Damaged {
+                path: path.clone(),
+                cause: error.to_string(),
+            })?,
         };
         let generation = last.saturating_add(1).max(wall_millis);
         self.keep_generation(generation)?;
@@ -173,12 +163,8 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::Disk`] when it cannot be written.
     pub fn keep_generation(&self, generation: u64) -> Result<(), DataDirError> {
-        write_durably(
-            &self.path,
-            GENERATION_FILE,
-            format!("{generation}\n").as_bytes(),
-        )
-        .map_err(disk("write", &self.path.join(GENERATION_FILE)))
+        write_durably(&self.path, GENERATION_FILE, format!("{generation}\n").as_bytes())
+            .map_err(disk("write", &self.path.join(GENERATION_FILE)))
     }
 }
 
@@ -186,19 +172,9 @@ fn drawn_node_id(host_name: &str, chance: u16) -> Result<NodeId, IdError> {
     let plain: String = host_name
         .chars()
         .take(HOST_NAME_CHARS_MAX)
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '-' || c == '.' {
-                c
-            } else {
-                '-'
-            }
-        })
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' })
         .collect();
-    let host = if plain.is_empty() {
-        "agent"
-    } else {
-        plain.as_str()
-    };
+    let host = if plain.is_empty() { "agent" } else { plain.as_str() };
     format!("{host}-{chance:04x}").parse()
 }
 
@@ -246,17 +222,9 @@ mod tests {
         let drawn = data_dir.node_id(None, "gpu 7", 0xbeef).unwrap();
         assert_eq!(drawn.as_str(), "gpu-7-beef");
         assert_eq!(data_dir.node_id(None, "other", 1).unwrap(), drawn);
-        assert_eq!(
-            data_dir.node_id(Some(drawn.clone()), "other", 1).unwrap(),
-            drawn
-        );
-        let refused = data_dir
-            .node_id(Some("b".parse().unwrap()), "other", 1)
-            .unwrap_err();
-        assert!(
-            matches!(refused, DataDirError::OtherNode { .. }),
-            "{refused}"
-        );
+        assert_eq!(data_dir.node_id(Some(drawn.clone()), "other", 1).unwrap(), drawn);
+        let refused = data_dir.node_id(Some("b".parse().unwrap()), "other", 1).unwrap_err();
+        assert!(matches!(refused, DataDirError::OtherNode { .. }), "{refused}");
     }
 
     #[test]
@@ -267,11 +235,7 @@ mod tests {
         assert_eq!(data_dir.next_generation(0).unwrap(), 2);
         assert_eq!(data_dir.next_generation(70).unwrap(), 70);
         data_dir.keep_generation(90).unwrap();
-        assert_eq!(
-            data_dir.next_generation(70).unwrap(),
-            91,
-            "a wall clock may go back"
-        );
+        assert_eq!(data_dir.next_generation(70).unwrap(), 91, "a wall clock may go back");
         fs::write(root.path().join(GENERATION_FILE), "two").unwrap();
         let refused = data_dir.next_generation(70).unwrap_err();
         assert!(matches!(refused, DataDirError::Damaged { .. }), "{refused}");

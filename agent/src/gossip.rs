@@ -14,15 +14,14 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use detector::{Detector, Request};
+use envelope::Envelope;
 use ringrift_core::id::NodeId;
 use ringrift_core::membership::{Identity, IdentityError, Membership};
+pub use ringrift_core::membership::{Member, Profile, ProfileError, State};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use detector::{Detector, Request};
-use envelope::Envelope;
-
-pub use ringrift_core::membership::{Member, Profile, ProfileError, State};
 
 /// Requests to the detector that may wait. They are rare: joins, a cluster name, a farewell.
 const REQUESTS_MAX: usize = 16;
@@ -98,10 +97,7 @@ impl Gossip {
     /// # Errors
     /// As [`GossipError`] says; nothing is left running then.
     pub fn start(config: GossipConfig, clock: Clock) -> Result<Self, GossipError> {
-        let listen = |cause| GossipError::Listen {
-            address: config.listen,
-            cause,
-        };
+        let listen = |cause| GossipError::Listen { address: config.listen, cause };
         let socket = UdpSocket::bind(config.listen).map_err(listen)?;
         socket.set_nonblocking(true).map_err(listen)?;
         let listen_address = socket.local_addr().map_err(listen)?;
@@ -113,14 +109,10 @@ impl Gossip {
             config.http_address,
             config.raft_address,
         )
-        .map_err(|cause| GossipError::Identity {
-            node_id: config.node_id,
-            cause,
-        })?;
+        .map_err(|cause| GossipError::Identity { node_id: config.node_id, cause })?;
 
-        let seed = getrandom::u64().map_err(|error| GossipError::Thread {
-            cause: io::Error::other(error),
-        })?;
+        let seed = getrandom::u64()
+            .map_err(|error| GossipError::Thread { cause: io::Error::other(error) })?;
         let machine = Membership::new(identity, config.profile, seed);
         let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         let (roster_sender, roster) = watch::channel(Arc::from(machine.roster()));
@@ -135,15 +127,7 @@ impl Gossip {
         let detector = Detector::new(machine, envelope, clock, publish);
         spawn(detector, socket, inbox)?;
         let profile = config.profile;
-        Ok(Self {
-            requests,
-            roster,
-            changes,
-            generation,
-            listen_address,
-            advertised,
-            profile,
-        })
+        Ok(Self { requests, roster, changes, generation, listen_address, advertised, profile })
     }
 
     /// Where it listens, with the port that it got.
@@ -228,10 +212,8 @@ fn spawn(
     inbox: mpsc::Receiver<Request>,
 ) -> Result<(), GossipError> {
     let thread = |cause| GossipError::Thread { cause };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(thread)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread)?;
     let socket = {
         let _inside = runtime.enter();
         tokio::net::UdpSocket::from_std(socket).map_err(thread)?

@@ -31,6 +31,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
+use failure::Failure;
 use ringrift_core::id::{NodeId, Position};
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Command, Reply};
@@ -45,8 +46,6 @@ use crate::config::ClusterToken;
 use crate::consensus::Consensus;
 use crate::gossip::Gossip;
 use crate::metrics::Metrics;
-
-use failure::Failure;
 
 /// Version of the agent, as it shows it.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -99,26 +98,17 @@ impl App {
 
     /// The place in the log that replies reflect; zero on a client.
     pub(crate) fn position(&self) -> Position {
-        self.consensus
-            .as_ref()
-            .map_or_else(Position::default, |it| it.read(Machine::applied))
+        self.consensus.as_ref().map_or_else(Position::default, |it| it.read(Machine::applied))
     }
 
     /// What is missing before this agent can serve a cluster; nothing when it can.
     pub(crate) fn missing(&self) -> Option<Failure> {
-        if self
-            .consensus
-            .as_ref()
-            .is_none_or(Consensus::is_initialized)
-        {
+        if self.consensus.as_ref().is_none_or(Consensus::is_initialized) {
             return None;
         }
         let reason = self.joining.borrow().clone();
         let reason = reason.unwrap_or_else(|| "it waits for its membership".to_owned());
-        let text = format!(
-            "agent {} is not part of a cluster yet: {reason}",
-            self.node_id
-        );
+        let text = format!("agent {} is not part of a cluster yet: {reason}", self.node_id);
         Some(
             Failure::problem(StatusCode::SERVICE_UNAVAILABLE, Code::NoCluster, text).retry_after(1),
         )
@@ -138,10 +128,7 @@ pub(crate) fn service(app: &Arc<App>) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(CatchPanicLayer::custom(failure::of_panic))
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(app),
-            observe::request,
-        ))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), observe::request))
         .with_state(Arc::clone(app))
 }
 
@@ -154,16 +141,11 @@ pub(crate) async fn serve(
     app: Arc<App>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, service(&app))
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+    axum::serve(listener, service(&app)).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 async fn unknown_path(request: Request) -> Failure {
-    let text = format!(
-        "there is nothing at {}; GET / lists what there is",
-        request.uri().path()
-    );
+    let text = format!("there is nothing at {}; GET / lists what there is", request.uri().path());
     Failure::problem(StatusCode::NOT_FOUND, Code::NotFound, text)
 }
 

@@ -84,10 +84,7 @@ impl Joiner {
     }
 
     async fn enter(mut self) -> Result<(), JoinError> {
-        let is_member = self
-            .consensus
-            .as_ref()
-            .is_some_and(Consensus::is_initialized);
+        let is_member = self.consensus.as_ref().is_some_and(Consensus::is_initialized);
         match (self.consensus.clone(), self.entry.clone()) {
             (Some(consensus), _) if is_member => {
                 self.joining.send_replace(None);
@@ -117,9 +114,7 @@ impl Joiner {
         }
         let mut leadership = consensus.leadership();
         let leads = leadership.wait_for(|leadership| leadership.is_leader);
-        let Ok(Ok(_)) = tokio::time::timeout(NAMING_PATIENCE, leads)
-            .await
-            .map(|it| it.map(drop))
+        let Ok(Ok(_)) = tokio::time::timeout(NAMING_PATIENCE, leads).await.map(|it| it.map(drop))
         else {
             return;
         };
@@ -129,10 +124,7 @@ impl Joiner {
             return;
         }
         let named = match drawn_cluster_id() {
-            Ok(cluster_id) => consensus
-                .initialize(cluster_id)
-                .await
-                .map_err(JoinError::from),
+            Ok(cluster_id) => consensus.initialize(cluster_id).await.map_err(JoinError::from),
             Err(error) => Err(error),
         };
         match named {
@@ -180,17 +172,12 @@ impl Joiner {
     }
 
     fn is_member(&self) -> bool {
-        self.consensus
-            .as_ref()
-            .is_some_and(Consensus::is_initialized)
+        self.consensus.as_ref().is_some_and(Consensus::is_initialized)
     }
 
     fn may_bootstrap(&self) -> bool {
         match &self.entry {
-            Entry::Join {
-                addresses: _,
-                bootstrap,
-            } => *bootstrap && !self.is_member(),
+            Entry::Join { addresses: _, bootstrap } => *bootstrap && !self.is_member(),
             Entry::Found => false,
         }
     }
@@ -198,10 +185,7 @@ impl Joiner {
     /// Whom to ask: those that were named, and the members on disk.
     fn addresses(&self) -> Vec<String> {
         let mut addresses = match &self.entry {
-            Entry::Join {
-                addresses,
-                bootstrap: _,
-            } => addresses.clone(),
+            Entry::Join { addresses, bootstrap: _ } => addresses.clone(),
             Entry::Found => Vec::new(),
         };
         if let Some(consensus) = &self.consensus {
@@ -225,10 +209,7 @@ impl Joiner {
                 what: "set up an HTTP client",
                 cause: error.to_string(),
             })?;
-            match client
-                .post::<Join, Joined>("/cluster/join", &self.own)
-                .await
-            {
+            match client.post::<Join, Joined>("/cluster/join", &self.own).await {
                 Ok(joined) => return Ok(Round::Joined(joined)),
                 Err(error) => {
                     nowhere &= shows_no_cluster(&error);
@@ -236,18 +217,11 @@ impl Joiner {
                 }
             }
         }
-        Ok(Round::Refused {
-            reason: reasons.join("; "),
-            nowhere,
-        })
+        Ok(Round::Refused { reason: reasons.join("; "), nowhere })
     }
 
     async fn settle(&self, joined: Joined) {
-        let Joined {
-            part,
-            cluster_id,
-            swim_seeds,
-        } = joined;
+        let Joined { part, cluster_id, swim_seeds } = joined;
         tracing::info!(part, cluster_id, "joined");
         self.gossip.set_cluster(&cluster_id).await;
         self.gossip.join(swim_seeds).await;

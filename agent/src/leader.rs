@@ -14,10 +14,7 @@ use crate::consensus::Consensus;
 /// Does the leader's duties until `stop` is cancelled.
 pub async fn run(consensus: Consensus, stop: CancellationToken) {
     let duties = async {
-        tokio::join!(
-            ticker::tick_when_due(&consensus),
-            planner::step_runs(&consensus)
-        );
+        tokio::join!(ticker::tick_when_due(&consensus), planner::step_runs(&consensus));
     };
     tokio::select! {
         () = stop.cancelled() => {}
@@ -27,9 +24,5 @@ pub async fn run(consensus: Consensus, stop: CancellationToken) {
 
 /// Waits until this agent leads; false when consensus has stopped.
 async fn leads(consensus: &Consensus) -> bool {
-    consensus
-        .leadership()
-        .wait_for(|leadership| leadership.is_leader)
-        .await
-        .is_ok()
+    consensus.leadership().wait_for(|leadership| leadership.is_leader).await.is_ok()
 }

@@ -32,14 +32,10 @@ impl Metrics {
     pub(crate) fn new() -> Result<Self, MetricsError> {
         let registry = Registry::new("ringrift-agent", VERSION)?;
         let counters = |name: &str, help: &str, labels: &[&str]| {
-            registry.register(name, |name| {
-                IntCounterVec::new(Opts::new(name, help), labels)
-            })
+            registry.register(name, |name| IntCounterVec::new(Opts::new(name, help), labels))
         };
         let gauges = |name: &str, help: &str, label: &str| {
-            registry.register(name, |name| {
-                IntGaugeVec::new(Opts::new(name, help), &[label])
-            })
+            registry.register(name, |name| IntGaugeVec::new(Opts::new(name, help), &[label]))
         };
         let gauge =
             |name: &str, help: &str| registry.register(name, |name| IntGauge::new(name, help));
@@ -120,19 +116,14 @@ impl Metrics {
         let waiting = crate::http::claims::WAITERS_MAX - app.waiters.available_permits();
         self.waiting_claims.set(as_gauge(waiting as u64));
         let summary = swim::summary(&app.gossip.members());
-        for (state, count) in [
-            ("alive", summary.alive),
-            ("suspected", summary.suspected),
-            ("failed", summary.failed),
-        ] {
-            self.members
-                .with_label_values(&[state])
-                .set(i64::from(count));
+        for (state, count) in
+            [("alive", summary.alive), ("suspected", summary.suspected), ("failed", summary.failed)]
+        {
+            self.members.with_label_values(&[state]).set(i64::from(count));
         }
         if let Some(consensus) = &app.consensus {
             let status = consensus.status();
-            self.is_leader
-                .set(i64::from(consensus.leadership().borrow().is_leader));
+            self.is_leader.set(i64::from(consensus.leadership().borrow().is_leader));
             for (of, place) in [
                 ("term", status.term),
                 ("last_log_index", status.last_log_index),
@@ -145,9 +136,7 @@ impl Metrics {
                 (machine.counts(), active, held_by(machine, &app.node_id))
             });
             for (status, count) in queue::by_status(counts) {
-                self.items
-                    .with_label_values(&[status.as_str()])
-                    .set(as_gauge(count));
+                self.items.with_label_values(&[status.as_str()]).set(as_gauge(count));
             }
             self.runs_active.set(as_gauge(active as u64));
             self.local_jobs.set(as_gauge(held));

@@ -20,13 +20,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use capture::{Capture, Captured};
+pub use capture::{LOG_BYTES_MAX, TAIL_BYTES};
+use child::Child;
 use ringrift_core::limits;
 use serde_json::{Value, json};
-
-use capture::{Capture, Captured};
-use child::Child;
-
-pub use capture::{LOG_BYTES_MAX, TAIL_BYTES};
 
 /// Time between the polite signal and the final one.
 pub const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -130,12 +128,8 @@ async fn prepare(attempt: &Attempt) -> Result<(Child, Capture), String> {
         move |error: io::Error| format!("cannot {what} {path}: {error}")
     };
     let directory = &attempt.directory;
-    remove_directory(directory)
-        .await
-        .map_err(cannot("clear", directory))?;
-    tokio::fs::create_dir_all(directory)
-        .await
-        .map_err(cannot("create", directory))?;
+    remove_directory(directory).await.map_err(cannot("clear", directory))?;
+    tokio::fs::create_dir_all(directory).await.map_err(cannot("create", directory))?;
     let log = tokio::fs::File::create(&attempt.log).await;
     let log = log.map_err(cannot("write the log", &attempt.log))?;
     let (child, stdout, stderr) = Child::start(attempt).map_err(cannot("start", &attempt.leash))?;
@@ -169,9 +163,7 @@ async fn supervise(
             child.ask_to_end().await;
             if tokio::time::timeout(grace, child.ended()).await.is_err() {
                 child.kill_tree().await;
-                is_gone = tokio::time::timeout(KILL_WAIT_MAX, child.ended())
-                    .await
-                    .is_ok();
+                is_gone = tokio::time::timeout(KILL_WAIT_MAX, child.ended()).await.is_ok();
             }
             ending
         }
@@ -183,11 +175,7 @@ async fn supervise(
         tracing::error!(argv = ?attempt.argv, "a killed attempt is not gone; the kernel holds on to it");
     }
     let captured = capture.finish(OUTPUT_WAIT_MAX).await;
-    Finished {
-        ending,
-        is_gone,
-        captured,
-    }
+    Finished { ending, is_gone, captured }
 }
 
 async fn remove_directory(directory: &Path) -> io::Result<()> {
@@ -205,9 +193,7 @@ impl Finished {
         if line.len() > limits::RESULT_BYTES_MAX {
             return None;
         }
-        serde_json::from_slice::<Value>(line)
-            .ok()
-            .filter(Value::is_object)
+        serde_json::from_slice::<Value>(line).ok().filter(Value::is_object)
     }
 
     /// What to keep of a success: the program's own object, or the end of its output.
@@ -238,11 +224,7 @@ impl Finished {
         };
         let room = limits::ERROR_BYTES_MAX.saturating_sub(cause.len() + 2);
         let output = self.captured.last_lines(ERROR_LINES, room);
-        let text = if output.is_empty() {
-            cause
-        } else {
-            format!("{cause}; {output}")
-        };
+        let text = if output.is_empty() { cause } else { format!("{cause}; {output}") };
         capture::head(&text, limits::ERROR_BYTES_MAX).to_owned()
     }
 }

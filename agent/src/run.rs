@@ -17,6 +17,8 @@ use ringrift_telemetry::logging::LoggingError;
 use ringrift_telemetry::metrics::MetricsError;
 use ringrift_wire::client::{Client, ClientError};
 use ringrift_wire::status::Join;
+pub use tasks::Part;
+use tasks::{Stops, Tasks};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -33,9 +35,6 @@ use crate::join::{JoinError, Joiner};
 use crate::leader;
 use crate::metrics::Metrics;
 use crate::worker::{self, WorkerConfig, WorkerError};
-use tasks::{Stops, Tasks};
-
-pub use tasks::Part;
 
 /// The worker's patience with its own agent: longer than the longest wait of a claim of its.
 const WORKER_PATIENCE: Duration = Duration::from_secs(30);
@@ -110,10 +109,7 @@ pub enum RunError {
 }
 
 fn system(what: &'static str, cause: &impl ToString) -> RunError {
-    RunError::System {
-        what,
-        cause: cause.to_string(),
-    }
+    RunError::System { what, cause: cause.to_string() }
 }
 
 /// Runs an agent until SIGTERM or SIGINT.
@@ -131,10 +127,7 @@ pub fn blocking(config: Config) -> Result<(), RunError> {
         let mut interrupt =
             signal(SignalKind::interrupt()).map_err(|error| system("wait for SIGINT", &error))?;
         let agent = Agent::start(config, Clock::start()).await?;
-        #[expect(
-            clippy::print_stdout,
-            reason = "the one line that says where the agent is"
-        )]
+        #[expect(clippy::print_stdout, reason = "the one line that says where the agent is")]
         {
             println!("{}", agent.greeting());
         }
@@ -167,38 +160,15 @@ impl Agent {
     pub async fn start(config: Config, clock: Clock) -> Result<Self, RunError> {
         let chance = getrandom::u64().map_err(|error| system("draw random numbers", &error))?;
         let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
-        let host_name = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
-        let four_digits = u16::try_from(chance & 0xffff).unwrap_or(0);
-        let node_id = data_dir.node_id(config.node_id.clone(), &host_name, four_digits)?;
-        let refused = |cause| RunError::Listen {
-            address: config.listen,
-            cause,
-        };
-        let listener = TcpListener::bind(config.listen).await.map_err(refused)?;
-        let http_listen = listener.local_addr().map_err(refused)?;
+        let node_id = own_name(&config, &data_dir, chance)?;
+        let (listener, http_listen) = bind_http(config.listen).await?;
         let http_address = host_and_port(&config.advertise, http_listen.port());
 
         let consensus = open_consensus(&config, &data_dir, &node_id, &http_address, clock).await?;
-        let raft_address = consensus
-            .as_ref()
-            .map(|it| it.this_member().raft_address.clone());
-        let cluster = consensus
-            .as_ref()
-            .map(|it| it.read(|machine| machine.cluster_id().to_owned()));
-        let gossip = GossipConfig {
-            node_id: node_id.clone(),
-            cluster: cluster.unwrap_or_default(),
-            listen: SocketAddr::new(config.listen.ip(), config.swim_port),
-            advertise: Some(resolve(&config.advertise, config.swim_port).await?),
-            http_address: http_address.clone(),
-            raft_address: raft_address.clone(),
-            generation: data_dir.next_generation(clock.wall().0)?,
-            profile: Profile::default(),
-        };
-        let gossip = Gossip::start(gossip, clock)?;
+        let generation = data_dir.next_generation(clock.wall().0)?;
+        let gossip =
+            start_gossip(&config, &node_id, &http_address, consensus.as_ref(), generation, clock)
+                .await?;
         let is_member = consensus.as_ref().is_some_and(Consensus::is_initialized);
         let reason = (!is_member).then(|| "it has just started".to_owned());
         let (joining, joining_seen) = watch::channel(reason);
@@ -206,7 +176,7 @@ impl Agent {
             node_id: node_id.to_string(),
             http_address,
             swim_address: gossip.advertised_address().to_string(),
-            raft_address,
+            raft_address: consensus.as_ref().map(|it| it.this_member().raft_address.clone()),
         };
         let joiner = Joiner {
             own,
@@ -237,15 +207,7 @@ impl Agent {
             openapi: OnceLock::new(),
         };
         let app = Arc::new(app);
-        Ok(Self {
-            app,
-            data_dir,
-            http_listen,
-            listener,
-            joiner,
-            client,
-            worker,
-        })
+        Ok(Self { app, data_dir, http_listen, listener, joiner, client, worker })
     }
 
     /// Where it listens and stores, in one line.
@@ -282,15 +244,7 @@ impl Agent {
     /// # Errors
     /// [`RunError`] when a part fails; the others are stopped in the same order first.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self {
-            app,
-            data_dir,
-            http_listen: _,
-            listener,
-            joiner,
-            client,
-            worker,
-        } = self;
+        let Self { app, data_dir, http_listen: _, listener, joiner, client, worker } = self;
         let stops = Stops::default();
         let mut tasks = Tasks::default();
         let serving = http::serve(listener, Arc::clone(&app), stops.http.clone());
@@ -302,20 +256,14 @@ impl Agent {
         let stop = stops.worker.clone();
         let working = worker::run(worker, client, app.clock, stop);
         tasks.spawn(Part::Worker, async { Ok(working.await?) });
-        tasks.spawn(
-            Part::Keeping,
-            tasks::keep(Arc::clone(&app), data_dir, stops.duties.clone()),
-        );
+        tasks.spawn(Part::Keeping, tasks::keep(Arc::clone(&app), data_dir, stops.duties.clone()));
         if let Some(consensus) = app.consensus.clone() {
             let (duties, stop) = (consensus.clone(), stops.duties.clone());
             tasks.spawn(Part::Duties, async {
                 leader::run(duties, stop).await;
                 Ok(())
             });
-            tasks.spawn(
-                Part::Watching,
-                tasks::watch_consensus(consensus, stops.duties.clone()),
-            );
+            tasks.spawn(Part::Watching, tasks::watch_consensus(consensus, stops.duties.clone()));
         }
         let outcome = tokio::select! {
             () = shutdown => Ok(()),
@@ -327,6 +275,42 @@ impl Agent {
         tasks::stop_in_order(&app, &stops, &mut tasks).await;
         outcome
     }
+}
+
+async fn bind_http(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {
+    let refused = |cause| RunError::Listen { address, cause };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let bound = listener.local_addr().map_err(refused)?;
+    Ok((listener, bound))
+}
+
+fn own_name(config: &Config, data_dir: &DataDir, chance: u64) -> Result<NodeId, RunError> {
+    let host = rustix::system::uname();
+    let host_name = host.nodename().to_string_lossy();
+    let four_digits = u16::try_from(chance & 0xffff).unwrap_or(0);
+    Ok(data_dir.node_id(config.node_id.clone(), &host_name, four_digits)?)
+}
+
+async fn start_gossip(
+    config: &Config,
+    node_id: &NodeId,
+    http_address: &str,
+    consensus: Option<&Consensus>,
+    generation: u64,
+    clock: Clock,
+) -> Result<Gossip, RunError> {
+    let cluster = consensus.map(|it| it.read(|machine| machine.cluster_id().to_owned()));
+    let gossip = GossipConfig {
+        node_id: node_id.clone(),
+        cluster: cluster.unwrap_or_default(),
+        listen: SocketAddr::new(config.listen.ip(), config.swim_port),
+        advertise: Some(resolve(&config.advertise, config.swim_port).await?),
+        http_address: http_address.to_owned(),
+        raft_address: consensus.map(|it| it.this_member().raft_address.clone()),
+        generation,
+        profile: Profile::default(),
+    };
+    Ok(Gossip::start(gossip, clock)?)
 }
 
 /// Nothing for a client, which takes no part.
@@ -359,19 +343,13 @@ const fn timing(pace: Pace) -> Timing {
 }
 
 async fn resolve(host: &str, port: u16) -> Result<SocketAddr, RunError> {
-    let refuse = |cause: String| RunError::Advertise {
-        host: host.to_owned(),
-        cause,
-    };
+    let refuse = |cause: String| RunError::Advertise { host: host.to_owned(), cause };
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, port));
     }
-    let mut found = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|error| refuse(error.to_string()))?;
-    found
-        .next()
-        .ok_or_else(|| refuse("its name is not known".to_owned()))
+    let mut found =
+        tokio::net::lookup_host((host, port)).await.map_err(|error| refuse(error.to_string()))?;
+    found.next().ok_or_else(|| refuse("its name is not known".to_owned()))
 }
 
 /// A client of this agent itself.

@@ -16,20 +16,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lease::{Cause, Lease, Timing};
+use report::Reporter;
 use ringrift_core::id::{NodeId, WorkId};
 use ringrift_core::limits;
 use ringrift_core::time::Span;
 use ringrift_wire::client::{Client, ClientError};
 use ringrift_wire::work;
+use spool::Spool;
+use task::Kinds;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::process;
-use lease::{Cause, Lease, Timing};
-use report::Reporter;
-use spool::Spool;
-use task::Kinds;
 
 /// Longest wait for work in one request; see also [`Timing`].
 const CLAIM_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -103,15 +103,9 @@ pub async fn run(
 /// What an ended task of the worker brings.
 enum Outcome {
     /// Items, or none, or an error; asked for at that time.
-    Claimed {
-        sent: Duration,
-        reply: Result<Vec<work::WorkItem>, ClientError>,
-    },
+    Claimed { sent: Duration, reply: Result<Vec<work::WorkItem>, ClientError> },
     /// Renewals, asked for at that time.
-    Renewed {
-        sent: Duration,
-        reply: Option<work::Renewed>,
-    },
+    Renewed { sent: Duration, reply: Option<work::Renewed> },
     /// An item is done with, whatever came of it.
     Ended,
 }
@@ -174,9 +168,7 @@ impl Worker {
         if let Some(claiming) = self.claiming.take() {
             claiming.abort();
         }
-        self.held
-            .values_mut()
-            .for_each(|lease| lease.stop(Cause::Shutdown));
+        self.held.values_mut().for_each(|lease| lease.stop(Cause::Shutdown));
         let deadline = self.clock.monotonic().saturating_add(SHUTDOWN_MAX);
         while !self.held.is_empty() && self.clock.monotonic() < deadline {
             self.turn(std::future::pending()).await;
@@ -200,21 +192,11 @@ impl Worker {
 
     fn pause(&self) -> Duration {
         let now = self.clock.monotonic();
-        let claim = self
-            .claiming
-            .is_none()
-            .then_some(self.claim_at)
-            .filter(|at| *at > now);
+        let claim = self.claiming.is_none().then_some(self.claim_at).filter(|at| *at > now);
         let renew = (self.renewing.is_none() && !self.held.is_empty()).then_some(self.renew_at);
-        let expiring = self
-            .held
-            .values()
-            .filter_map(|lease| lease.stop_at(self.timing))
-            .min();
+        let expiring = self.held.values().filter_map(|lease| lease.stop_at(self.timing)).min();
         let first = [claim, renew, expiring].into_iter().flatten().min();
-        first
-            .map_or(SLEEP_MAX, |at| at.saturating_sub(now))
-            .min(SLEEP_MAX)
+        first.map_or(SLEEP_MAX, |at| at.saturating_sub(now)).min(SLEEP_MAX)
     }
 
     fn claim_if_free(&mut self) {
@@ -328,11 +310,7 @@ impl Worker {
             }
         };
         self.claim_failures = 0;
-        self.claim_at = if items.is_empty() {
-            sent.saturating_add(CLAIM_EMPTY_PAUSE)
-        } else {
-            now
-        };
+        self.claim_at = if items.is_empty() { sent.saturating_add(CLAIM_EMPTY_PAUSE) } else { now };
         for item in items {
             self.start(sent, item);
         }
@@ -341,10 +319,7 @@ impl Worker {
     fn start(&mut self, sent: Duration, item: work::WorkItem) {
         let (Ok(work_id), Some(token)) = (item.work_id.parse::<WorkId>(), item.token.clone())
         else {
-            tracing::error!(
-                work_id = item.work_id,
-                "claimed an item without a number or a token"
-            );
+            tracing::error!(work_id = item.work_id, "claimed an item without a number or a token");
             return;
         };
         if self.held.contains_key(&work_id) {
@@ -369,18 +344,11 @@ impl Worker {
     fn settle_renewal(&mut self, sent: Duration, reply: Option<work::Renewed>) {
         self.renewing = None;
         let Some(renewed) = reply else {
-            self.renew_at = self
-                .clock
-                .monotonic()
-                .saturating_add(self.timing.renew_retry());
+            self.renew_at = self.clock.monotonic().saturating_add(self.timing.renew_retry());
             return;
         };
         self.renew_at = sent.saturating_add(self.timing.renew_period());
-        let lost: BTreeSet<WorkId> = renewed
-            .lost
-            .iter()
-            .filter_map(|id| id.parse().ok())
-            .collect();
+        let lost: BTreeSet<WorkId> = renewed.lost.iter().filter_map(|id| id.parse().ok()).collect();
         let until = sent.saturating_add(self.timing.lease());
         for (work_id, lease) in &mut self.held {
             // The heartbeat did not speak of a claim that came after it.

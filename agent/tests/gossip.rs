@@ -29,29 +29,19 @@ fn start(name: &str, cluster: &str) -> Gossip {
 }
 
 fn view(gossip: &Gossip) -> Vec<(String, State)> {
-    gossip
-        .members()
-        .into_iter()
-        .map(|m| (m.node_id.to_string(), m.state))
-        .collect()
+    gossip.members().into_iter().map(|m| (m.node_id.to_string(), m.state)).collect()
 }
 
 async fn expect(gossip: &Gossip, expected: &[(&str, State)]) {
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|(name, state)| ((*name).to_owned(), *state))
-        .collect();
+    let expected: Vec<_> =
+        expected.iter().map(|(name, state)| ((*name).to_owned(), *state)).collect();
     let mut changes = gossip.changes();
     let reached = tokio::time::timeout(PATIENCE, async {
         while view(gossip) != expected {
             changes.changed().await.unwrap();
         }
     });
-    assert!(
-        reached.await.is_ok(),
-        "expected {expected:?}, saw {:?}",
-        view(gossip)
-    );
+    assert!(reached.await.is_ok(), "expected {expected:?}, saw {:?}", view(gossip));
 }
 
 #[tokio::test]
@@ -64,11 +54,7 @@ async fn three_find_each_other_one_dies_and_comes_back() {
     for gossip in [&a, &b, &c] {
         expect(gossip, &[("a", Alive), ("b", Alive), ("c", Alive)]).await;
     }
-    let of_c = a
-        .members()
-        .into_iter()
-        .find(|member| member.node_id.as_str() == "c")
-        .unwrap();
+    let of_c = a.members().into_iter().find(|member| member.node_id.as_str() == "c").unwrap();
     assert_eq!(of_c.swim_address, c.listen_address());
     assert_eq!(of_c.http_address, "c:8770");
     assert_eq!(of_c.raft_address.as_deref(), Some("c:4321"));
@@ -80,10 +66,7 @@ async fn three_find_each_other_one_dies_and_comes_back() {
     }
 
     // The socket of the dropped one closes with its thread, a moment later.
-    let restarted = GossipConfig {
-        listen: address,
-        ..config("c", "blue", 2)
-    };
+    let restarted = GossipConfig { listen: address, ..config("c", "blue", 2) };
     let c = tokio::time::timeout(PATIENCE, async {
         loop {
             match Gossip::start(restarted.clone(), Clock::start()) {
@@ -117,49 +100,20 @@ async fn another_cluster_is_not_heard_until_the_name_is_learnt() {
 
     b.set_cluster("blue").await;
     b.join(vec![a.listen_address().to_string()]).await;
-    expect(
-        &b,
-        &[
-            ("a", State::Alive),
-            ("b", State::Alive),
-            ("w", State::Alive),
-        ],
-    )
-    .await;
+    expect(&b, &[("a", State::Alive), ("b", State::Alive), ("w", State::Alive)]).await;
 }
 
 #[tokio::test]
 async fn an_address_that_nobody_can_reach_is_refused_at_start() {
-    let everywhere = GossipConfig {
-        listen: SocketAddr::from(([0, 0, 0, 0], 0)),
-        ..config("a", "blue", 1)
-    };
+    let everywhere =
+        GossipConfig { listen: SocketAddr::from(([0, 0, 0, 0], 0)), ..config("a", "blue", 1) };
     let refused = Gossip::start(everywhere.clone(), Clock::start());
-    assert!(
-        matches!(refused, Err(GossipError::Identity { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(GossipError::Identity { .. })), "{refused:?}");
 
     let advertise = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let gossip = Gossip::start(
-        GossipConfig {
-            advertise,
-            ..everywhere
-        },
-        Clock::start(),
-    )
-    .unwrap();
-    assert_eq!(
-        gossip.advertised_address().port(),
-        gossip.listen_address().port()
-    );
+    let gossip = Gossip::start(GossipConfig { advertise, ..everywhere }, Clock::start()).unwrap();
+    assert_eq!(gossip.advertised_address().port(), gossip.listen_address().port());
 
-    let taken = GossipConfig {
-        listen: gossip.listen_address(),
-        ..config("b", "blue", 1)
-    };
-    assert!(matches!(
-        Gossip::start(taken, Clock::start()),
-        Err(GossipError::Listen { .. })
-    ));
+    let taken = GossipConfig { listen: gossip.listen_address(), ..config("b", "blue", 1) };
+    assert!(matches!(Gossip::start(taken, Clock::start()), Err(GossipError::Listen { .. })));
 }

@@ -1,9 +1,16 @@
 //! The HTTP surface of real agents: shapes, errors, life cycles, forwarding.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on stops"
+)]
 
 mod http {
     mod cluster;
     mod faults;
     mod harness;
+    mod killed;
     mod runs;
     mod views;
     mod work;

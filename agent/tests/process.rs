@@ -1,9 +1,5 @@
 //! Real process trees under the real leash.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::future::{pending, ready};
@@ -24,9 +20,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self {
-            root: tempfile::tempdir().unwrap(),
-        }
+        Self { root: tempfile::tempdir().unwrap() }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -35,10 +29,7 @@ impl Bench {
 
     fn attempt(&self, argv: &[&str]) -> Attempt {
         let mut env = inherited_environment();
-        env.insert(
-            "OUTSIDE".to_owned(),
-            self.root.path().to_str().unwrap().to_owned(),
-        );
+        env.insert("OUTSIDE".to_owned(), self.root.path().to_str().unwrap().to_owned());
         Attempt {
             leash: PathBuf::from(env!("CARGO_BIN_EXE_ringrift-agent")),
             argv: argv.iter().map(|word| (*word).to_owned()).collect(),
@@ -58,20 +49,14 @@ impl Bench {
     async fn pids(&self, count: usize) -> Vec<i32> {
         let path = self.at("pids");
         wait_until(|| lines(&path).len() == count).await;
-        lines(&path)
-            .iter()
-            .map(|line| line.trim().parse().unwrap())
-            .collect()
+        lines(&path).iter().map(|line| line.trim().parse().unwrap()).collect()
     }
 }
 
 fn lines(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     // A line without its end is still being written.
-    text.split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'))
-        .map(str::to_owned)
-        .collect()
+    text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(str::to_owned).collect()
 }
 
 async fn wait_until(condition: impl Fn() -> bool) {
@@ -97,17 +82,11 @@ async fn an_object_on_the_last_line_is_the_result() {
     let bench = Bench::new();
     let finished =
         to_the_end(&bench.shell("echo noise; echo '{\"elo\": 12}'; echo more >&2")).await;
-    assert_eq!(
-        (&finished.ending, finished.is_gone),
-        (&Ending::Exited { code: 0 }, true)
-    );
+    assert_eq!((&finished.ending, finished.is_gone), (&Ending::Exited { code: 0 }, true));
     assert_eq!(finished.result(), json!({ "elo": 12 }));
     let log = std::fs::read_to_string(bench.at("w1.log")).unwrap();
     assert!(log.contains("noise\n") && log.contains("more\n"), "{log:?}");
-    assert!(
-        !bench.at("attempt").exists(),
-        "the directory goes with the attempt"
-    );
+    assert!(!bench.at("attempt").exists(), "the directory goes with the attempt");
 }
 
 #[tokio::test]
@@ -119,33 +98,17 @@ async fn every_cause_is_told_apart() {
     let killed = to_the_end(&bench.shell("kill -SEGV $$")).await;
     assert_eq!(killed.ending, Ending::Signalled { signal: 11 });
     let ended = to_the_end(&bench.shell("kill -TERM $$")).await;
-    assert_eq!(
-        ended.ending,
-        Ending::Signalled { signal: 15 },
-        "as the program's, not the leash's"
-    );
+    assert_eq!(ended.ending, Ending::Signalled { signal: 15 }, "as the program's, not the leash's");
 
     let missing = to_the_end(&bench.attempt(&["/nonexistent/program"])).await;
-    let Ending::NotStarted { cause } = &missing.ending else {
-        panic!("{:?}", missing.ending)
-    };
+    let Ending::NotStarted { cause } = &missing.ending else { panic!("{:?}", missing.ending) };
     assert!(cause.contains("/nonexistent/program"), "{cause}");
 
-    let no_leash = Attempt {
-        leash: PathBuf::from("/nonexistent"),
-        ..bench.shell("true")
-    };
-    assert!(matches!(
-        to_the_end(&no_leash).await.ending,
-        Ending::NotStarted { .. }
-    ));
+    let no_leash = Attempt { leash: PathBuf::from("/nonexistent"), ..bench.shell("true") };
+    assert!(matches!(to_the_end(&no_leash).await.ending, Ending::NotStarted { .. }));
 
     let after = Duration::from_millis(200);
-    let slow = to_the_end(&Attempt {
-        timeout: after,
-        ..bench.shell("exec sleep 600")
-    })
-    .await;
+    let slow = to_the_end(&Attempt { timeout: after, ..bench.shell("exec sleep 600") }).await;
     assert_eq!(slow.ending, Ending::TimedOut { after });
 
     let stopped = run(&bench.shell("exec sleep 600"), ready(PATIENCE)).await;
@@ -156,29 +119,18 @@ async fn every_cause_is_told_apart() {
 async fn a_program_gets_its_input_directory_and_environment_and_nothing_else() {
     let bench = Bench::new();
     let input = vec![b'x'; 300_000];
-    let counted = Attempt {
-        stdin: input.clone(),
-        ..bench.shell("wc -c; pwd")
-    };
+    let counted = Attempt { stdin: input.clone(), ..bench.shell("wc -c; pwd") };
     let result = to_the_end(&counted).await.result();
     let tail = result["output_tail"].as_str().unwrap();
     assert_eq!(tail.lines().next().unwrap().trim(), "300000");
     assert!(tail.trim_end().ends_with("/attempt"), "{tail}");
 
     // A program that does not read its input ends all the same.
-    let unread = to_the_end(&Attempt {
-        stdin: input,
-        ..bench.shell("exit 0")
-    })
-    .await;
+    let unread = to_the_end(&Attempt { stdin: input, ..bench.shell("exit 0") }).await;
     assert_eq!(unread.ending, Ending::Exited { code: 0 });
 
     let env = BTreeMap::from([("ONLY".to_owned(), "this".to_owned())]);
-    let shown = to_the_end(&Attempt {
-        env,
-        ..bench.attempt(&["/usr/bin/env"])
-    })
-    .await;
+    let shown = to_the_end(&Attempt { env, ..bench.attempt(&["/usr/bin/env"]) }).await;
     assert_eq!(shown.result()["output_tail"], "ONLY=this\n");
 }
 
@@ -195,10 +147,7 @@ async fn a_forced_end_reaches_the_whole_tree() {
         Duration::from_millis(200)
     };
     let finished = run(&bench.shell(script), stop).await;
-    assert_eq!(
-        (&finished.ending, finished.is_gone),
-        (&Ending::Stopped, true)
-    );
+    assert_eq!((&finished.ending, finished.is_gone), (&Ending::Stopped, true));
     for pid in bench.pids(4).await {
         assert!(!is_there(pid), "{pid} was left");
     }
@@ -273,11 +222,7 @@ async fn a_flood_of_output_is_bounded_and_its_end_is_kept() {
     let finished = to_the_end(&bench.shell(script)).await;
     assert_eq!(finished.result(), json!({ "n": 1 }));
     let log = std::fs::read_to_string(bench.at("w1.log")).unwrap();
-    assert!(
-        log.len() < LOG_BYTES_MAX + 2 * TAIL_BYTES + 200,
-        "{}",
-        log.len()
-    );
+    assert!(log.len() < LOG_BYTES_MAX + 2 * TAIL_BYTES + 200, "{}", log.len());
     assert!(log.starts_with("first\n") && log.ends_with("{\"n\": 1}\n"));
     assert!(log.contains("bytes were cut here"));
 }

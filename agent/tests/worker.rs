@@ -71,11 +71,7 @@ impl Agent {
                 let _either = tokio::time::timeout(Duration::from_millis(20), changed).await;
             }
         });
-        assert!(
-            reached.await.is_ok(),
-            "told so far: {:?}",
-            self.script.lock().unwrap().told
-        );
+        assert!(reached.await.is_ok(), "told so far: {:?}", self.script.lock().unwrap().told);
     }
 
     fn reply(&self, told: Told) -> Response {
@@ -112,17 +108,8 @@ async fn claim(State(agent): State<Agent>, Json(claim): Json<work::Claim>) -> Js
     let waited = tokio::time::timeout(wait, agent.until(|script| !script.waiting.is_empty()));
     let _nothing_came = waited.await;
     let items = take(&mut agent.script.lock().unwrap());
-    let status = if items.is_empty() {
-        "no_work_available"
-    } else {
-        "claimed"
-    }
-    .to_owned();
-    Json(work::Claimed {
-        status,
-        work: items.first().cloned(),
-        items,
-    })
+    let status = if items.is_empty() { "no_work_available" } else { "claimed" }.to_owned();
+    Json(work::Claimed { status, work: items.first().cloned(), items })
 }
 
 async fn start(State(agent): State<Agent>, Json(body): Json<work::Start>) -> Response {
@@ -140,12 +127,7 @@ async fn heartbeat(State(agent): State<Agent>, Json(body): Json<work::Heartbeat>
     let named = |id: &String| body.claims.iter().any(|claim| claim.work_id == *id);
     let lost: Vec<String> = lost.into_iter().filter(named).collect();
     let renewed = u32::try_from(body.claims.len() - lost.len()).unwrap();
-    Json(work::Renewed {
-        status: "renewed".to_owned(),
-        renewed,
-        lost,
-    })
-    .into_response()
+    Json(work::Renewed { status: "renewed".to_owned(), renewed, lost }).into_response()
 }
 
 async fn complete(State(agent): State<Agent>, Json(body): Json<work::Complete>) -> Response {
@@ -195,13 +177,7 @@ impl Bench {
         };
         let client = Client::new(&[address.to_string()], None, PATIENCE).unwrap();
         let worker = tokio::spawn(worker::run(config, client, Clock::start(), cancel.clone()));
-        Self {
-            agent,
-            root,
-            address,
-            cancel,
-            worker,
-        }
+        Self { agent, root, address, cancel, worker }
     }
 
     fn give(&self, work_id: &str, work_type: &str, config: Value, timeout_seconds: f64) {
@@ -240,9 +216,7 @@ impl Bench {
             };
             script.told.iter().filter(is_about).cloned().collect()
         };
-        self.agent
-            .until(|script| about(script).len() >= count)
-            .await;
+        self.agent.until(|script| about(script).len() >= count).await;
         self.agent.with(|script| about(script))
     }
 
@@ -264,11 +238,7 @@ impl Bench {
 
     async fn end(self) {
         self.cancel.cancel();
-        tokio::time::timeout(PATIENCE, self.worker)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(PATIENCE, self.worker).await.unwrap().unwrap().unwrap();
     }
 }
 
@@ -305,44 +275,25 @@ async fn results_and_failures_are_reported_as_what_they_are() {
         "echo '{\"id\": \"'$RINGRIFT_WORK_ID'\", \"token\": \"'$RINGRIFT_TOKEN'\"}'",
     );
     let result = json!({ "id": "w1", "token": "0.1.2.3" });
-    assert_eq!(
-        bench.told("w1", 2).await,
-        [started("w1"), completed("w1", result)]
-    );
+    assert_eq!(bench.told("w1", 2).await, [started("w1"), completed("w1", result)]);
 
     bench.give_shell("w2", "echo why >&2; exit 3");
     let error = "the program exited with code 3; why";
-    assert_eq!(
-        bench.told("w2", 2).await,
-        [started("w2"), failed("w2", error, true)]
-    );
+    assert_eq!(bench.told("w2", 2).await, [started("w2"), failed("w2", error, true)]);
     let log = std::fs::read_to_string(bench.root.path().join("spool/w2.log")).unwrap();
     assert_eq!(log, "why\n");
 
-    bench.give(
-        "w3",
-        "process",
-        json!({ "argv": ["true"], "cwd": "/" }),
-        600.0,
-    );
+    bench.give("w3", "process", json!({ "argv": ["true"], "cwd": "/" }), 600.0);
     let told = bench.told("w3", 1).await;
-    let [Told::Fail(_, error, false)] = told.as_slice() else {
-        panic!("{told:?}")
-    };
+    let [Told::Fail(_, error, false)] = told.as_slice() else { panic!("{told:?}") };
     assert!(error.starts_with("config.cwd: unknown field"), "{error}");
 
     bench.give("w4", "pair", json!({ "index": 4 }), 600.0);
     let report = json!({ "index": 4, "opening": [], "games": [], "wall_ms": 1 });
-    assert_eq!(
-        bench.told("w4", 2).await,
-        [started("w4"), completed("w4", report)]
-    );
+    assert_eq!(bench.told("w4", 2).await, [started("w4"), completed("w4", report)]);
     bench.give("w5", "pair", json!({ "refuse": true }), 600.0);
     let error = "the program exited with code 2";
-    assert_eq!(
-        bench.told("w5", 2).await,
-        [started("w5"), failed("w5", error, false)]
-    );
+    assert_eq!(bench.told("w5", 2).await, [started("w5"), failed("w5", error, false)]);
     bench.end().await;
 }
 
@@ -355,14 +306,8 @@ async fn a_timeout_kills_the_whole_tree() {
     bench.give("w1", "process", config, 3.0);
     let grandchild = bench.running().await;
     let error = "the attempt did not end within 3.0 s and was stopped";
-    assert_eq!(
-        bench.told("w1", 2).await,
-        [started("w1"), failed("w1", error, true)]
-    );
-    assert!(
-        !PathBuf::from(format!("/proc/{grandchild}")).exists(),
-        "gone before it is reported"
-    );
+    assert_eq!(bench.told("w1", 2).await, [started("w1"), failed("w1", error, true)]);
+    assert!(!PathBuf::from(format!("/proc/{grandchild}")).exists(), "gone before it is reported");
     bench.end().await;
 }
 
@@ -373,9 +318,7 @@ async fn a_lost_claim_stops_its_process_and_only_that() {
     let pid = bench.running().await;
     bench.give_shell("w2", "while [ ! -e $OUTSIDE/go ]; do sleep 0.02; done");
     bench.told("w2", 1).await;
-    bench
-        .agent
-        .with(|script| script.lost.insert("w1".to_owned()));
+    bench.agent.with(|script| script.lost.insert("w1".to_owned()));
     bench.expect_gone(pid).await;
     std::fs::write(bench.root.path().join("go"), "").unwrap();
     assert!(matches!(bench.told("w2", 2).await[1], Told::Complete(..)));
@@ -407,10 +350,7 @@ async fn heartbeats_keep_a_claim_beyond_its_first_lease() {
     let bench = Bench::new(Span::seconds(1)).await;
     bench.give_shell("w1", "sleep 2.5; echo '{\"late\": true}'");
     let result = json!({ "late": true });
-    assert_eq!(
-        bench.told("w1", 2).await,
-        [started("w1"), completed("w1", result)]
-    );
+    assert_eq!(bench.told("w1", 2).await, [started("w1"), completed("w1", result)]);
     bench.agent.until(|script| script.heartbeats >= 4).await;
     bench.end().await;
 }
@@ -419,51 +359,28 @@ async fn heartbeats_keep_a_claim_beyond_its_first_lease() {
 async fn a_report_whose_reply_is_lost_is_repeated_with_the_same_content() {
     let bench = Bench::new(Span::seconds(30)).await;
     bench.agent.with(|script| script.replies_lost = 1);
-    bench.give_shell(
-        "w1",
-        "while [ ! -e $OUTSIDE/go ]; do sleep 0.02; done; echo '{}'",
-    );
+    bench.give_shell("w1", "while [ ! -e $OUTSIDE/go ]; do sleep 0.02; done; echo '{}'");
     assert_eq!(bench.told("w1", 2).await, [started("w1"), started("w1")]);
     bench.agent.with(|script| script.replies_lost = 2);
     std::fs::write(bench.root.path().join("go"), "").unwrap();
     let again = completed("w1", json!({}));
-    assert_eq!(
-        bench.told("w1", 5).await[2..],
-        [again.clone(), again.clone(), again]
-    );
-    let spooled = || {
-        std::fs::read_dir(bench.root.path().join("spool"))
-            .unwrap()
-            .flatten()
-    };
+    assert_eq!(bench.told("w1", 5).await[2..], [again.clone(), again.clone(), again]);
+    let spooled = || std::fs::read_dir(bench.root.path().join("spool")).unwrap().flatten();
     let is_result = |name: std::ffi::OsString| name.to_string_lossy().ends_with(".result");
-    bench
-        .agent
-        .until(|_| !spooled().any(|entry| is_result(entry.file_name())))
-        .await;
+    bench.agent.until(|_| !spooled().any(|entry| is_result(entry.file_name()))).await;
     bench.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fenced_result_is_dropped_and_a_bad_one_is_a_failure() {
     let bench = Bench::new(Span::seconds(30)).await;
-    bench
-        .agent
-        .with(|script| script.refuse_completions = Some(Code::Fenced));
+    bench.agent.with(|script| script.refuse_completions = Some(Code::Fenced));
     bench.give_shell("w1", "true");
-    bench
-        .agent
-        .until(|script| script.refuse_completions.is_none())
-        .await;
-    bench
-        .agent
-        .with(|script| script.refuse_completions = Some(Code::InvalidValue));
+    bench.agent.until(|script| script.refuse_completions.is_none()).await;
+    bench.agent.with(|script| script.refuse_completions = Some(Code::InvalidValue));
     bench.give_shell("w2", "true");
     let error = "the result was refused: as the test wants";
-    assert_eq!(
-        bench.told("w2", 2).await,
-        [started("w2"), failed("w2", error, true)]
-    );
+    assert_eq!(bench.told("w2", 2).await, [started("w2"), failed("w2", error, true)]);
     assert_eq!(bench.told("w1", 1).await, [started("w1")]);
     bench.end().await;
 }
@@ -477,9 +394,5 @@ async fn an_agent_that_stops_hands_its_items_back() {
     bench.end().await;
     assert!(!PathBuf::from(format!("/proc/{pid}")).exists());
     let told = agent.with(|script| script.told.clone());
-    assert_eq!(
-        told,
-        [started("w1"), failed("w1", "the agent is stopping", true)],
-        "{address}"
-    );
+    assert_eq!(told, [started("w1"), failed("w1", "the agent is stopping", true)], "{address}");
 }

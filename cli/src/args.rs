@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use ringrift_wire::pair::Contestant;
 
 use crate::contestant;
-use ringrift_wire::pair::Contestant;
 
 /// Submit, watch and cancel work on a RingRift cluster.
 #[derive(Debug, Parser)]
@@ -66,7 +66,13 @@ pub(crate) enum Command {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Submit {
     /// YAML or JSON: `run_id` (optional) and `spec`, as in `POST /runs`; `-` is standard input.
-    #[arg(short, long, value_name = "FILE", required_unless_present = "argv", conflicts_with = "argv")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        required_unless_present = "argv",
+        conflicts_with = "argv"
+    )]
     pub(crate) file: Option<PathBuf>,
     /// The run's id; made from the time when absent.
     #[arg(long)]
@@ -175,8 +181,9 @@ pub(crate) fn map(pairs: Vec<(String, String)>) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use clap::CommandFactory;
+
+    use super::*;
 
     #[test]
     fn the_flags_are_consistent() {
@@ -185,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_command_after_two_dashes_is_taken_as_it_is() {
-        let args = Args::parse_from(["ringrift", "submit", "--count", "3", "--", "sh", "-c", "exit 0"]);
+        let args =
+            Args::parse_from(["ringrift", "submit", "--count", "3", "--", "sh", "-c", "exit 0"]);
         let Command::Submit(submit) = args.command else { panic!("submit was asked for") };
         assert_eq!(submit.argv, ["sh", "-c", "exit 0"]);
         assert_eq!(submit.count, 3);

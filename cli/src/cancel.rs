@@ -10,7 +10,8 @@ use crate::output::{self, Failure};
 
 pub(crate) async fn run(client: &Client, id: &str, json: bool) -> Result<ExitCode, Failure> {
     if is_work_id(id) {
-        let changed: Changed = client.post("/work/cancel", &Cancel { work_id: id.to_owned() }).await?;
+        let changed: Changed =
+            client.post("/work/cancel", &Cancel { work_id: id.to_owned() }).await?;
         if json {
             output::json(&changed)?;
         } else {

@@ -10,9 +10,8 @@ pub(crate) fn parse(text: &str) -> Result<Contestant, String> {
     let (rest, limit) = text.rsplit_once('@').ok_or_else(form)?;
     let (name, command) = rest.split_once('=').ok_or_else(form)?;
     let (unit, value) = limit.split_once('=').ok_or_else(form)?;
-    let number = |value: &str| {
-        value.parse::<u64>().ok().filter(|number| *number > 0).ok_or_else(form)
-    };
+    let number =
+        |value: &str| value.parse::<u64>().ok().filter(|number| *number > 0).ok_or_else(form);
     let limit = match unit {
         "nodes" => Limit::Nodes(number(value)?),
         "depth" => Limit::Depth(u32::try_from(number(value)?).ok().ok_or_else(form)?),
@@ -46,7 +45,16 @@ mod tests {
 
     #[test]
     fn what_is_not_a_contestant_is_refused_with_the_form() {
-        for bad in ["", "own", "a=own", "a=own@nodes", "a=own@nodes=0", "=own@nodes=1", "a=@nodes=1", "a=own@plies=3"] {
+        for bad in [
+            "",
+            "own",
+            "a=own",
+            "a=own@nodes",
+            "a=own@nodes=0",
+            "=own@nodes=1",
+            "a=@nodes=1",
+            "a=own@plies=3",
+        ] {
             let error = parse(bad).unwrap_err();
             assert!(error.contains("must be NAME=COMMAND@nodes=N"), "{bad:?}: {error}");
         }

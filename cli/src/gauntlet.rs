@@ -15,7 +15,11 @@ use crate::submit;
 /// The verdict is another one than `--expect` named.
 const EXIT_OTHER_VERDICT: u8 = 5;
 
-pub(crate) async fn run(client: &Client, args: GauntletRun, json: bool) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(
+    client: &Client,
+    args: GauntletRun,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let run_id = args.run_id.clone().unwrap_or_else(|| submit::fresh_id("gauntlet"));
     let (detach, expect) = (args.detach, args.expect.clone());
     let submit = Submit { run_id: run_id.clone(), spec: RunSpec::Gauntlet(spec(args)?) };
@@ -35,9 +39,10 @@ pub(crate) async fn run(client: &Client, args: GauntletRun, json: bool) -> Resul
         crosstable::show(&status);
     }
     match (&status.verdict, expect) {
-        (Some(verdict), Some(expected)) if *verdict != expected => {
-            Ok(output::fail(&format!("the verdict is {verdict}, not {expected}"), EXIT_OTHER_VERDICT))
-        }
+        (Some(verdict), Some(expected)) if *verdict != expected => Ok(output::fail(
+            &format!("the verdict is {verdict}, not {expected}"),
+            EXIT_OTHER_VERDICT,
+        )),
         (Some(_), _) => Ok(submit::exit_code(&status)),
         (None, _) => Ok(output::fail(
             &format!("run {run_id} {} without a verdict: {}", status.phase, status.message),
@@ -60,8 +65,7 @@ fn spec(args: GauntletRun) -> Result<GauntletSpec, Failure> {
         }
     };
     let milli = |elo: i32| {
-        elo.checked_mul(1_000)
-            .ok_or_else(|| Failure::usage(format!("{elo} Elo is out of range")))
+        elo.checked_mul(1_000).ok_or_else(|| Failure::usage(format!("{elo} Elo is out of range")))
     };
     spec.play.seed = args.seed.unwrap_or(spec.play.seed);
     spec.stop.pairs_min = args.pairs_min.unwrap_or(spec.stop.pairs_min);

@@ -22,7 +22,8 @@ pub(crate) async fn run(client: &Client, args: &args::Ls, json: bool) -> Result<
         output::line(if args.all { "no runs" } else { "no active runs; --all shows ended ones" });
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = output::table(&["run", "kind", "phase", "done", "running", "failed", "message"]);
+    let mut table =
+        output::table(&["run", "kind", "phase", "done", "running", "failed", "message"]);
     for run in &list.runs {
         table.add_row(row(run));
     }

@@ -115,6 +115,10 @@ mod tests {
             cause: "Connection refused".to_owned(),
         });
         assert_eq!(failure.exit, EXIT_UNREACHABLE);
-        assert!(failure.message.starts_with("no agent answers at http://127.0.0.1:1 (Connection refused)."));
+        assert!(
+            failure
+                .message
+                .starts_with("no agent answers at http://127.0.0.1:1 (Connection refused).")
+        );
     }
 }

@@ -29,7 +29,11 @@ struct RunFile {
     spec: RunSpec,
 }
 
-pub(crate) async fn run(client: &Client, args: args::Submit, json: bool) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(
+    client: &Client,
+    args: args::Submit,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let wait = args.wait;
     let submit = match &args.file {
         Some(path) => {
@@ -106,7 +110,10 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
 }
 
 /// An id that nobody has used: the kind and the time in milliseconds.
-#[expect(clippy::disallowed_methods, reason = "an id for a person's submission; nothing depends on it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an id for a person's submission; nothing depends on it"
+)]
 pub(crate) fn fresh_id(kind: &str) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{kind}-{}", now.as_millis())
@@ -114,8 +121,9 @@ pub(crate) fn fresh_id(kind: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ringrift_wire::pair::Limit;
+
+    use super::*;
 
     #[test]
     fn a_gauntlet_is_read_from_yaml() {

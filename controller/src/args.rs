@@ -33,8 +33,13 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// HTTP address of any agent of the cluster; repeatable, or a list with commas
-    #[arg(long, env = "RINGRIFT_AGENTS", value_name = "HOST:PORT", value_delimiter = ',',
-          default_value = "http://ringrift:8770")]
+    #[arg(
+        long,
+        env = "RINGRIFT_AGENTS",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "http://ringrift:8770"
+    )]
     pub agents: Vec<String>,
 
     /// File that holds the cluster's token; without it, requests carry none
@@ -46,7 +51,12 @@ pub struct Settings {
     pub namespace: String,
 
     /// Name of that Lease; every installation in a namespace needs its own
-    #[arg(long, env = "RINGRIFT_LEASE", value_name = "NAME", default_value = "ringrift-controller")]
+    #[arg(
+        long,
+        env = "RINGRIFT_LEASE",
+        value_name = "NAME",
+        default_value = "ringrift-controller"
+    )]
     pub lease: String,
 
     /// Serve the objects of this namespace alone [default: of all namespaces]
@@ -58,7 +68,12 @@ pub struct Settings {
     pub identity: Option<String>,
 
     /// Where /healthz, /readyz and /metrics are served; port 0 takes a free one
-    #[arg(long, env = "RINGRIFT_LISTEN", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
+    #[arg(
+        long,
+        env = "RINGRIFT_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "0.0.0.0:8080"
+    )]
     pub listen: SocketAddr,
 
     /// Look of the log on standard error: text or json
@@ -76,12 +91,14 @@ mod tests {
 
     #[test]
     fn without_a_word_the_controller_runs() {
-        let given = Arguments::try_parse_from(["ringrift-controller", "--agents", "a:1,b:2"]).unwrap();
+        let given =
+            Arguments::try_parse_from(["ringrift-controller", "--agents", "a:1,b:2"]).unwrap();
         assert!(given.command.is_none());
         assert_eq!(given.settings.agents, ["a:1", "b:2"]);
         let crd = Arguments::try_parse_from(["ringrift-controller", "crd"]).unwrap();
         assert!(matches!(crd.command, Some(Command::Crd)));
-        let run = Arguments::try_parse_from(["ringrift-controller", "run", "--lease", "x"]).unwrap();
+        let run =
+            Arguments::try_parse_from(["ringrift-controller", "run", "--lease", "x"]).unwrap();
         assert!(matches!(run.command, Some(Command::Run(settings)) if settings.lease == "x"));
     }
 }

@@ -13,7 +13,10 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// A clock that starts now.
-    #[expect(clippy::disallowed_methods, reason = "this file is the door through which time enters")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this file is the door through which time enters"
+    )]
     pub(crate) fn start() -> Self {
         Self { start: Instant::now() }
     }

@@ -76,7 +76,10 @@ pub(crate) async fn serve(
 }
 
 async fn healthz(State(probes): State<Probes>) -> Response {
-    answer(probes.pulse.alive(probes.clock.monotonic()), "the elector has not turned for too long\n")
+    answer(
+        probes.pulse.alive(probes.clock.monotonic()),
+        "the elector has not turned for too long\n",
+    )
 }
 
 async fn readyz(State(probes): State<Probes>) -> Response {

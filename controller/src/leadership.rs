@@ -10,6 +10,7 @@ mod election;
 use std::sync::Arc;
 use std::time::Duration;
 
+use election::{CALL_TIMEOUT, Election, LEASE_DURATION, Move, RETRY_PERIOD, Record};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
@@ -19,8 +20,6 @@ use tracing::{debug, info, warn};
 use crate::clock::Clock;
 use crate::http::Pulse;
 use crate::metrics::Metrics;
-
-use election::{CALL_TIMEOUT, Election, LEASE_DURATION, Move, RETRY_PERIOD, Record};
 
 /// Of an orderly end: short, and not zero, which Kubernetes refuses.
 const RELEASED_DURATION_SECONDS: i32 = 1;
@@ -57,7 +56,9 @@ impl Elector {
                     self.pulse.seen_api();
                     held = lease;
                 }
-                Err(error) => warn!(%error, lease = self.lease, "lease could not be read or written"),
+                Err(error) => {
+                    warn!(%error, lease = self.lease, "lease could not be read or written")
+                }
             }
             self.tell(&leads, election.leads(self.clock.monotonic()));
             let pause = self.pause(&election);
@@ -75,7 +76,9 @@ impl Elector {
 
     /// Never sleeps past the moment at which this replica has to stop writing.
     fn pause(&self, election: &Election) -> Duration {
-        election.leads_for(self.clock.monotonic()).map_or(RETRY_PERIOD, |left| left.min(RETRY_PERIOD))
+        election
+            .leads_for(self.clock.monotonic())
+            .map_or(RETRY_PERIOD, |left| left.min(RETRY_PERIOD))
     }
 
     fn tell(&self, leads: &watch::Sender<bool>, now: bool) {

@@ -7,7 +7,10 @@ use ringrift_controller::args::Arguments;
 use ringrift_controller::run;
 
 #[tokio::main]
-#[expect(clippy::print_stderr, reason = "what ends the program is told to the person who started it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "what ends the program is told to the person who started it"
+)]
 async fn main() -> ExitCode {
     match run::execute(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,6 +30,7 @@ mod validate;
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::Events;
 use futures::StreamExt as _;
 use kube::api::{
     Api, ObjectMeta, PartialObjectMeta, PartialObjectMetaExt as _, Resource as _, ResourceExt as _,
@@ -37,19 +38,16 @@ use kube::api::{
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
 use kube::runtime::{finalizer, watcher};
+use pace::Pace;
+use retry::Retries;
 use ringrift_crds::FINALIZER;
 use ringrift_wire::client::{Client as Agents, ClientError};
+use status::Finding;
 use tracing::{debug, warn};
+pub(crate) use validate::Kind;
 
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Outcome};
-
-use events::Events;
-use pace::Pace;
-use retry::Retries;
-use status::Finding;
-
-pub(crate) use validate::Kind;
 
 /// Pause between two looks at a run that goes on.
 const ACTIVE_PERIOD: Duration = Duration::from_secs(2);
@@ -163,7 +161,9 @@ fn retry<K: Kind>(object: Arc<Guarded<K>>, _error: &LookError, means: Arc<Means>
 /// undone. Metadata is enough for that, so an object that cannot be read can still be deleted.
 async fn hold<K: Kind>(object: &Guarded<K>, means: &Means) -> Result<Action, LookError> {
     let metadata = object.meta();
-    let Some(name) = metadata.name.as_deref() else { return Ok(Action::await_change()) };
+    let Some(name) = metadata.name.as_deref() else {
+        return Ok(Action::await_change());
+    };
     let uid = metadata.uid.as_deref().unwrap_or_default();
     if metadata.deletion_timestamp.is_none()
         && let Some(pause) = means.pace.take(uid, means.clock.monotonic())
@@ -193,9 +193,13 @@ async fn hold<K: Kind>(object: &Guarded<K>, means: &Means) -> Result<Action, Loo
     .await;
     match outcome {
         Ok(action) => Ok(action),
-        Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => Err(error),
+        Err(finalizer::Error::ApplyFailed(error) | finalizer::Error::CleanupFailed(error)) => {
+            Err(error)
+        }
         // The object has gone while it was looked at.
-        Err(finalizer::Error::RemoveFinalizer(kube::Error::Api(status))) if status.is_not_found() => {
+        Err(finalizer::Error::RemoveFinalizer(kube::Error::Api(status)))
+            if status.is_not_found() =>
+        {
             Ok(Action::await_change())
         }
         Err(error) => Err(LookError::Finalizer(error.to_string())),

@@ -100,7 +100,8 @@ async fn run(settings: Settings) -> Result<(), RunError> {
         log,
     } = settings;
     logging::start(log_format, &log)?;
-    let identity = identity.unwrap_or_else(|| format!("ringrift-controller-{}", std::process::id()));
+    let identity =
+        identity.unwrap_or_else(|| format!("ringrift-controller-{}", std::process::id()));
     let clock = Clock::start();
     let metrics = Metrics::new()?;
     let token = token_file.as_deref().map(read_token).transpose()?;
@@ -191,8 +192,7 @@ async fn kube_config() -> Result<kube::Config, RunError> {
 }
 
 fn read_token(path: &Path) -> Result<String, RunError> {
-    let refused =
-        |cause: String| RunError::Token { path: path.display().to_string(), cause };
+    let refused = |cause: String| RunError::Token { path: path.display().to_string(), cause };
     let size = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?.len();
     if size > TOKEN_BYTES_MAX {
         return Err(refused(format!("it has {size} bytes, more than {TOKEN_BYTES_MAX}")));

@@ -3,6 +3,7 @@
 use alloc::string::{String, ToString};
 use core::fmt;
 use core::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
@@ -116,7 +117,9 @@ impl FromStr for WorkId {
             .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
             .and_then(|digits| digits.parse().ok())
             .map(Self)
-            .ok_or_else(|| IdError::Work { text: text.chars().take(limits::NAME_BYTES_MAX).collect() })
+            .ok_or_else(|| IdError::Work {
+                text: text.chars().take(limits::NAME_BYTES_MAX).collect(),
+            })
     }
 }
 
@@ -156,7 +159,8 @@ impl fmt::Display for Token {
 impl FromStr for Token {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let refuse = || IdError::Token { text: text.chars().take(limits::NAME_BYTES_MAX).collect() };
+        let refuse =
+            || IdError::Token { text: text.chars().take(limits::NAME_BYTES_MAX).collect() };
         let mut parts = text.split('.');
         let mut next = || parts.next().and_then(|part| part.parse::<u64>().ok()).ok_or_else(refuse);
         let (mode_epoch, term, index, n) = (next()?, next()?, next()?, next()?);

@@ -58,10 +58,7 @@ impl Serialize for Machine {
 impl<'de> Deserialize<'de> for Machine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let facts = Facts::deserialize(deserializer)?;
-        Ok(Self {
-            index: Index::of(&facts),
-            facts,
-        })
+        Ok(Self { index: Index::of(&facts), facts })
     }
 }
 
@@ -74,14 +71,7 @@ struct Grants {
 impl Grants {
     const fn of(mode_epoch: u32, position: Position) -> Self {
         let Position { term, index } = position;
-        Self {
-            next: Token {
-                mode_epoch,
-                term,
-                index,
-                n: 0,
-            },
-        }
+        Self { next: Token { mode_epoch, term, index, n: 0 } }
     }
 
     /// Takes the next token. One entry grants at most
@@ -128,33 +118,20 @@ impl Machine {
             Command::Enqueue(requests) => self.enqueue(requests),
             Command::Claim(claim) => self.claim(claim, grants),
             Command::Start { work_id, token } => self.start(*work_id, *token),
-            Command::Heartbeat {
-                node,
-                claims,
-                lease,
-            } => self.heartbeat(node, claims, *lease),
-            Command::Complete {
-                work_id,
-                token,
-                result,
-            } => self.complete(*work_id, *token, result),
-            Command::Fail {
-                work_id,
-                token,
-                error,
-                retry,
-            } => self.fail(*work_id, *token, error, *retry),
+            Command::Heartbeat { node, claims, lease } => self.heartbeat(node, claims, *lease),
+            Command::Complete { work_id, token, result } => self.complete(*work_id, *token, result),
+            Command::Fail { work_id, token, error, retry } => {
+                self.fail(*work_id, *token, error, *retry)
+            }
             Command::Cancel { work_id } => self.cancel(*work_id),
             Command::LockAcquire { name, owner, ttl } => {
                 self.acquire_lock(name, owner, *ttl, grants)
             }
             Command::LockRelease { name, token } => self.release_lock(name, *token),
             Command::SubmitRun { run, spec } => self.submit_run(run, spec),
-            Command::AdvanceRun {
-                run,
-                version,
-                advance,
-            } => self.advance_run(run, *version, advance),
+            Command::AdvanceRun { run, version, advance } => {
+                self.advance_run(run, *version, advance)
+            }
             Command::CancelRun { run } => self.cancel_run(run),
             Command::Tick => Ok(Reply::Ticked { expired }),
             Command::InitCluster { cluster_id } => self.name_cluster(cluster_id),
@@ -174,10 +151,7 @@ impl Machine {
 }
 
 fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Refusal {
-    Refusal::Invalid {
-        field: field.into(),
-        problem: problem.into(),
-    }
+    Refusal::Invalid { field: field.into(), problem: problem.into() }
 }
 
 /// The text up to the error bound, cut at a character.

@@ -29,18 +29,16 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use foca::{Foca, NoCustomBroadcast, Notification, OwnedNotification};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-
+use codec::Codec;
 pub use codec::PACKET_BYTES_MAX;
+use foca::{Foca, NoCustomBroadcast, Notification, OwnedNotification};
+use health::Health;
 pub use identity::{Identity, IdentityError};
 pub use profile::{Profile, ProfileError};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 pub use roster::{Member, State};
 pub use timers::Timers;
-
-use codec::Codec;
-use health::Health;
 
 /// Members known at once, failed ones included: the largest cluster that is promised, twice, so that
 /// a flood of forged identities cannot fill the memory.
@@ -201,21 +199,13 @@ impl Membership {
     /// Everybody that is known, this member included, sorted by node; one entry for each node.
     #[must_use]
     pub fn roster(&self) -> Vec<Member> {
-        roster::of(
-            self.foca.identity(),
-            self.has_left,
-            self.foca.iter_membership_state(),
-        )
+        roster::of(self.foca.identity(), self.has_left, self.foca.iter_membership_state())
     }
 
     /// Changes whenever [`Membership::roster`] would; cheap, so that it can be asked often.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        roster::fingerprint(
-            self.foca.identity(),
-            self.has_left,
-            self.foca.iter_membership_state(),
-        )
+        roster::fingerprint(self.foca.identity(), self.has_left, self.foca.iter_membership_state())
     }
 
     fn receive(&mut self, now: Duration, packet: &[u8], out: &mut Effects) -> Result<(), Fault> {
@@ -229,19 +219,12 @@ impl Membership {
         let readdressed = codec::readdress_announce(packet, self.foca.identity())
             .map_err(|error| Fault::Packet(error.to_string()))?;
         let packet = readdressed.as_deref().unwrap_or(packet);
-        let runtime = Drain {
-            now,
-            health: &mut self.health,
-            probe_failed: false,
-            out,
-        };
-        self.foca
-            .handle_data(packet, runtime)
-            .map_err(|error| match error {
-                foca::Error::Encode(_) => Fault::Step(error.to_string()),
-                foca::Error::Decode(cause) => Fault::Packet(cause.to_string()),
-                other => Fault::Packet(other.to_string()),
-            })
+        let runtime = Drain { now, health: &mut self.health, probe_failed: false, out };
+        self.foca.handle_data(packet, runtime).map_err(|error| match error {
+            foca::Error::Encode(_) => Fault::Step(error.to_string()),
+            foca::Error::Decode(cause) => Fault::Packet(cause.to_string()),
+            other => Fault::Packet(other.to_string()),
+        })
     }
 
     fn check_names_known(&self, packet: &[u8]) -> Result<(), Fault> {
@@ -251,11 +234,7 @@ impl Membership {
             let same = |member: &foca::Member<Identity>| member.id().swim_address() == *address;
             self.foca.iter_membership_state().any(same)
         };
-        if named.iter().all(known) {
-            Ok(())
-        } else {
-            Err(Fault::Full)
-        }
+        if named.iter().all(known) { Ok(()) } else { Err(Fault::Full) }
     }
 
     fn fire(&mut self, now: Duration, timer: Timer, out: &mut Effects) -> Result<(), Fault> {
@@ -268,22 +247,13 @@ impl Membership {
             && !timer.graced
             && let Some(wait) = self.grace(&timer.event)
         {
-            out.timers.push(Timer {
-                due: now.saturating_add(wait),
-                graced: true,
-                ..timer
-            });
+            out.timers.push(Timer { due: now.saturating_add(wait), graced: true, ..timer });
             return Ok(());
         }
         if self.is_stale(&timer.event) {
             return Ok(());
         }
-        let mut runtime = Drain {
-            now,
-            health: &mut self.health,
-            probe_failed: false,
-            out,
-        };
+        let mut runtime = Drain { now, health: &mut self.health, probe_failed: false, out };
         let outcome = self.foca.handle_timer(timer.event, &mut runtime);
         if is_probe && !runtime.probe_failed && !late {
             self.health.improve();
@@ -307,12 +277,7 @@ impl Membership {
     /// Whether a suspicion was refuted meanwhile. foca would leave the member alone too, yet tell it
     /// that it is down, whereupon the member would needlessly come back under a new generation.
     fn is_stale(&self, event: &foca::Timer<Identity>) -> bool {
-        let foca::Timer::ChangeSuspectToDown {
-            member_id,
-            incarnation,
-            token: _,
-        } = event
-        else {
+        let foca::Timer::ChangeSuspectToDown { member_id, incarnation, token: _ } = event else {
             return false;
         };
         !self.foca.iter_membership_state().any(|member| {
@@ -328,30 +293,16 @@ impl Membership {
         }
         // Who listens there is not known; whoever it is takes an announcement as meant for itself.
         let somebody = self.identity().placeholder_at(at);
-        let runtime = Drain {
-            now,
-            health: &mut self.health,
-            probe_failed: false,
-            out,
-        };
-        self.foca
-            .announce(somebody, runtime)
-            .map_err(|error| Fault::Step(error.to_string()))
+        let runtime = Drain { now, health: &mut self.health, probe_failed: false, out };
+        self.foca.announce(somebody, runtime).map_err(|error| Fault::Step(error.to_string()))
     }
 
     fn leave(&mut self, now: Duration, out: &mut Effects) -> Result<(), Fault> {
         if core::mem::replace(&mut self.has_left, true) {
             return Ok(());
         }
-        let runtime = Drain {
-            now,
-            health: &mut self.health,
-            probe_failed: false,
-            out,
-        };
-        self.foca
-            .leave_cluster(runtime)
-            .map_err(|error| Fault::Step(error.to_string()))
+        let runtime = Drain { now, health: &mut self.health, probe_failed: false, out };
+        self.foca.leave_cluster(runtime).map_err(|error| Fault::Step(error.to_string()))
     }
 }
 
@@ -369,9 +320,7 @@ impl foca::Runtime<Identity> for Drain<'_> {
             OwnedNotification::MemberUp(member) => Event::Up(member),
             OwnedNotification::MemberDown(member) => Event::Down(member),
             OwnedNotification::Rename(before, after) => Event::Renamed { before, after },
-            OwnedNotification::Rejoin(own) => Event::Renewed {
-                generation: own.generation(),
-            },
+            OwnedNotification::Rejoin(own) => Event::Renewed { generation: own.generation() },
             OwnedNotification::Active | OwnedNotification::Idle | OwnedNotification::Defunct => {
                 return;
             }
@@ -398,11 +347,7 @@ impl foca::Runtime<Identity> for Drain<'_> {
             | foca::Timer::PeriodicGossip(_)
             | foca::Timer::RemoveDown(_) => after,
         };
-        self.out.timers.push(Timer {
-            due: self.now.saturating_add(wait),
-            graced: false,
-            event,
-        });
+        self.out.timers.push(Timer { due: self.now.saturating_add(wait), graced: false, event });
     }
 }
 

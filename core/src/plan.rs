@@ -47,13 +47,7 @@ pub fn plan(run: &Run) -> Option<Advance> {
 }
 
 fn changes_something(run: &Run, advance: &Advance) -> bool {
-    let Advance {
-        plan,
-        enqueue,
-        fallen_handled,
-        close,
-        outcome,
-    } = advance;
+    let Advance { plan, enqueue, fallen_handled, close, outcome } = advance;
     let remembered =
         |tested: &[[u32; 5]]| -> u64 { tested.iter().flatten().copied().map(u64::from).sum() };
     let learned = remembered(&plan.tested).saturating_sub(remembered(&run.plan.tested));

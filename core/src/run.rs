@@ -9,17 +9,17 @@ pub mod validate;
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use serde::{Deserialize, Serialize};
-
-use crate::id::RunId;
-use crate::queue::item::{NewItem, Origin};
-use crate::time::Moment;
 
 pub use ledger::{Ending, GameResult, Ledger, Pair, Score};
+use serde::{Deserialize, Serialize};
 pub use spec::{
     Contestant, GauntletSpec, JobSpec, Limit, Play, RunSpec, Sprt, SprtModel, Stop, Task,
     TournamentSpec,
 };
+
+use crate::id::RunId;
+use crate::queue::item::{NewItem, Origin};
+use crate::time::Moment;
 
 /// A run as the machine holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

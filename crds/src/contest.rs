@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 ).message("exactly one of nodes, depth, moveTimeMilliseconds must be set"))]
 pub struct Contestant {
     /// Unique among the contestants of the object.
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 64),
+        regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?$")
+    )]
     pub name: String,
     /// Program and arguments; no shell. `own` alone is the game runner's own small engine.
     #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 4096)))]

@@ -15,12 +15,11 @@ pub mod job;
 pub mod status;
 pub mod tournament;
 
+pub use gauntlet::{Gauntlet, GauntletSpec};
+pub use job::{Job, JobSpec};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 use serde_json::Value;
-
-pub use gauntlet::{Gauntlet, GauntletSpec};
-pub use job::{Job, JobSpec};
 pub use status::Status;
 pub use tournament::{Tournament, TournamentSpec};
 

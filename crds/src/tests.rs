@@ -88,7 +88,8 @@ fn kubectl_shows_progress_verdict_and_reason() {
 
 #[test]
 fn a_reason_is_a_word_of_its_own() {
-    let mut words: Vec<&str> = condition::Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    let mut words: Vec<&str> =
+        condition::Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     words.sort_unstable();
     words.dedup();
     assert_eq!(words.len(), condition::Reason::ALL.len());

@@ -57,9 +57,7 @@ impl Args {
         match self.command {
             Command::Pair => play_pair(),
             Command::Engine { misbehave: None } => served(own::serve()),
-            Command::Engine {
-                misbehave: Some(kind),
-            } => served(misbehave::serve(kind)),
+            Command::Engine { misbehave: Some(kind) } => served(misbehave::serve(kind)),
             Command::Leash { parent, nice, argv } => leash::put_on(parent, nice, &argv),
             Command::Guard => group::guard(),
         }

@@ -94,10 +94,7 @@ impl Game {
 
     fn push(&mut self, legal: Move) {
         let san = display_san_move(&self.board, legal).to_string();
-        self.played.push(Played {
-            uci: uci(&self.board, legal),
-            san,
-        });
+        self.played.push(Played { uci: uci(&self.board, legal), san });
         let before = self.board.clone();
         self.board.play_unchecked(legal);
         if self.board.halfmove_clock() == 0 {
@@ -113,11 +110,7 @@ impl Game {
         let can_move = self.board.generate_moves(|_| true);
         if !can_move {
             let mated = !self.board.checkers().is_empty();
-            return Some(if mated {
-                Ending::Checkmate
-            } else {
-                Ending::Stalemate
-            });
+            return Some(if mated { Ending::Checkmate } else { Ending::Stalemate });
         }
         if is_dead(&self.board) {
             return Some(Ending::InsufficientMaterial);
@@ -125,11 +118,7 @@ impl Game {
         if self.board.halfmove_clock() >= FIFTY_MOVES_PLIES {
             return Some(Ending::FiftyMoves);
         }
-        let before = self
-            .repeatable
-            .iter()
-            .filter(|b| b.same_position(&self.board))
-            .count();
+        let before = self.repeatable.iter().filter(|b| b.same_position(&self.board)).count();
         (before + 1 >= REPETITIONS_DRAW).then_some(Ending::Repetition)
     }
 

@@ -4,10 +4,7 @@ use std::time::Instant;
 
 /// The present moment of the monotonic clock.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the runner's only reader of the clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the runner's only reader of the clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

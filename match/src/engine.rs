@@ -11,15 +11,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use option::Announced;
+use output::{Line, Tail};
 use ringrift_wire::pair::{Contestant, Ending, Limit};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use starvation::Waits;
 
 use crate::clock::now;
 use crate::group::Group;
 use crate::leash;
-use option::Announced;
-use output::{Line, Tail};
-use starvation::Waits;
 
 pub mod option;
 pub mod output;
@@ -138,10 +138,8 @@ impl Engine {
         patience: Duration,
     ) -> Result<Self, Fault> {
         let name = contestant.name.clone();
-        Self::try_start(group, contestant, patience).map_err(|error| Fault::CannotStart {
-            engine: name,
-            reason: error.to_string(),
-        })
+        Self::try_start(group, contestant, patience)
+            .map_err(|error| Fault::CannotStart { engine: name, reason: error.to_string() })
     }
 
     fn try_start(group: &Group, contestant: &Contestant, patience: Duration) -> io::Result<Self> {
@@ -251,17 +249,8 @@ impl Engine {
             (words.next() == Some("bestmove"))
                 .then(|| (words.next().unwrap_or_default().to_owned(), took))
         })?;
-        let starved = self
-            .waits()
-            .iter()
-            .zip(&waits)
-            .map(|(now, then)| now.since(then))
-            .sum();
-        Ok(Reply {
-            text,
-            took,
-            starved,
-        })
+        let starved = self.waits().iter().zip(&waits).map(|(now, then)| now.since(then)).sum();
+        Ok(Reply { text, took, starved })
     }
 
     /// What the engine and the runner have waited for processors, under a move time.
@@ -285,9 +274,7 @@ impl Engine {
 
     fn synchronise(&mut self, patience: Duration) -> Result<(), Fault> {
         self.send("isready")?;
-        self.await_line("readyok", patience, |line| {
-            (line.text == "readyok").then_some(())
-        })
+        self.await_line("readyok", patience, |line| (line.text == "readyok").then_some(()))
     }
 
     fn send(&mut self, line: &str) -> Result<(), Fault> {
@@ -341,11 +328,7 @@ impl Engine {
     }
 
     fn hang(&self, awaited: &'static str, patience: Duration) -> Fault {
-        Fault::Hang {
-            engine: self.name.clone(),
-            awaited,
-            waited_ms: patience.as_millis(),
-        }
+        Fault::Hang { engine: self.name.clone(), awaited, waited_ms: patience.as_millis() }
     }
 
     fn crash(&mut self, awaited: &'static str) -> Fault {
@@ -362,11 +345,7 @@ impl Engine {
             cause.push_str("; its last words: ");
             cause.push_str(&words);
         }
-        Fault::Crash {
-            engine: self.name.clone(),
-            awaited,
-            cause,
-        }
+        Fault::Crash { engine: self.name.clone(), awaited, cause }
     }
 
     fn exit_status(&mut self, deadline: Instant) -> Option<std::process::ExitStatus> {
@@ -392,7 +371,5 @@ impl Drop for Engine {
 const WORDS_SHOWN: usize = 200;
 
 fn remaining(deadline: Instant) -> Option<Duration> {
-    deadline
-        .checked_duration_since(now())
-        .filter(|left| !left.is_zero())
+    deadline.checked_duration_since(now()).filter(|left| !left.is_zero())
 }

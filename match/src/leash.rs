@@ -56,6 +56,5 @@ fn yield_to_others(nice: i32) -> rustix::io::Result<()> {
 /// The reason why there is no engine, when a line of its output is the leash's.
 #[must_use]
 pub fn refusal(line: &str) -> Option<&str> {
-    line.starts_with(REFUSAL)
-        .then(|| line.trim_start_matches("ringrift-leash: "))
+    line.starts_with(REFUSAL).then(|| line.trim_start_matches("ringrift-leash: "))
 }

@@ -87,9 +87,7 @@ pub fn serve(kind: Kind) -> io::Result<()> {
 
 fn replayed(arguments: &str) -> Game {
     let mut game = Game::default();
-    let moves = arguments
-        .split_once("moves ")
-        .map_or("", |(_, moves)| moves);
+    let moves = arguments.split_once("moves ").map_or("", |(_, moves)| moves);
     for text in moves.split_ascii_whitespace() {
         if game.play(text).is_err() {
             break;

@@ -70,8 +70,9 @@ fn walk(chance: &mut SplitMix64, plies: u16) -> Game {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::BTreeSet;
+
+    use super::*;
 
     #[test]
     fn the_generator_is_splitmix64() {
@@ -80,25 +81,15 @@ mod tests {
         let drawn: Vec<u64> = (0..3).map(|_| chance.next()).collect();
         assert_eq!(
             drawn,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
         );
     }
 
     #[test]
     fn openings_never_change() {
         // A run that goes on after an update must meet the openings that it began with.
-        assert_eq!(
-            draw(1, 0, 8).to_string(),
-            "f2f4 h7h6 d2d3 g7g6 c1e3 g8f6 g1h3 c7c5"
-        );
-        assert_eq!(
-            draw(1, 1, 8).to_string(),
-            "b2b4 h7h6 h2h4 h8h7 a2a4 d7d6 b4b5 b8c6"
-        );
+        assert_eq!(draw(1, 0, 8).to_string(), "f2f4 h7h6 d2d3 g7g6 c1e3 g8f6 g1h3 c7c5");
+        assert_eq!(draw(1, 1, 8).to_string(), "b2b4 h7h6 h2h4 h8h7 a2a4 d7d6 b4b5 b8c6");
         assert_eq!(draw(2, 0, 4).to_string(), "a2a4 f7f5 e2e3 c7c6");
     }
 
@@ -123,9 +114,6 @@ mod tests {
     fn neighbours_share_nothing() {
         let of_seed = |seed| (0..100).map(move |i| draw(seed, i, 8).to_string());
         let first: BTreeSet<String> = of_seed(1).collect();
-        assert_eq!(
-            of_seed(2).filter(|opening| first.contains(opening)).count(),
-            0
-        );
+        assert_eq!(of_seed(2).filter(|opening| first.contains(opening)).count(), 0);
     }
 }

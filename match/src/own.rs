@@ -8,11 +8,12 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::clock::now;
-use crate::engine::output::next_line;
 use evaluation::Weights;
 use position::Position;
 use search::{Found, Limits, Search};
+
+use crate::clock::now;
+use crate::engine::output::next_line;
 
 pub mod evaluation;
 pub mod position;
@@ -28,26 +29,20 @@ const MOVE_OVERHEAD: Duration = Duration::from_millis(5);
 /// # Errors
 /// The output cannot be written: nobody listens any more.
 pub fn serve() -> io::Result<()> {
-    Server {
-        commands: read_commands()?,
-        deferred: VecDeque::new(),
-    }
-    .run()
+    Server { commands: read_commands()?, deferred: VecDeque::new() }.run()
 }
 
 /// A thread reads, so that `stop` and `isready` reach an engine that thinks.
 fn read_commands() -> io::Result<Receiver<String>> {
     let (sender, receiver) = sync_channel(COMMANDS_QUEUED_MAX);
-    thread::Builder::new()
-        .name("commands".to_owned())
-        .spawn(move || {
-            let mut input = BufReader::new(io::stdin());
-            while let Ok(Some(line)) = next_line(&mut input) {
-                if sender.send(line).is_err() {
-                    break;
-                }
+    thread::Builder::new().name("commands".to_owned()).spawn(move || {
+        let mut input = BufReader::new(io::stdin());
+        while let Ok(Some(line)) = next_line(&mut input) {
+            if sender.send(line).is_err() {
+                break;
             }
-        })?;
+        }
+    })?;
     Ok(receiver)
 }
 
@@ -87,9 +82,7 @@ impl Server {
     }
 
     fn next_command(&mut self) -> Option<String> {
-        self.deferred
-            .pop_front()
-            .or_else(|| self.commands.recv().ok())
+        self.deferred.pop_front().or_else(|| self.commands.recv().ok())
     }
 
     fn go(
@@ -103,11 +96,7 @@ impl Server {
         let Limits { nodes, depth, time } = limits(arguments, position);
         let deadline = time.map(|time| asked + time);
         let mut poll = || self.must_stop(deadline);
-        let limits = search::Bounds {
-            nodes,
-            depth,
-            poll: &mut poll,
-        };
+        let limits = search::Bounds { nodes, depth, poll: &mut poll };
         let found = search.run(position, weights, limits);
         report(&found, asked)
     }
@@ -147,10 +136,7 @@ fn limits(arguments: &str, position: &Position) -> Limits {
             "nodes" => limits.nodes = words.next().and_then(|n| n.parse().ok()),
             "depth" => limits.depth = words.next().and_then(|n| n.parse().ok()),
             "movetime" => {
-                let time = words
-                    .next()
-                    .and_then(|n| n.parse().ok())
-                    .map(Duration::from_millis);
+                let time = words.next().and_then(|n| n.parse().ok()).map(Duration::from_millis);
                 limits.time = time.map(|time| time.saturating_sub(MOVE_OVERHEAD.min(time / 2)));
             }
             "wtime" if white => left = words.next().and_then(|n| n.parse::<u64>().ok()),
@@ -178,18 +164,11 @@ fn introduce() -> io::Result<()> {
 }
 
 fn report(found: &Found, asked: Instant) -> io::Result<()> {
-    let Found {
-        best,
-        score,
-        depth,
-        nodes,
-    } = found;
+    let Found { best, score, depth, nodes } = found;
     let took = now().saturating_duration_since(asked).as_millis();
     let score = score.to_string();
     let text = best.as_deref().unwrap_or("0000");
-    say(&format!(
-        "info depth {depth} score {score} nodes {nodes} time {took} pv {text}"
-    ))?;
+    say(&format!("info depth {depth} score {score} nodes {nodes} time {took} pv {text}"))?;
     say(&format!("bestmove {text}"))
 }
 

@@ -45,11 +45,7 @@ pub fn play(spec: &PairSpec) -> PairReport {
     }
     PairReport {
         index: spec.index,
-        opening: opening
-            .played()
-            .iter()
-            .map(|played| played.uci.clone())
-            .collect(),
+        opening: opening.played().iter().map(|played| played.uci.clone()).collect(),
         games,
         wall_ms: u64::try_from(now().saturating_duration_since(started).as_millis())
             .unwrap_or(u64::MAX),
@@ -66,29 +62,17 @@ struct End {
 
 impl End {
     fn by_rule(ending: Ending) -> Self {
-        Self {
-            ending,
-            at_fault: None,
-            detail: None,
-        }
+        Self { ending, at_fault: None, detail: None }
     }
 
     fn not_played() -> Self {
         let detail = "not played, since the first game of the pair gave no score".to_owned();
-        Self {
-            ending: Ending::Infrastructure,
-            at_fault: None,
-            detail: Some(detail),
-        }
+        Self { ending: Ending::Infrastructure, at_fault: None, detail: Some(detail) }
     }
 
     fn by(at_fault: u8, ending: Ending, detail: &str) -> Self {
         let detail = detail.chars().take(DETAIL_CHARS_MAX).collect();
-        Self {
-            ending,
-            at_fault: Some(at_fault),
-            detail: Some(detail),
-        }
+        Self { ending, at_fault: Some(at_fault), detail: Some(detail) }
     }
 
     fn by_fault(at_fault: u8, fault: &Fault) -> Self {
@@ -123,11 +107,7 @@ impl<'a> Players<'a> {
                 .shake_hands(&spec.contestants[usize::from(player)].options)
                 .map_err(|fault| End::by_fault(player, &fault))?;
         }
-        Ok(Self {
-            spec,
-            engines,
-            _group: group,
-        })
+        Ok(Self { spec, engines, _group: group })
     }
 
     fn play_games(mut self, opening: &Game) -> Vec<GameReport> {
@@ -186,11 +166,7 @@ impl<'a> Players<'a> {
             judge_time(player, &contestant.name, allowed, &reply)?;
         }
         game.play(&reply.text).map_err(|refused| {
-            End::by(
-                player,
-                Ending::IllegalMove,
-                &format!("{}: {refused}", contestant.name),
-            )
+            End::by(player, Ending::IllegalMove, &format!("{}: {refused}", contestant.name))
         })
     }
 }
@@ -198,11 +174,7 @@ impl<'a> Players<'a> {
 /// Engines on the clock are not made nice: they need their processor now.
 fn niceness(spec: &PairSpec) -> i32 {
     let on_the_clock = |contestant: &Contestant| matches!(contestant.limit, Limit::MovetimeMs(_));
-    if spec.contestants.iter().any(on_the_clock) {
-        0
-    } else {
-        ENGINE_NICE
-    }
+    if spec.contestants.iter().any(on_the_clock) { 0 } else { ENGINE_NICE }
 }
 
 /// A late reply loses, unless the machine was late.
@@ -222,11 +194,7 @@ fn judge_time(player: u8, name: &str, allowed: Duration, reply: &Reply) -> Resul
     if reply.took.saturating_sub(reply.starved) > latest {
         return Err(End::by(player, Ending::TimeLoss, &detail));
     }
-    Err(End {
-        ending: Ending::Infrastructure,
-        at_fault: None,
-        detail: Some(detail),
-    })
+    Err(End { ending: Ending::Infrastructure, at_fault: None, detail: Some(detail) })
 }
 
 /// The contestant to move: the first one has White in game 0, and Black in game 1.
@@ -265,18 +233,10 @@ fn endless(spec: &PairSpec, budget: Duration, spent: [Duration; 2]) -> End {
 }
 
 fn report(spec: &PairSpec, number: u8, opening: &Game, game: &Game, end: End) -> GameReport {
-    let End {
-        ending,
-        at_fault,
-        detail,
-    } = end;
+    let End { ending, at_fault, detail } = end;
     let score = score(ending, at_fault, to_move(number, game));
     let [first, second] = &spec.contestants;
-    let (white, black) = if number == 0 {
-        (first, second)
-    } else {
-        (second, first)
-    };
+    let (white, black) = if number == 0 { (first, second) } else { (second, first) };
     let outcome = match score {
         None => Outcome::Unknown,
         Some(Score::Draw) => Outcome::Draw,

@@ -56,15 +56,7 @@ pub struct Header<'a> {
 /// text.
 #[must_use]
 pub fn write(header: &Header<'_>, game: &Game) -> String {
-    let Header {
-        index,
-        game: number,
-        white,
-        black,
-        opening_plies,
-        outcome,
-        ending,
-    } = *header;
+    let Header { index, game: number, white, black, opening_plies, outcome, ending } = *header;
     let mut text = String::new();
     tag(&mut text, "Event", "RingRift pair");
     tag(&mut text, "Site", "?");
@@ -99,9 +91,7 @@ pub fn moves_hash(game: &Game) -> String {
     let hash = game
         .to_string()
         .bytes()
-        .fold(0xCBF2_9CE4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3)
-        });
+        .fold(0xCBF2_9CE4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01B3));
     format!("{hash:016x}")
 }
 

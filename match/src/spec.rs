@@ -56,90 +56,43 @@ pub enum SpecError {
 pub fn read(input: impl Read) -> Result<PairSpec, SpecError> {
     let mut bytes = Vec::new();
     let bound = SPEC_BYTES_MAX as u64 + 1;
-    input
-        .take(bound)
-        .read_to_end(&mut bytes)
-        .map_err(SpecError::Read)?;
+    input.take(bound).read_to_end(&mut bytes).map_err(SpecError::Read)?;
     if bytes.len() > SPEC_BYTES_MAX {
         return Err(SpecError::TooLong);
     }
     let mut json = serde_json::Deserializer::from_slice(&bytes);
-    let spec: PairSpec =
-        serde_path_to_error::deserialize(&mut json).map_err(|error| SpecError::Shape {
-            path: error.path().to_string(),
-            reason: error.inner().to_string(),
-        })?;
-    json.end().map_err(|error| SpecError::Shape {
-        path: ".".to_owned(),
-        reason: error.to_string(),
+    let spec: PairSpec = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        SpecError::Shape { path: error.path().to_string(), reason: error.inner().to_string() }
     })?;
+    json.end()
+        .map_err(|error| SpecError::Shape { path: ".".to_owned(), reason: error.to_string() })?;
     check(&spec)?;
     Ok(spec)
 }
 
 fn check(spec: &PairSpec) -> Result<(), SpecError> {
     // Seed and index may have any value.
-    let PairSpec {
-        contestants,
-        seed: _,
-        index: _,
-        opening_plies,
-        plies_max,
-        reply_timeout_ms,
-    } = spec;
+    let PairSpec { contestants, seed: _, index: _, opening_plies, plies_max, reply_timeout_ms } =
+        spec;
     for (place, contestant) in contestants.iter().enumerate() {
         check_contestant(&format!("contestants[{place}]"), contestant)?;
     }
-    within(
-        "opening_plies",
-        *opening_plies,
-        0,
-        limits::OPENING_PLIES_MAX,
-    )?;
-    within(
-        "plies_max",
-        *plies_max,
-        opening_plies.saturating_add(1),
-        limits::PLIES_MAX,
-    )?;
-    within(
-        "reply_timeout_ms",
-        *reply_timeout_ms,
-        REPLY_TIMEOUT_MS_MIN,
-        THINKING_MS_MAX,
-    )
+    within("opening_plies", *opening_plies, 0, limits::OPENING_PLIES_MAX)?;
+    within("plies_max", *plies_max, opening_plies.saturating_add(1), limits::PLIES_MAX)?;
+    within("reply_timeout_ms", *reply_timeout_ms, REPLY_TIMEOUT_MS_MIN, THINKING_MS_MAX)
 }
 
 fn check_contestant(path: &str, contestant: &Contestant) -> Result<(), SpecError> {
-    let Contestant {
-        name,
-        argv,
-        options,
-        limit,
-    } = contestant;
+    let Contestant { name, argv, options, limit } = contestant;
     text(&format!("{path}.name"), name, 1, limits::NAME_BYTES_MAX)?;
 
-    within(
-        &format!("{path}.argv"),
-        argv.len(),
-        1,
-        limits::TASK_WORDS_MAX,
-    )?;
+    within(&format!("{path}.argv"), argv.len(), 1, limits::TASK_WORDS_MAX)?;
     for (place, word) in argv.iter().enumerate() {
         let empty_ok = usize::from(place == 0);
-        text(
-            &format!("{path}.argv[{place}]"),
-            word,
-            empty_ok,
-            WORD_BYTES_MAX,
-        )?;
+        text(&format!("{path}.argv[{place}]"), word, empty_ok, WORD_BYTES_MAX)?;
     }
     if argv[0] == OWN && argv.len() > 1 {
-        return Err(refusal(
-            &format!("{path}.argv"),
-            &argv[1],
-            "the own engine has no arguments",
-        ));
+        return Err(refusal(&format!("{path}.argv"), &argv[1], "the own engine has no arguments"));
     }
 
     within(&format!("{path}.options"), options.len(), 0, OPTIONS_MAX)?;
@@ -149,11 +102,7 @@ fn check_contestant(path: &str, contestant: &Contestant) -> Result<(), SpecError
         text(&format!("{path}.{option}"), value, 0, WORD_BYTES_MAX)?;
         // Such a name would be read as the end of the name.
         if option.split_whitespace().any(|word| word == "value") {
-            return Err(refusal(
-                &path,
-                option,
-                "an option's name must not hold the word 'value'",
-            ));
+            return Err(refusal(&path, option, "an option's name must not hold the word 'value'"));
         }
     }
 
@@ -172,11 +121,7 @@ where
     if value >= min && value <= max {
         return Ok(());
     }
-    Err(refusal(
-        path,
-        &value.to_string(),
-        &format!("it must be {min} to {max}"),
-    ))
+    Err(refusal(path, &value.to_string(), &format!("it must be {min} to {max}")))
 }
 
 /// A text goes into a line of the UCI protocol or of a PGN header: one with a line break would
@@ -202,8 +147,9 @@ fn refusal(path: &str, value: &str, wanted: &str) -> SpecError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::{Value, json};
+
+    use super::*;
 
     type Change = fn(&mut Value);
 
@@ -221,39 +167,22 @@ mod tests {
     #[test]
     fn a_pair_with_its_defaults_is_read() {
         let spec = read(valid().to_string().as_bytes()).unwrap();
-        assert_eq!(
-            (spec.opening_plies, spec.plies_max, spec.reply_timeout_ms),
-            (8, 400, 10_000)
-        );
+        assert_eq!((spec.opening_plies, spec.plies_max, spec.reply_timeout_ms), (8, 400, 10_000));
     }
 
     #[test]
     fn every_bad_field_is_named() {
         let cases: [(&str, Change); 12] = [
-            ("contestants[0].name", |v| {
-                v["contestants"][0]["name"] = json!("")
-            }),
-            ("contestants[1].name", |v| {
-                v["contestants"][1]["name"] = json!("a\nquit")
-            }),
-            ("contestants[0].argv", |v| {
-                v["contestants"][0]["argv"] = json!([])
-            }),
-            ("contestants[0].argv[0]", |v| {
-                v["contestants"][0]["argv"] = json!([""])
-            }),
-            ("contestants[1].argv", |v| {
-                v["contestants"][1]["argv"] = json!(["own", "-x"])
-            }),
+            ("contestants[0].name", |v| v["contestants"][0]["name"] = json!("")),
+            ("contestants[1].name", |v| v["contestants"][1]["name"] = json!("a\nquit")),
+            ("contestants[0].argv", |v| v["contestants"][0]["argv"] = json!([])),
+            ("contestants[0].argv[0]", |v| v["contestants"][0]["argv"] = json!([""])),
+            ("contestants[1].argv", |v| v["contestants"][1]["argv"] = json!(["own", "-x"])),
             ("contestants[0].options.Hash", |v| {
                 v["contestants"][0]["options"] = json!({"Hash": "1\ngo infinite"});
             }),
-            ("contestants[0].limit", |v| {
-                v["contestants"][0]["limit"] = json!({"nodes": 0})
-            }),
-            ("contestants[0].limit", |v| {
-                v["contestants"][0]["limit"] = json!({"minutes": 1})
-            }),
+            ("contestants[0].limit", |v| v["contestants"][0]["limit"] = json!({"nodes": 0})),
+            ("contestants[0].limit", |v| v["contestants"][0]["limit"] = json!({"minutes": 1})),
             ("opening_plies", |v| v["opening_plies"] = json!(65)),
             ("plies_max", |v| v["plies_max"] = json!(8)),
             ("reply_timeout_ms", |v| v["reply_timeout_ms"] = json!(1)),
@@ -271,9 +200,6 @@ mod tests {
         assert!(matches!(read(&b"{} {}"[..]), Err(SpecError::Shape { .. })));
         assert!(matches!(read(io::repeat(b' ')), Err(SpecError::TooLong)));
         let trailing = format!("{} x", valid());
-        assert!(matches!(
-            read(trailing.as_bytes()),
-            Err(SpecError::Shape { .. })
-        ));
+        assert!(matches!(read(trailing.as_bytes()), Err(SpecError::Shape { .. })));
     }
 }

@@ -48,9 +48,7 @@ impl FromStr for Format {
         match text {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
-            other => Err(LoggingError::Format {
-                text: other.chars().take(32).collect(),
-            }),
+            other => Err(LoggingError::Format { text: other.chars().take(32).collect() }),
         }
     }
 }
@@ -80,9 +78,7 @@ pub fn start(format: Format, filter: &str) -> Result<(), LoggingError> {
         Format::Text => registry.with(lines.with_ansi(false)).try_init(),
         Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
-    outcome.map_err(|error| LoggingError::Repeated {
-        cause: error.to_string(),
-    })
+    outcome.map_err(|error| LoggingError::Repeated { cause: error.to_string() })
 }
 
 #[cfg(test)]

@@ -37,9 +37,7 @@ impl Metrics {
     /// # Errors
     /// [`MetricsError::Register`] when `component` or `version` cannot be a label's value.
     pub fn new(component: &str, version: &str) -> Result<Self, MetricsError> {
-        let metrics = Self {
-            registry: Registry::new(),
-        };
+        let metrics = Self { registry: Registry::new() };
         let build_info = metrics.register("ringrift_build_info", |name| {
             let options = Opts::new(name, "What runs here; always 1.");
             IntGaugeVec::new(options, &["component", "version"])
@@ -62,9 +60,7 @@ impl Metrics {
             cause: error.to_string(),
         };
         let metric = make(name).map_err(refuse)?;
-        self.registry
-            .register(Box::new(metric.clone()))
-            .map_err(refuse)?;
+        self.registry.register(Box::new(metric.clone())).map_err(refuse)?;
         Ok(metric)
     }
 
@@ -75,23 +71,21 @@ impl Metrics {
     pub fn encode(&self) -> Result<String, MetricsError> {
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
-            .map_err(|error| MetricsError::Encode {
-                cause: error.to_string(),
-            })
+            .map_err(|error| MetricsError::Encode { cause: error.to_string() })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use prometheus::IntCounter;
+
+    use super::*;
 
     #[test]
     fn what_is_registered_is_written() {
         let metrics = Metrics::new("agent", "1.2.3").unwrap();
-        let seen = metrics
-            .register("ringrift_seen_total", |name| IntCounter::new(name, "Seen."))
-            .unwrap();
+        let seen =
+            metrics.register("ringrift_seen_total", |name| IntCounter::new(name, "Seen.")).unwrap();
         seen.inc_by(3);
         let text = metrics.encode().unwrap();
         assert!(text.contains("ringrift_build_info{component=\"agent\",version=\"1.2.3\"} 1"));
@@ -104,9 +98,6 @@ mod tests {
         let make = |name: &str| IntCounter::new(name, "Seen.");
         metrics.register("ringrift_seen_total", make).unwrap();
         let refused = metrics.register("ringrift_seen_total", make).unwrap_err();
-        assert!(
-            refused.to_string().contains("ringrift_seen_total"),
-            "{refused}"
-        );
+        assert!(refused.to_string().contains("ringrift_seen_total"), "{refused}");
     }
 }

@@ -22,7 +22,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// A program was not built.
-    #[error("{path} is missing; run `cargo build --release -p ringrift-agent -p ringrift-cli -p ringrift-match`")]
+    #[error(
+        "{path} is missing; run `cargo build --release -p ringrift-agent -p ringrift-cli -p ringrift-match`"
+    )]
     NotBuilt {
         /// Where it should be.
         path: PathBuf,
@@ -71,7 +73,11 @@ impl Binaries {
             let exe = std::env::current_exe().unwrap_or_default();
             let folder = exe.parent().unwrap_or(Path::new(".")).to_path_buf();
             // Test programs lie one folder deeper, in `deps`.
-            if folder.ends_with("deps") { folder.parent().map(Path::to_path_buf).unwrap_or(folder) } else { folder }
+            if folder.ends_with("deps") {
+                folder.parent().map(Path::to_path_buf).unwrap_or(folder)
+            } else {
+                folder
+            }
         };
         let binaries = Self { dir: dir.unwrap_or_else(built_into) };
         for path in [binaries.agent(), binaries.cli(), binaries.match_runner()] {
@@ -152,7 +158,9 @@ impl Agent {
 
     /// SIGTERM, then SIGKILL when it takes too long. Answers whether it went by itself with status 0.
     pub async fn stop(&mut self) -> bool {
-        let Some(mut child) = self.child.take() else { return true };
+        let Some(mut child) = self.child.take() else {
+            return true;
+        };
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
             let _sent = kill_process(pid, Signal::TERM);

@@ -28,7 +28,9 @@ const CALL_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug, thiserror::Error)]
 pub enum ApiServerError {
     /// The programs are missing.
-    #[error("{looked_for} is missing; run `make tools`, which builds it, and name its folder in {FOLDER_VARIABLE}")]
+    #[error(
+        "{looked_for} is missing; run `make tools`, which builds it, and name its folder in {FOLDER_VARIABLE}"
+    )]
     NotBuilt {
         /// What was looked for.
         looked_for: String,

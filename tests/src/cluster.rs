@@ -57,9 +57,7 @@ impl Kubernetes {
     /// # Errors
     /// What the script said, such as which package is missing. Nothing is left then.
     pub fn up(state: &Path, images: &Path) -> Result<Self, KubernetesError> {
-        let cluster = Self {
-            state: state.to_owned(),
-        };
+        let cluster = Self { state: state.to_owned() };
         let owner = std::process::id().to_string();
         cluster.script(&["up"], &[&images.to_string_lossy(), &owner])?;
         Ok(cluster)
@@ -133,11 +131,7 @@ impl Kubernetes {
             }
             std::thread::sleep(LOOK_EVERY);
         }
-        Err(KubernetesError::TooLate {
-            condition: condition.to_owned(),
-            limit,
-            seen,
-        })
+        Err(KubernetesError::TooLate { condition: condition.to_owned(), limit, seen })
     }
 
     /// What a person wants to see when a test has failed: objects, events, the pods' last words.
@@ -151,12 +145,7 @@ impl Kubernetes {
                 "--all-namespaces",
                 "--output=yaml",
             ],
-            &[
-                "get",
-                "events",
-                "--all-namespaces",
-                "--sort-by=.lastTimestamp",
-            ],
+            &["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
             &["describe", "pods", "--namespace=ringrift"],
             &[
                 "logs",
@@ -178,9 +167,7 @@ impl Kubernetes {
         ];
         let mut report = String::new();
         for question in questions {
-            let answer = self
-                .kubectl(question)
-                .unwrap_or_else(|error| error.to_string());
+            let answer = self.kubectl(question).unwrap_or_else(|error| error.to_string());
             report.push_str(&format!("--- kubectl {}\n{answer}\n", question.join(" ")));
         }
         report
@@ -227,27 +214,14 @@ pub fn write_images(folder: &Path, programs: &[&str]) -> Result<String, Kubernet
 
 fn run(command: &mut Command) -> Result<String, KubernetesError> {
     let said = format!("{command:?}");
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
+    let Output { status, stdout, stderr } = command
         .stdin(Stdio::null())
         .output()
-        .map_err(|cause| KubernetesError::Start {
-            command: said.clone(),
-            cause,
-        })?;
+        .map_err(|cause| KubernetesError::Start { command: said.clone(), cause })?;
     let stdout = String::from_utf8_lossy(&stdout).into_owned();
     if status.success() {
         return Ok(stdout);
     }
-    let output = format!("{}\n{stdout}", String::from_utf8_lossy(&stderr))
-        .trim()
-        .to_owned();
-    Err(KubernetesError::Failed {
-        command: said,
-        status,
-        output,
-    })
+    let output = format!("{}\n{stdout}", String::from_utf8_lossy(&stderr)).trim().to_owned();
+    Err(KubernetesError::Failed { command: said, status, output })
 }

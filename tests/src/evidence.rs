@@ -55,7 +55,8 @@ pub fn examine(status: &RunStatus, ledger: &LedgerPage, pairs_min: u32) -> Evide
                 matchup.pairs_used
             ));
         }
-        let rests_on = |pair: &&LedgerPair| pair.matchup == number && pair.index < matchup.pairs_used;
+        let rests_on =
+            |pair: &&LedgerPair| pair.matchup == number && pair.index < matchup.pairs_used;
         used.extend(ledger.pairs.iter().filter(rests_on));
     }
     used.sort_by_key(|pair| (pair.matchup, pair.index));
@@ -81,8 +82,9 @@ fn digest(pairs: &[&LedgerPair]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ringrift_wire::run::MatchupStatus;
+
+    use super::*;
 
     fn pair(index: u32, work_id: &str) -> LedgerPair {
         LedgerPair {

@@ -13,7 +13,7 @@ type Checked<T> = Result<T, Box<dyn std::error::Error>>;
 /// Where the charts are installed.
 const NAMESPACE: &str = "of-the-chart";
 /// The least that has to be said.
-const LEAST: [&str; 2] = ["--set", "auth.token=12345678"];
+const LEAST: [&str; 2] = ["--set", "auth.token=of-a-test"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -62,14 +62,14 @@ async fn what_is_wrong_in_the_values_is_refused_by_name() {
     let tools = Tools::locate().unwrap();
     let cases: [(&[&str], &str); 9] = [
         (&[], "choose exactly one of auth.token, auth.existingSecret"),
-        (&["auth.token=12345678", "auth.insecureNoToken=true"], "choose exactly one"),
+        (&["auth.token=of-a-test", "auth.insecureNoToken=true"], "choose exactly one"),
         (&["auth.token=short"], "/auth/token"),
-        (&["auth.token=12345678", "voters.replica=3"], "replica"),
-        (&["auth.token=12345678", "voters.replicas=2"], "/voters/replicas"),
-        (&["auth.token=12345678", "persistence.type=disk"], "/persistence/type"),
-        (&["auth.token=12345678", "image.pullPolicy=Sometimes"], "/image/pullPolicy"),
-        (&["auth.token=12345678", "agents.slots=many"], "/agents/slots"),
-        (&["auth.token=12345678", "persistance.type=emptyDir"], "persistance"),
+        (&["auth.token=of-a-test", "voters.replica=3"], "replica"),
+        (&["auth.token=of-a-test", "voters.replicas=2"], "/voters/replicas"),
+        (&["auth.token=of-a-test", "persistence.type=disk"], "/persistence/type"),
+        (&["auth.token=of-a-test", "image.pullPolicy=Sometimes"], "/image/pullPolicy"),
+        (&["auth.token=of-a-test", "agents.slots=many"], "/agents/slots"),
+        (&["auth.token=of-a-test", "persistance.type=emptyDir"], "persistance"),
     ];
     for (settings, refusal) in cases {
         let values: Vec<String> = settings.iter().map(|one| format!("--set={one}")).collect();

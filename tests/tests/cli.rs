@@ -56,7 +56,8 @@ async fn a_command_is_submitted_watched_listed_read_and_its_output_found() {
     let (mut cluster, agent) = one_agent(dir.path()).await;
 
     let script = "echo task $RINGRIFT_INDEX of $RINGRIFT_RUN";
-    let submit = ["submit", "--run-id", "hello", "--count", "3", "--wait", "--", "sh", "-c", script];
+    let submit =
+        ["submit", "--run-id", "hello", "--count", "3", "--wait", "--", "sh", "-c", script];
     let output = ringrift(&agent, &submit).await;
     assert!(output.status.success(), "{output:?}");
     assert!(text(&output).starts_with("run hello succeeded: "), "{output:?}");
@@ -75,7 +76,10 @@ async fn a_command_is_submitted_watched_listed_read_and_its_output_found() {
     let status = json(&ringrift(&agent, &["status", "--json"]).await);
     assert_eq!(status["status"]["leader_id"], "agent-1");
     assert_eq!(status["work"]["completed"], 3);
-    assert!(text(&ringrift(&agent, &["status"]).await).starts_with("leader agent-1, 1 of 1 voters alive"));
+    assert!(
+        text(&ringrift(&agent, &["status"]).await)
+            .starts_with("leader agent-1, 1 of 1 voters alive")
+    );
     assert_eq!(cluster.stop().await, Vec::<String>::new());
 }
 
@@ -109,9 +113,22 @@ async fn a_gauntlet_is_watched_to_its_verdict() {
         let agent = agent.clone();
         async move {
             let args = [
-                "gauntlet", "run", "--run-id", "strong", "--candidate", "strong=own@nodes=1000",
-                "--baseline", "weak=own@nodes=50", "--pairs-min", "8", "--pairs-max", "40", "--elo1",
-                "100", "--expect", expect,
+                "gauntlet",
+                "run",
+                "--run-id",
+                "strong",
+                "--candidate",
+                "strong=own@nodes=1000",
+                "--baseline",
+                "weak=own@nodes=50",
+                "--pairs-min",
+                "8",
+                "--pairs-max",
+                "40",
+                "--elo1",
+                "100",
+                "--expect",
+                expect,
             ];
             ringrift(&agent, &args).await
         }

@@ -2,14 +2,8 @@
 //! that goes on while the API server is down, and an uninstall that leaves nothing.
 //!
 //! Run with `make e2e`. Needs root: the cluster's nodes are network namespaces.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a test of a running product waits by the clock"
-)]
-#![expect(
-    clippy::print_stdout,
-    reason = "the test shows what a person would see"
-)]
+#![expect(clippy::disallowed_methods, reason = "a test of a running product waits by the clock")]
+#![expect(clippy::print_stdout, reason = "the test shows what a person would see")]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -39,10 +33,7 @@ fn from_apply_to_verdict_through_an_outage_to_uninstall() {
     // Short, since paths of sockets are bounded; unique, since two checkouts may run this at once.
     let state = PathBuf::from(format!("/tmp/ringrift-e2e-{}", std::process::id()));
     let cluster = Kubernetes::up(&state, &images).unwrap();
-    println!(
-        "{}",
-        cluster.kubectl(&["get", "nodes", "--output=wide"]).unwrap()
-    );
+    println!("{}", cluster.kubectl(&["get", "nodes", "--output=wide"]).unwrap());
     if let Err(error) = whole_path(&cluster, &root) {
         println!("{}", cluster.report());
         drop(cluster);
@@ -51,10 +42,7 @@ fn from_apply_to_verdict_through_an_outage_to_uninstall() {
     cluster.down().unwrap();
     assert!(!state.exists(), "the cluster left {}", state.display());
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
-    assert!(
-        !mounts.contains(&*state.to_string_lossy()),
-        "mounts are left: {mounts}"
-    );
+    assert!(!mounts.contains(&*state.to_string_lossy()), "mounts are left: {mounts}");
 }
 
 fn whole_path(cluster: &Kubernetes, root: &Path) -> Checked<()> {
@@ -67,23 +55,9 @@ fn whole_path(cluster: &Kubernetes, root: &Path) -> Checked<()> {
 
 fn install(cluster: &Kubernetes, root: &Path) -> Checked<()> {
     let begin = Instant::now();
-    let chart = |name: &str| {
-        root.join("charts")
-            .join(name)
-            .to_string_lossy()
-            .into_owned()
-    };
-    cluster.helm(&[
-        "install",
-        "ringrift-crds",
-        &chart("ringrift-crds"),
-        "--wait",
-        READY_LIMIT,
-    ])?;
-    let values = root
-        .join("tests/cluster/values.yaml")
-        .to_string_lossy()
-        .into_owned();
+    let chart = |name: &str| root.join("charts").join(name).to_string_lossy().into_owned();
+    cluster.helm(&["install", "ringrift-crds", &chart("ringrift-crds"), "--wait", READY_LIMIT])?;
+    let values = root.join("tests/cluster/values.yaml").to_string_lossy().into_owned();
     let notes = cluster.helm(&[
         "install",
         "ringrift",
@@ -97,10 +71,7 @@ fn install(cluster: &Kubernetes, root: &Path) -> Checked<()> {
         READY_LIMIT,
     ])?;
     println!("{notes}\ninstalled and ready in {:?}", begin.elapsed());
-    println!(
-        "{}",
-        cluster.kubectl(&["get", "pods", "--namespace", NAMESPACE, "--output=wide"])?
-    );
+    println!("{}", cluster.kubectl(&["get", "pods", "--namespace", NAMESPACE, "--output=wide"])?);
     Ok(())
 }
 
@@ -108,23 +79,13 @@ fn install(cluster: &Kubernetes, root: &Path) -> Checked<()> {
 fn examples(cluster: &Kubernetes, root: &Path) -> Checked<()> {
     let begin = Instant::now();
     for example in ["job.yaml", "gauntlet.yaml", "tournament.yaml"] {
-        let path = root
-            .join("examples")
-            .join(example)
-            .to_string_lossy()
-            .into_owned();
+        let path = root.join("examples").join(example).to_string_lossy().into_owned();
         print!("{}", cluster.kubectl(&["apply", "--filename", &path])?);
     }
     let job = complete(cluster, "jobs.ringrift.dev")?;
-    assert_eq!(
-        job["status"]["done"], job["spec"]["completions"],
-        "every task ended well"
-    );
+    assert_eq!(job["status"]["done"], job["spec"]["completions"], "every task ended well");
     let gauntlet = complete(cluster, "gauntlets.ringrift.dev")?;
-    assert_eq!(
-        gauntlet["status"]["verdict"], "Promote",
-        "the candidate searches more nodes"
-    );
+    assert_eq!(gauntlet["status"]["verdict"], "Promote", "the candidate searches more nodes");
     for matchup in array(&gauntlet["status"]["matchups"]) {
         assert!(
             matchup["pairs"].as_i64() >= gauntlet["spec"]["stop"]["pairsMin"].as_i64(),
@@ -136,14 +97,8 @@ fn examples(cluster: &Kubernetes, root: &Path) -> Checked<()> {
     let contestants = array(&tournament["spec"]["contestants"]).len();
     assert_eq!(array(&tournament["status"]["standings"]).len(), contestants);
     assert_eq!(tournament["status"]["done"], tournament["status"]["total"]);
-    println!(
-        "{}",
-        cluster.kubectl(&["get", "ringrift", "--output=wide"])?
-    );
-    println!(
-        "the examples' ends are in status after {:?}",
-        begin.elapsed()
-    );
+    println!("{}", cluster.kubectl(&["get", "ringrift", "--output=wide"])?);
+    println!("the examples' ends are in status after {:?}", begin.elapsed());
     Ok(())
 }
 
@@ -152,10 +107,7 @@ fn real_engine(cluster: &Kubernetes) -> Checked<u64> {
     let begin = Instant::now();
     apply(cluster, &stockfish("stockfish", 12, 60))?;
     let gauntlet = complete(cluster, "gauntlet/stockfish")?;
-    assert_eq!(
-        gauntlet["status"]["verdict"], "Promote",
-        "five times the nodes"
-    );
+    assert_eq!(gauntlet["status"]["verdict"], "Promote", "five times the nodes");
     let pairs = gauntlet["status"]["done"].as_u64().unwrap_or_default();
     println!("{pairs} pairs of Stockfish in {:?}", begin.elapsed());
     Ok(pairs * 60 / begin.elapsed().as_secs().max(1))
@@ -181,22 +133,12 @@ fn outage(cluster: &Kubernetes, pairs_per_minute: u64) -> Checked<()> {
         |cluster| {
             let status = object(cluster, "gauntlet/outage")?["status"].clone();
             let caught_up = status["done"].as_i64().is_some_and(|done| done >= last);
-            Ok(if caught_up {
-                Look::Found(())
-            } else {
-                Look::NotYet(status.to_string())
-            })
+            Ok(if caught_up { Look::Found(()) } else { Look::NotYet(status.to_string()) })
         },
     )?;
-    println!(
-        "status caught up {:?} after the API server was back",
-        back.elapsed()
-    );
+    println!("status caught up {:?} after the API server was back", back.elapsed());
     let gauntlet = complete(cluster, "gauntlet/outage")?;
-    assert!(
-        gauntlet["status"]["done"].as_u64() >= Some(pairs),
-        "all pairs were needed"
-    );
+    assert!(gauntlet["status"]["done"].as_u64() >= Some(pairs), "all pairs were needed");
     let restarts = cluster.kubectl(&[
         "get",
         "pods",
@@ -205,14 +147,8 @@ fn outage(cluster: &Kubernetes, pairs_per_minute: u64) -> Checked<()> {
         "--output=jsonpath={.items[*].status.containerStatuses[*].restartCount}",
     ])?;
     println!("restarts of our containers: {restarts}");
-    assert!(
-        restarts.split_whitespace().all(|count| count == "0"),
-        "an outage restarts nothing"
-    );
-    println!(
-        "{}",
-        cluster.kubectl(&["get", "gauntlets", "--output=wide"])?
-    );
+    assert!(restarts.split_whitespace().all(|count| count == "0"), "an outage restarts nothing");
+    println!("{}", cluster.kubectl(&["get", "gauntlets", "--output=wide"])?);
     Ok(())
 }
 
@@ -222,10 +158,7 @@ fn while_away(cluster: &Kubernetes, run: &str) -> Checked<i64> {
     let agents = Agents::of(cluster)?;
     cluster.stop_api_server()?;
     let stopped = Instant::now();
-    assert!(
-        cluster.kubectl(&["get", "nodes"]).is_err(),
-        "the API server must be away"
-    );
+    assert!(cluster.kubectl(&["get", "nodes"]).is_err(), "the API server must be away");
     let first = agents.done(cluster, run)?;
     let mut last = first;
     let mut growths = 0;
@@ -235,48 +168,27 @@ fn while_away(cluster: &Kubernetes, run: &str) -> Checked<i64> {
         growths += u32::from(done > last);
         last = done;
     }
-    println!(
-        "API server away for {:?}: pairs went from {first} to {last}",
-        stopped.elapsed()
-    );
-    assert!(
-        last > first && growths >= 3,
-        "work stood still: {first} to {last}, {growths} growths"
-    );
+    println!("API server away for {:?}: pairs went from {first} to {last}", stopped.elapsed());
+    assert!(last > first && growths >= 3, "work stood still: {first} to {last}, {growths} growths");
     cluster.start_api_server()?;
     Ok(last)
 }
 
 fn uninstall(cluster: &Kubernetes) -> Checked<()> {
-    cluster.helm(&[
-        "uninstall",
-        "ringrift",
-        "--namespace",
-        NAMESPACE,
-        "--wait",
-        READY_LIMIT,
-    ])?;
+    cluster.helm(&["uninstall", "ringrift", "--namespace", NAMESPACE, "--wait", READY_LIMIT])?;
     let kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,networkpolicies,poddisruptionbudgets";
     let ours = "--selector=app.kubernetes.io/instance=ringrift";
-    cluster.wait_for(
-        "nothing of the release is left",
-        Duration::from_secs(90),
-        |cluster| {
-            let mut left =
-                cluster.kubectl(&["get", kinds, "--all-namespaces", ours, "--output=name"])?;
-            left += &cluster.kubectl(&[
-                "get",
-                "clusterroles,clusterrolebindings",
-                ours,
-                "--output=name",
-            ])?;
-            Ok(if left.is_empty() {
-                Look::Found(())
-            } else {
-                Look::NotYet(left)
-            })
-        },
-    )?;
+    cluster.wait_for("nothing of the release is left", Duration::from_secs(90), |cluster| {
+        let mut left =
+            cluster.kubectl(&["get", kinds, "--all-namespaces", ours, "--output=name"])?;
+        left += &cluster.kubectl(&[
+            "get",
+            "clusterroles,clusterrolebindings",
+            ours,
+            "--output=name",
+        ])?;
+        Ok(if left.is_empty() { Look::Found(()) } else { Look::NotYet(left) })
+    })?;
     // What people wrote stays, with its results, and can be deleted while no controller runs.
     let verdict = object(cluster, "gauntlet/outage")?["status"]["verdict"].clone();
     assert!(verdict.is_string(), "the verdict outlives the release");
@@ -287,6 +199,10 @@ fn uninstall(cluster: &Kubernetes) -> Checked<()> {
         "--timeout=30s",
     ])?;
     cluster.helm(&["uninstall", "ringrift-crds", "--wait", READY_LIMIT])?;
+    // Removing a definition deletes every object of its kind: that is left to a person.
+    let definitions = cluster.kubectl(&["get", "customresourcedefinitions", "--output=name"])?;
+    let ours = definitions.lines().filter(|name| name.ends_with(".ringrift.dev"));
+    assert_eq!(ours.count(), 3, "the chart keeps its definitions: {definitions}");
     Ok(())
 }
 
@@ -315,32 +231,19 @@ fn complete(cluster: &Kubernetes, name: &str) -> Checked<Value> {
         })
     })?;
     let status = &ended["status"];
-    println!(
-        "{name}: {} {} {}",
-        status["reason"], status["verdict"], status["message"]
-    );
+    println!("{name}: {} {} {}", status["reason"], status["verdict"], status["message"]);
     let complete = array(&status["conditions"])
         .iter()
         .any(|condition| condition["type"] == "Complete" && condition["status"] == "True");
-    if complete {
-        Ok(ended)
-    } else {
-        Err(format!("{name} failed: {status}").into())
-    }
+    if complete { Ok(ended) } else { Err(format!("{name} failed: {status}").into()) }
 }
 
 /// The object `kind/name`, or the one object of a kind.
 fn object(cluster: &Kubernetes, name: &str) -> Result<Value, KubernetesError> {
     let text = cluster.kubectl(&["get", name, "--output=json"])?;
     let value: Value = serde_json::from_str(&text).unwrap_or_default();
-    let is_list = value["kind"]
-        .as_str()
-        .is_some_and(|kind| kind.ends_with("List"));
-    Ok(if is_list {
-        value["items"][0].clone()
-    } else {
-        value
-    })
+    let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+    Ok(if is_list { value["items"][0].clone() } else { value })
 }
 
 fn array(value: &Value) -> &[Value] {
@@ -389,9 +292,7 @@ impl Agents {
             run,
         ])?;
         let run: Value = serde_json::from_str(&answer)?;
-        run["done"]
-            .as_i64()
-            .ok_or_else(|| format!("no pairs in {answer}").into())
+        run["done"].as_i64().ok_or_else(|| format!("no pairs in {answer}").into())
     }
 }
 

@@ -101,7 +101,11 @@ async fn the_verdict_is_the_same_with_no_kill_with_the_leader_killed_and_with_al
         }
         let (status, evidence) = ended(&client).await;
         essences.push(essence(&status, &evidence));
-        assert_eq!(cluster.stop().await, Vec::<String>::new(), "every living agent stops when asked");
+        assert_eq!(
+            cluster.stop().await,
+            Vec::<String>::new(),
+            "every living agent stops when asked"
+        );
     }
     assert_eq!(essences[0], essences[1], "the leader's death changed the verdict");
     assert_eq!(essences[0], essences[2], "the death of all changed the verdict");

@@ -64,10 +64,8 @@ impl Client {
         token: Option<String>,
         timeout: Duration,
     ) -> Result<Self, ClientError> {
-        let unreachable = |cause: String| ClientError::Unreachable {
-            tried: addresses.join(", "),
-            cause,
-        };
+        let unreachable =
+            |cause: String| ClientError::Unreachable { tried: addresses.join(", "), cause };
         if addresses.is_empty() {
             return Err(unreachable("no address was given".to_owned()));
         }
@@ -136,10 +134,7 @@ impl Client {
             status: status.as_u16(),
             cause,
         };
-        let text = response
-            .text()
-            .await
-            .map_err(|error| foreign(error.to_string()))?;
+        let text = response.text().await.map_err(|error| foreign(error.to_string()))?;
         if status.is_success() {
             return Ok(text);
         }
@@ -157,11 +152,8 @@ impl Client {
     ) -> Result<R, ClientError> {
         let (address, response) = self.send(method, path, body).await?;
         let status = response.status();
-        let foreign = |cause: String| ClientError::Foreign {
-            address,
-            status: status.as_u16(),
-            cause,
-        };
+        let foreign =
+            |cause: String| ClientError::Foreign { address, status: status.as_u16(), cause };
         let bytes = match response.bytes().await {
             Ok(bytes) => bytes,
             Err(error) => return Err(foreign(error.to_string())),
@@ -187,9 +179,7 @@ impl Client {
         for turn in 0..self.addresses.len() {
             let at = (first + turn) % self.addresses.len();
             let address = &self.addresses[at];
-            let mut request = self
-                .http
-                .request(method.clone(), format!("{address}{path}"));
+            let mut request = self.http.request(method.clone(), format!("{address}{path}"));
             if let Some(token) = &self.token {
                 request = request.bearer_auth(token);
             }
@@ -204,10 +194,7 @@ impl Client {
                 Err(error) => cause = root_cause(&error),
             }
         }
-        Err(ClientError::Unreachable {
-            tried: self.addresses.join(", "),
-            cause,
-        })
+        Err(ClientError::Unreachable { tried: self.addresses.join(", "), cause })
     }
 
     /// `GET /status`.
@@ -259,8 +246,7 @@ impl Client {
     /// # Errors
     /// As [`ClientError`] says.
     pub async fn cancel_run(&self, run_id: &str) -> Result<run::RunStatus, ClientError> {
-        self.post(&format!("/runs/{run_id}/cancel"), &serde_json::json!({}))
-            .await
+        self.post(&format!("/runs/{run_id}/cancel"), &serde_json::json!({})).await
     }
 }
 

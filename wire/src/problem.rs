@@ -1,6 +1,7 @@
 //! The one error body, with stable codes.
 
 use core::fmt;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

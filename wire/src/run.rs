@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ringrift_core::limits;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -188,10 +189,10 @@ const fn parallelism() -> u32 {
     16
 }
 const fn attempts() -> u32 {
-    3
+    limits::ATTEMPTS_DEFAULT
 }
 const fn timeout_seconds() -> u64 {
-    3_600
+    limits::ATTEMPT_TIMEOUT_DEFAULT.0 / 1_000
 }
 const fn priority() -> u8 {
     50

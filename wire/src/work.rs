@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ringrift_core::limits;
+use ringrift_core::time::Span;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -40,8 +42,8 @@ impl Default for Add {
             work_type: "selfplay".to_owned(),
             priority: 50,
             config: Value::Object(serde_json::Map::new()),
-            timeout_seconds: 3_600.0,
-            max_attempts: 3,
+            timeout_seconds: seconds(limits::ATTEMPT_TIMEOUT_DEFAULT),
+            max_attempts: limits::ATTEMPTS_DEFAULT,
             delay_seconds: 0.0,
             capabilities: BTreeSet::new(),
             labels: BTreeMap::new(),
@@ -110,8 +112,12 @@ pub struct Claim {
 const fn one() -> u32 {
     1
 }
-const fn lease_seconds() -> f64 {
-    30.0
+fn lease_seconds() -> f64 {
+    seconds(limits::LEASE_DEFAULT)
+}
+
+fn seconds(span: Span) -> f64 {
+    span.0 as f64 / 1_000.0
 }
 
 /// Reply of `POST /work/claim`.

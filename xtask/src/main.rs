@@ -26,10 +26,7 @@ enum Chore {
     },
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "a chore speaks to the person who called it"
-)]
+#[expect(clippy::print_stderr, reason = "a chore speaks to the person who called it")]
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Tidy => tidy::run(),

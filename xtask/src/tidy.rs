@@ -27,19 +27,11 @@ pub(crate) struct Violation {
 
 impl Violation {
     fn of_file(path: &str, what: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            line: 0,
-            what: what.into(),
-        }
+        Self { path: path.to_owned(), line: 0, what: what.into() }
     }
 
     fn at(path: &str, line: usize, what: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            line,
-            what: what.into(),
-        }
+        Self { path: path.to_owned(), line, what: what.into() }
     }
 }
 
@@ -88,9 +80,6 @@ pub(crate) fn run() -> Result<(), String> {
     }
     match broken.len() {
         0 => Ok(()),
-        count => Err(format!(
-            "tidy: {count} violations in {} files read",
-            tree.len()
-        )),
+        count => Err(format!("tidy: {count} violations in {} files read", tree.len())),
     }
 }

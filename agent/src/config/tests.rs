@@ -1,5 +1,6 @@
-use super::*;
 use clap::Parser as _;
+
+use super::*;
 
 /// The settings of a command line.
 fn config(line: &str) -> Result<Config, ConfigError> {
@@ -32,13 +33,7 @@ fn no_flags_mean_an_own_cluster_on_loopback() {
 fn joining_takes_lists_and_addresses_in_either_form() {
     let config = config("--join a:1,http://b.c:2/ --join [::1]:3 --bootstrap").unwrap();
     let addresses = ["a:1", "b.c:2", "[::1]:3"].map(str::to_owned).to_vec();
-    assert_eq!(
-        config.entry,
-        Entry::Join {
-            addresses,
-            bootstrap: true
-        }
-    );
+    assert_eq!(config.entry, Entry::Join { addresses, bootstrap: true });
 }
 
 #[test]
@@ -46,10 +41,7 @@ fn of_agents_with_the_same_flags_one_bootstraps() {
     let same = "--join v-0.v:1,v-1.v:1 --bootstrap-host v-0.v";
     let bootstraps = |host: &str| match config(&format!("{same} --advertise {host}")).unwrap().entry
     {
-        Entry::Join {
-            addresses: _,
-            bootstrap,
-        } => bootstrap,
+        Entry::Join { addresses: _, bootstrap } => bootstrap,
         Entry::Found => panic!("it joins"),
     };
     assert!(bootstraps("v-0.v"));
@@ -88,20 +80,11 @@ fn contradictions_name_the_setting() {
 #[test]
 fn beyond_loopback_a_token_is_needed() {
     let open = refusal("--listen 10.0.0.1:8770");
-    assert!(
-        open.contains("10.0.0.1:8770") && open.contains("--token-file"),
-        "{open}"
-    );
+    assert!(open.contains("10.0.0.1:8770") && open.contains("--token-file"), "{open}");
     assert!(config("--listen 10.0.0.1:8770 --insecure-no-token").is_ok());
     let guarded = config("--listen 10.0.0.1:8770 --token s3cret").unwrap();
-    assert_eq!(
-        guarded.token.as_ref().map(ClusterToken::reveal),
-        Some("s3cret")
-    );
-    assert!(
-        !format!("{guarded:?}").contains("s3cret"),
-        "a token is never printed"
-    );
+    assert_eq!(guarded.token.as_ref().map(ClusterToken::reveal), Some("s3cret"));
+    assert!(!format!("{guarded:?}").contains("s3cret"), "a token is never printed");
 }
 
 #[test]
@@ -110,10 +93,7 @@ fn a_token_file_is_trimmed() {
     let path = directory.path().join("token");
     fs::write(&path, "s3cret\n").unwrap();
     let config = config(&format!("--token-file {}", path.display())).unwrap();
-    assert_eq!(
-        config.token.as_ref().map(ClusterToken::reveal),
-        Some("s3cret")
-    );
+    assert_eq!(config.token.as_ref().map(ClusterToken::reveal), Some("s3cret"));
     fs::write(&path, "two words\n").unwrap();
     assert!(refusal(&format!("--token-file {}", path.display())).contains("--token-file"));
 }
@@ -123,13 +103,7 @@ fn the_data_directory_follows_the_convention() {
     let path = |text: &str| Some(OsString::from(text));
     let found = |xdg, home| data_directory(None, xdg, home).unwrap();
     assert_eq!(found(path("/x"), path("/h")), PathBuf::from("/x/ringrift"));
-    assert_eq!(
-        found(path("x"), path("/h")),
-        PathBuf::from("/h/.local/state/ringrift")
-    );
-    assert_eq!(
-        found(path(""), path("/h")),
-        PathBuf::from("/h/.local/state/ringrift")
-    );
+    assert_eq!(found(path("x"), path("/h")), PathBuf::from("/h/.local/state/ringrift"));
+    assert_eq!(found(path(""), path("/h")), PathBuf::from("/h/.local/state/ringrift"));
     assert!(data_directory(None, None, None).is_err());
 }

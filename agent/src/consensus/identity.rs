@@ -75,10 +75,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(FILE_NAME), "not a number").unwrap();
         let refused = load_or_create(directory.path(), || Ok(1));
-        assert!(
-            matches!(refused, Err(ConsensusError::Identity { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(ConsensusError::Identity { .. })), "{refused:?}");
         let kept = fs::read_to_string(directory.path().join(FILE_NAME)).unwrap();
         assert_eq!(kept, "not a number");
     }

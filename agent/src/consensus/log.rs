@@ -70,26 +70,18 @@ pub(super) struct LogStore<L> {
 
 impl<L> Clone for LogStore<L> {
     fn clone(&self) -> Self {
-        Self {
-            log: Arc::clone(&self.log),
-        }
+        Self { log: Arc::clone(&self.log) }
     }
 }
 
 impl<L: Log> LogStore<L> {
     pub(super) fn new(log: L) -> Self {
-        Self {
-            log: Arc::new(RwLock::new(Some(log))),
-        }
+        Self { log: Arc::new(RwLock::new(Some(log))) }
     }
 
     /// Waits for writes in progress and gives the files back.
     pub(super) fn close(&self) {
-        let log = self
-            .log
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let log = self.log.write().unwrap_or_else(PoisonError::into_inner).take();
         drop(log);
     }
 
@@ -105,10 +97,7 @@ impl<L: Log> LogStore<L> {
 
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let entries = self.with_log(|log| log.read(from, to, bytes_max))?;
-        entries
-            .into_iter()
-            .map(|(log_id, bytes)| decode(log_id, &bytes))
-            .collect()
+        entries.into_iter().map(|(log_id, bytes)| decode(log_id, &bytes)).collect()
     }
 }
 
@@ -124,10 +113,7 @@ fn encode(entry: &Entry) -> io::Result<(LogId, Bytes)> {
 fn decode(log_id: LogId, bytes: &[u8]) -> io::Result<Entry> {
     let payload: Payload = postcard::from_bytes(bytes).map_err(|error| {
         let index = log_id.index;
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("log entry {index} is damaged: {error}"),
-        )
+        io::Error::new(io::ErrorKind::InvalidData, format!("log entry {index} is damaged: {error}"))
     })?;
     Ok(Entry { log_id, payload })
 }
@@ -168,10 +154,7 @@ impl<L: Log> RaftLogStorage<Ring> for LogStore<L> {
 
     async fn get_log_state(&mut self) -> Result<LogState<Ring>, io::Error> {
         let ends = self.with_log(|log| Ok(log.ends()))?;
-        Ok(LogState {
-            last_purged_log_id: ends.purged,
-            last_log_id: ends.last,
-        })
+        Ok(LogState { last_purged_log_id: ends.purged, last_log_id: ends.last })
     }
 
     async fn get_log_reader(&mut self) -> Self::LogReader {
@@ -204,10 +187,8 @@ impl<L: Log> RaftLogStorage<Ring> for LogStore<L> {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
-        let entries = entries
-            .into_iter()
-            .map(|entry| encode(&entry))
-            .collect::<io::Result<Vec<_>>>()?;
+        let entries =
+            entries.into_iter().map(|entry| encode(&entry)).collect::<io::Result<Vec<_>>>()?;
         let done = Done::new(move |outcome| callback.io_completed(outcome));
         self.with_log_mut(|log| log.append(entries, done))
     }

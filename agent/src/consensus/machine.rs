@@ -49,14 +49,7 @@ impl Shared {
     pub(super) fn new(replica: Replica, clock: Clock) -> Self {
         let batch_applied_at = clock.monotonic();
         let (applied, _) = watch::channel(index_of(replica.applied));
-        Self {
-            replica: RwLock::new(Held {
-                replica,
-                batch_applied_at,
-            }),
-            applied,
-            clock,
-        }
+        Self { replica: RwLock::new(Held { replica, batch_applied_at }), applied, clock }
     }
 
     /// Index of the last applied entry, as it grows.
@@ -71,10 +64,7 @@ impl Shared {
     /// The moment of the last applied batch, and when it was applied here.
     pub(super) fn anchor(&self) -> Anchor {
         let held = self.held();
-        Anchor {
-            moment: held.replica.machine.now(),
-            at: held.batch_applied_at,
-        }
+        Anchor { moment: held.replica.machine.now(), at: held.batch_applied_at }
     }
 
     // A panic while the lock was held is a bug in a reader or in apply; the raft core stops for the
@@ -113,10 +103,7 @@ impl Shared {
         let index = index_of(replica.applied);
         {
             let mut held = self.replica.write().unwrap_or_else(PoisonError::into_inner);
-            *held = Held {
-                replica,
-                batch_applied_at: self.clock.monotonic(),
-            };
+            *held = Held { replica, batch_applied_at: self.clock.monotonic() };
         }
         self.applied.send_replace(index);
     }
@@ -141,19 +128,13 @@ impl Replica {
     }
 
     fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta {
-            last_log_id: self.applied,
-            last_membership: self.membership.clone(),
-        }
+        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
     }
 }
 
 /// The place in the log as the core names it.
 pub(super) fn position_of(log_id: LogId) -> Position {
-    Position {
-        term: log_id.leader_id.term,
-        index: log_id.index,
-    }
+    Position { term: log_id.leader_id.term, index: log_id.index }
 }
 
 /// What openraft applies to.
@@ -173,9 +154,7 @@ impl RaftStateMachine<Ring> for StateMachine {
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, Membership), io::Error> {
-        Ok(self
-            .shared
-            .read(|replica| (replica.applied, replica.membership.clone())))
+        Ok(self.shared.read(|replica| (replica.applied, replica.membership.clone())))
     }
 
     async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
@@ -204,10 +183,7 @@ impl RaftStateMachine<Ring> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        Builder {
-            replica: self.shared.read(Clone::clone),
-            snapshots: self.snapshots.clone(),
-        }
+        Builder { replica: self.shared.read(Clone::clone), snapshots: self.snapshots.clone() }
     }
 
     async fn install_snapshot(
@@ -251,9 +227,7 @@ impl RaftSnapshotBuilder<Ring> for Builder {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

@@ -39,18 +39,13 @@ impl Consensus {
                 if named == cluster_id {
                     return Ok(());
                 }
-                let alone = self
-                    .membership()
-                    .nodes()
-                    .all(|(id, _)| *id == self.inner.raft_id);
+                let alone = self.membership().nodes().all(|(id, _)| *id == self.inner.raft_id);
                 if !named.is_empty() || !alone {
                     return Err(MembershipError::Initialized { cluster_id: named });
                 }
             }
             Err(error) => {
-                return Err(MembershipError::Raft {
-                    cause: error.to_string(),
-                });
+                return Err(MembershipError::Raft { cause: error.to_string() });
             }
         }
         let mut leadership = self.leadership();
@@ -58,22 +53,14 @@ impl Consensus {
         match tokio::time::timeout(FIRST_ELECTION_PATIENCE, elected).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => {
-                return Err(MembershipError::Late {
-                    what: "the first election",
-                });
+                return Err(MembershipError::Late { what: "the first election" });
             }
         }
-        let committed = self
-            .propose(vec![Command::InitCluster { cluster_id }])
-            .await?;
+        let committed = self.propose(vec![Command::InitCluster { cluster_id }]).await?;
         match committed.replies.into_iter().next() {
             Some(Ok(_)) => Ok(()),
-            Some(Err(refusal)) => Err(MembershipError::Raft {
-                cause: refusal.to_string(),
-            }),
-            None => Err(MembershipError::Raft {
-                cause: "no reply to InitCluster".to_owned(),
-            }),
+            Some(Err(refusal)) => Err(MembershipError::Raft { cause: refusal.to_string() }),
+            None => Err(MembershipError::Raft { cause: "no reply to InitCluster".to_owned() }),
         }
     }
 
@@ -90,18 +77,13 @@ impl Consensus {
         self.must_lead()?;
         let raft_id = self.identify(&member).await?;
         let membership = self.membership();
-        let known = membership
-            .nodes()
-            .find(|(_, known)| known.node_id == member.node_id);
+        let known = membership.nodes().find(|(_, known)| known.node_id == member.node_id);
         let known = known.map(|(id, known)| (*id, known.clone()));
         match known {
             Some((id, known)) if id == raft_id => {
                 if known != member {
-                    self.change(
-                        ChangeMembers::SetNodes(BTreeMap::from([(id, member)])),
-                        true,
-                    )
-                    .await?;
+                    self.change(ChangeMembers::SetNodes(BTreeMap::from([(id, member)])), true)
+                        .await?;
                 }
                 if membership.voter_ids().any(|voter| voter == id) {
                     return Ok(Part::Voter);
@@ -109,12 +91,9 @@ impl Consensus {
             }
             Some((id, known)) => {
                 if membership.voter_ids().any(|voter| voter == id) {
-                    return Err(MembershipError::WipedVoter {
-                        node_id: known.node_id,
-                    });
+                    return Err(MembershipError::WipedVoter { node_id: known.node_id });
                 }
-                self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), true)
-                    .await?;
+                self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), true).await?;
                 self.add_learner(raft_id, member).await?;
             }
             None => self.add_learner(raft_id, member).await?,
@@ -123,8 +102,7 @@ impl Consensus {
             return Ok(Part::Learner);
         }
         self.wait_caught_up(raft_id).await?;
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([raft_id])), true)
-            .await?;
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([raft_id])), true).await?;
         Ok(Part::Voter)
     }
 
@@ -136,20 +114,14 @@ impl Consensus {
         let _turn = self.inner.membership_turn.lock().await;
         self.must_lead()?;
         let membership = self.membership();
-        let known = membership
-            .nodes()
-            .find(|(_, known)| known.node_id == *node_id);
+        let known = membership.nodes().find(|(_, known)| known.node_id == *node_id);
         let Some((id, _)) = known else {
-            return Err(MembershipError::Unknown {
-                node_id: node_id.clone(),
-            });
+            return Err(MembershipError::Unknown { node_id: node_id.clone() });
         };
         let ids = BTreeSet::from([*id]);
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
         if voters == ids {
-            return Err(MembershipError::LastVoter {
-                node_id: node_id.clone(),
-            });
+            return Err(MembershipError::LastVoter { node_id: node_id.clone() });
         }
         if voters.contains(id) {
             self.change(ChangeMembers::RemoveVoters(ids), false).await
@@ -176,26 +148,14 @@ impl Consensus {
             address: address.clone(),
             cause: error.to_string(),
         })?;
-        let Identity {
-            node_id,
-            raft_id,
-            cluster_id,
-            initialized,
-        } = identity;
+        let Identity { node_id, raft_id, cluster_id, initialized } = identity;
         if node_id != member.node_id {
             let (expected, found) = (member.node_id.clone(), node_id);
-            return Err(MembershipError::Impostor {
-                address: address.clone(),
-                expected,
-                found,
-            });
+            return Err(MembershipError::Impostor { address: address.clone(), expected, found });
         }
         let ours = self.membership().nodes().any(|(id, _)| *id == raft_id);
         if initialized && !ours && cluster_id != self.inner.caller.cluster_id() {
-            return Err(MembershipError::Foreign {
-                node_id,
-                cluster_id,
-            });
+            return Err(MembershipError::Foreign { node_id, cluster_id });
         }
         Ok(raft_id)
     }
@@ -207,10 +167,7 @@ impl Consensus {
 
     async fn add_learner(&self, raft_id: u64, member: Member) -> Result<(), MembershipError> {
         let added = self.inner.raft.add_learner(raft_id, member, false);
-        finished(
-            "adding a learner",
-            tokio::time::timeout(CHANGE_PATIENCE, added).await,
-        )
+        finished("adding a learner", tokio::time::timeout(CHANGE_PATIENCE, added).await)
     }
 
     async fn change(
@@ -219,10 +176,7 @@ impl Consensus {
         retain: bool,
     ) -> Result<(), MembershipError> {
         let changed = self.inner.raft.change_membership(change, retain);
-        finished(
-            "a change of membership",
-            tokio::time::timeout(CHANGE_PATIENCE, changed).await,
-        )
+        finished("a change of membership", tokio::time::timeout(CHANGE_PATIENCE, changed).await)
     }
 
     async fn wait_caught_up(&self, raft_id: u64) -> Result<(), MembershipError> {
@@ -230,10 +184,7 @@ impl Consensus {
             let Some(replication) = &metrics.replication else {
                 return false;
             };
-            let has = replication
-                .get(&raft_id)
-                .and_then(|matched| *matched)
-                .map(|id| id.index);
+            let has = replication.get(&raft_id).and_then(|matched| *matched).map(|id| id.index);
             let last = metrics.last_log_index.unwrap_or(0);
             has.is_some_and(|has| last.saturating_sub(has) <= CATCH_UP_ENTRIES)
         };
@@ -254,12 +205,10 @@ fn finished<T>(
 ) -> Result<(), MembershipError> {
     match outcome {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => Err(
-            MembershipError::Propose(super::propose::not_leader(forward)),
-        ),
-        Ok(Err(error)) => Err(MembershipError::Raft {
-            cause: error.to_string(),
-        }),
+        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
+            Err(MembershipError::Propose(super::propose::not_leader(forward)))
+        }
+        Ok(Err(error)) => Err(MembershipError::Raft { cause: error.to_string() }),
         Err(_elapsed) => Err(MembershipError::Late { what }),
     }
 }

@@ -47,34 +47,20 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn new(caller: Arc<Caller>) -> Self {
-        Self {
-            caller,
-            links: Mutex::default(),
-        }
+        Self { caller, links: Mutex::default() }
     }
 
     fn peer(&self, target: u64, member: &Member, purpose: Purpose) -> Peer {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = links
-            .get(&(target, purpose))
-            .filter(|link| link.address() == member.raft_address);
+        let known =
+            links.get(&(target, purpose)).filter(|link| link.address() == member.raft_address);
         let link = known.cloned().unwrap_or_else(|| {
             let address = member.raft_address.clone();
-            let link = Arc::new(Link::new(
-                Arc::clone(&self.caller),
-                target,
-                address,
-                purpose,
-            ));
+            let link = Arc::new(Link::new(Arc::clone(&self.caller), target, address, purpose));
             links.insert((target, purpose), Arc::clone(&link));
             link
         });
-        Peer {
-            link,
-            from: self.caller.raft_id(),
-            target,
-            purpose,
-        }
+        Peer { link, from: self.caller.raft_id(), target, purpose }
     }
 }
 
@@ -123,12 +109,7 @@ impl Peer {
             }
             Err(CallError::Late) => {
                 let (id, target, timeout) = (self.from, self.target, patience);
-                Err(RPCError::Timeout(Timeout {
-                    action,
-                    id,
-                    target,
-                    timeout,
-                }))
+                Err(RPCError::Timeout(Timeout { action, id, target, timeout }))
             }
         }
     }
@@ -139,15 +120,8 @@ impl Peer {
         patience: Duration,
     ) -> Result<StreamAppendResult<Ring>, RpcError> {
         let previous = request.prev_log_id;
-        let last = request
-            .entries
-            .last()
-            .map(|entry| entry.log_id)
-            .or(previous);
-        match self
-            .call(Request::Append(request), patience, RPCTypes::AppendEntries)
-            .await?
-        {
+        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+        match self.call(Request::Append(request), patience, RPCTypes::AppendEntries).await? {
             Response::Append(response) => Ok(response.into_stream_result(previous, last)),
             other => Err(mismatch(&other)),
         }
@@ -168,15 +142,9 @@ impl Peer {
         vote: Vote,
         snapshot: Snapshot,
     ) -> Result<SnapshotResponse<Ring>, StreamingError<Ring>> {
-        let Snapshot {
-            meta,
-            snapshot: source,
-        } = snapshot;
+        let Snapshot { meta, snapshot: source } = snapshot;
         let read_failed = |error: io::Error| {
-            let text = format!(
-                "cannot read the snapshot {}: {error}",
-                source.path.display()
-            );
+            let text = format!("cannot read the snapshot {}: {error}", source.path.display());
             StreamingError::Network(NetworkError::from_string(text))
         };
         let total = source.file.metadata().map_err(read_failed)?.len();
@@ -192,23 +160,10 @@ impl Peer {
             if data.is_empty() && !last {
                 return Err(read_failed(io::ErrorKind::UnexpectedEof.into()));
             }
-            let patience = if last {
-                SNAPSHOT_INSTALL_PATIENCE
-            } else {
-                SNAPSHOT_PART_PATIENCE
-            };
-            let part = SnapshotPart {
-                vote,
-                meta: meta.clone(),
-                offset,
-                total,
-                data: Blob(data),
-            };
+            let patience = if last { SNAPSHOT_INSTALL_PATIENCE } else { SNAPSHOT_PART_PATIENCE };
+            let part = SnapshotPart { vote, meta: meta.clone(), offset, total, data: Blob(data) };
             let request = Request::SnapshotPart(part);
-            match self
-                .call(request, patience, RPCTypes::InstallSnapshot)
-                .await?
-            {
+            match self.call(request, patience, RPCTypes::InstallSnapshot).await? {
                 Response::SnapshotPart(Some(response)) => return Ok(response),
                 Response::SnapshotPart(None) if !last => offset = sent,
                 other => return Err(mismatch(&other).into()),
@@ -231,10 +186,7 @@ impl RaftNetworkV2<Ring> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Ring>, RpcError> {
         let patience = self.append_patience(&option);
-        match self
-            .call(Request::Append(request), patience, RPCTypes::AppendEntries)
-            .await?
-        {
+        match self.call(Request::Append(request), patience, RPCTypes::AppendEntries).await? {
             Response::Append(response) => Ok(response),
             other => Err(mismatch(&other)),
         }
@@ -268,10 +220,7 @@ impl RaftNetworkV2<Ring> for Peer {
         request: VoteRequest<Ring>,
         option: RPCOption,
     ) -> Result<VoteResponse<Ring>, RpcError> {
-        match self
-            .call(Request::Vote(request), option.soft_ttl(), RPCTypes::Vote)
-            .await?
-        {
+        match self.call(Request::Vote(request), option.soft_ttl(), RPCTypes::Vote).await? {
             Response::Vote(response) => Ok(response),
             other => Err(mismatch(&other)),
         }
@@ -282,10 +231,7 @@ impl RaftNetworkV2<Ring> for Peer {
         request: VoteRequest<Ring>,
         option: RPCOption,
     ) -> Result<VoteResponse<Ring>, RpcError> {
-        match self
-            .call(Request::PreVote(request), option.soft_ttl(), RPCTypes::Vote)
-            .await?
-        {
+        match self.call(Request::PreVote(request), option.soft_ttl(), RPCTypes::Vote).await? {
             Response::PreVote(response) => Ok(response),
             other => Err(mismatch(&other)),
         }
@@ -310,10 +256,7 @@ impl RaftNetworkV2<Ring> for Peer {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Ring>, RpcError> {
         let request = Request::TransferLeader(request);
-        match self
-            .call(request, option.soft_ttl(), RPCTypes::TransferLeader)
-            .await?
-        {
+        match self.call(request, option.soft_ttl(), RPCTypes::TransferLeader).await? {
             Response::TransferLeader(response) => Ok(response),
             other => Err(mismatch(&other)),
         }
@@ -321,9 +264,7 @@ impl RaftNetworkV2<Ring> for Peer {
 
     fn backoff(&self) -> Option<Backoff> {
         let [.., longest] = RETRY_PAUSES_MS;
-        let pauses = RETRY_PAUSES_MS
-            .into_iter()
-            .chain(std::iter::repeat(longest));
+        let pauses = RETRY_PAUSES_MS.into_iter().chain(std::iter::repeat(longest));
         Some(Backoff::new(pauses.map(Duration::from_millis)))
     }
 }

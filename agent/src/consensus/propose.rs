@@ -63,11 +63,7 @@ struct Stamps {
 impl Stamps {
     fn next(&self) -> Moment {
         let mut stamper = self.stamper.lock().unwrap_or_else(PoisonError::into_inner);
-        stamper.stamp(
-            self.shared.anchor(),
-            self.clock.monotonic(),
-            self.clock.wall(),
-        )
+        stamper.stamp(self.shared.anchor(), self.clock.monotonic(), self.clock.wall())
     }
 }
 
@@ -79,21 +75,10 @@ impl Proposer {
         clock: Clock,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (queue, waiting) = mpsc::channel(PROPOSALS_QUEUED_MAX);
-        let stamps = Arc::new(Stamps {
-            shared,
-            clock,
-            stamper: Mutex::default(),
-        });
+        let stamps = Arc::new(Stamps { shared, clock, stamper: Mutex::default() });
         let room = Arc::new(Semaphore::new(PROPOSALS_QUEUED_BYTES_MAX));
         let task = write_merged(raft, waiting, Arc::clone(&stamps));
-        (
-            Self {
-                queue,
-                room,
-                stamps,
-            },
-            task,
-        )
+        (Self { queue, room, stamps }, task)
     }
 
     /// The moment that a batch proposed now would carry.
@@ -106,19 +91,11 @@ impl Proposer {
         let bytes = bytes_of(&commands)?;
         if commands.len() > BATCH_ITEMS_MAX {
             let (size, limit) = (commands.len(), BATCH_ITEMS_MAX);
-            return Err(ProposeError::TooLarge {
-                what: "commands",
-                size,
-                limit,
-            });
+            return Err(ProposeError::TooLarge { what: "commands", size, limit });
         }
         if bytes > ENTRY_BYTES_MAX {
             let (size, limit) = (bytes, ENTRY_BYTES_MAX);
-            return Err(ProposeError::TooLarge {
-                what: "bytes",
-                size,
-                limit,
-            });
+            return Err(ProposeError::TooLarge { what: "bytes", size, limit });
         }
         let overloaded = || ProposeError::Overloaded {
             proposals_max: PROPOSALS_QUEUED_MAX,
@@ -129,14 +106,7 @@ impl Proposer {
         let room = room.map_err(|_full| overloaded())?;
         let (answer, answered) = oneshot::channel();
         let count = commands.len();
-        let waiting = Waiting {
-            commands,
-            count,
-            items,
-            bytes,
-            answer,
-            _room: room,
-        };
+        let waiting = Waiting { commands, count, items, bytes, answer, _room: room };
         match self.queue.try_send(waiting) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(overloaded()),
@@ -151,9 +121,7 @@ impl Proposer {
 }
 
 fn stopped() -> ProposeError {
-    ProposeError::Stopped {
-        cause: "the agent is shutting down".to_owned(),
-    }
+    ProposeError::Stopped { cause: "the agent is shutting down".to_owned() }
 }
 
 /// How much a command weighs in a batch: the items that it makes.
@@ -240,22 +208,13 @@ async fn write(
     mut merged: Vec<Waiting>,
     now: Moment,
 ) -> impl Future<Output = Write> + Send + use<> {
-    let taken = merged
-        .iter_mut()
-        .flat_map(|waiting| std::mem::take(&mut waiting.commands));
+    let taken = merged.iter_mut().flat_map(|waiting| std::mem::take(&mut waiting.commands));
     let commands = taken.collect();
     let (responder, outcome) = ProgressResponder::<Ring, ClientWriteResult<Ring>>::complete_only();
-    let accepted = raft
-        .client_write_ff(Proposal(Batch { now, commands }), Some(responder))
-        .await;
+    let accepted = raft.client_write_ff(Proposal(Batch { now, commands }), Some(responder)).await;
     async move {
         if let Err(fatal) = accepted {
-            return (
-                merged,
-                Err(ProposeError::Stopped {
-                    cause: fatal.to_string(),
-                }),
-            );
+            return (merged, Err(ProposeError::Stopped { cause: fatal.to_string() }));
         }
         let outcome = match outcome.await {
             Ok(Ok(written)) => Ok((position_of(written.log_id), written.data)),
@@ -272,18 +231,14 @@ fn refused(error: ClientWriteError<Ring>) -> ProposeError {
         // It was in the log of a leader that lost its office; whether it is committed is unknown.
         ClientWriteError::LogEntryDiscarded(_) => ProposeError::Timeout,
         other @ (ClientWriteError::ChangeMembershipError(_)
-        | ClientWriteError::PreconditionFailed(_)) => ProposeError::Stopped {
-            cause: other.to_string(),
-        },
+        | ClientWriteError::PreconditionFailed(_)) => {
+            ProposeError::Stopped { cause: other.to_string() }
+        }
     }
 }
 
 pub(super) fn not_leader(forward: ForwardToLeader<Ring>) -> ProposeError {
-    let ForwardToLeader {
-        leader_id: _,
-        leader_node,
-        reason,
-    } = forward;
+    let ForwardToLeader { leader_id: _, leader_node, reason } = forward;
     let leader = match reason {
         ForwardReason::NotLeader => leader_node,
         // Nobody can be named yet: the heir has not begun, or this leader has lost its followers.
@@ -301,15 +256,10 @@ fn answer(merged: Vec<Waiting>, outcome: Result<(Position, Replies), ProposeErro
             Ok((position, replies)) => {
                 let replies: Vec<Result<Reply, Refusal>> = replies.by_ref().take(wanted).collect();
                 if replies.len() == wanted {
-                    Ok(Committed {
-                        position: *position,
-                        replies,
-                    })
+                    Ok(Committed { position: *position, replies })
                 } else {
                     let cause = "the machine answered fewer commands than it was given";
-                    Err(ProposeError::Stopped {
-                        cause: cause.to_owned(),
-                    })
+                    Err(ProposeError::Stopped { cause: cause.to_owned() })
                 }
             }
             Err(error) => Err(error.clone()),

@@ -167,10 +167,7 @@ async fn serve_requests(
         let responses = responses.clone();
         let answer = service.clone().answer(body);
         let mut answered: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
-            let response = Numbered {
-                number,
-                body: answer.await,
-            };
+            let response = Numbered { number, body: answer.await };
             if let Ok(frame) = wire::encode(&response) {
                 // A closed connection needs no answer.
                 let _ = responses.send(frame).await;
@@ -201,9 +198,7 @@ async fn serve_snapshots(
             Request::SnapshotPart(part) => receiving.take(part, service).await,
             other => service.clone().answer(other).await,
         };
-        outgoing
-            .send(wire::encode(&Numbered { number, body })?)
-            .await?;
+        outgoing.send(wire::encode(&Numbered { number, body })?).await?;
     }
     Ok(())
 }

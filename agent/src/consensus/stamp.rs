@@ -55,11 +55,7 @@ impl Stamper {
         }
         let moment = steer(anchor.moment, anchor.elapsed(at), wall);
         let expired = at.saturating_sub(anchor.at) >= ANCHOR_LIFE;
-        let anchor = if expired {
-            Anchor { moment, at }
-        } else {
-            anchor
-        };
+        let anchor = if expired { Anchor { moment, at } } else { anchor };
         self.own = Some((anchor, moment));
         moment
     }
@@ -88,10 +84,7 @@ mod tests {
     }
 
     fn anchor(moment: u64, at_ms: u64) -> Anchor {
-        Anchor {
-            moment: Moment(moment),
-            at: ms(at_ms),
-        }
+        Anchor { moment: Moment(moment), at: ms(at_ms) }
     }
 
     #[test]
@@ -156,10 +149,7 @@ mod tests {
             let at = Duration::from_micros(300 * step);
             let wall = Moment(1_000_000 + u64::try_from(at.as_millis()).unwrap());
             last = stamper.stamp(applied, at, wall);
-            applied = Anchor {
-                moment: last,
-                at: at + ms(5),
-            };
+            applied = Anchor { moment: last, at: at + ms(5) };
         }
         assert!((1_009_990..=1_010_000).contains(&last.0), "{last:?}");
     }
@@ -171,11 +161,7 @@ mod tests {
         // Another led meanwhile, with a wall clock that was far ahead of this one.
         let applied = anchor(900_000, 60_000);
         let stamp = stamper.stamp(applied, ms(61_000), Moment(61_000));
-        assert_eq!(
-            stamp,
-            Moment(900_900),
-            "a second later, steered back by a tenth"
-        );
+        assert_eq!(stamp, Moment(900_900), "a second later, steered back by a tenth");
     }
 
     #[test]
@@ -184,9 +170,6 @@ mod tests {
         let hour_later = Moment(1_000_000 + 3_600_000);
         let restarted = anchor(1_000_000, 0);
         assert_eq!(stamper.stamp(restarted, ms(0), hour_later), LAST);
-        assert_eq!(
-            stamper.stamp(restarted, ms(1_000), hour_later),
-            Moment(1_001_100)
-        );
+        assert_eq!(stamper.stamp(restarted, ms(1_000), hour_later), Moment(1_001_100));
     }
 }

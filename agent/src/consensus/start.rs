@@ -26,44 +26,23 @@ impl Consensus {
     /// # Errors
     /// When the settings contradict each other, the disk is damaged or in use, or the port is taken.
     pub async fn open(config: ConsensusConfig, clock: Clock) -> Result<Self, ConsensusError> {
-        let ConsensusConfig {
-            node_id,
-            data_dir,
-            listen,
-            raft_address,
-            http_address,
-            timing,
-        } = config;
+        let ConsensusConfig { node_id, data_dir, listen, raft_address, http_address, timing } =
+            config;
         let settings = timing.raft_config()?;
-        let Disk {
-            raft_id,
-            log,
-            snapshots,
-            shared,
-        } = Disk::open(&data_dir.join("raft"), clock)?;
+        let Disk { raft_id, log, snapshots, shared } = Disk::open(&data_dir.join("raft"), clock)?;
         let (listener, listen) = bind(listen).await?;
         let raft_address = with_port(raft_address, listen);
-        let this = Member {
-            node_id: node_id.clone(),
-            raft_address,
-            http_address,
-        };
+        let this = Member { node_id: node_id.clone(), raft_address, http_address };
 
         let caller = Arc::new(Caller::new(node_id, raft_id, Arc::clone(&shared)));
         let machine = StateMachine::new(Arc::clone(&shared), snapshots.clone());
         let network = Network::new(Arc::clone(&caller));
         let started = Raft::new(raft_id, settings, network, log.clone(), machine).await;
-        let raft = started.map_err(|fatal| ConsensusError::Start {
-            cause: fatal.to_string(),
-        })?;
+        let raft = started.map_err(|fatal| ConsensusError::Start { cause: fatal.to_string() })?;
 
         let (proposer, proposals) = Proposer::new(raft.clone(), Arc::clone(&shared), clock);
         let (leadership, observer) = status::observe(&raft).await?;
-        let service = server::Service {
-            raft: raft.clone(),
-            this: Arc::clone(&caller),
-            snapshots,
-        };
+        let service = server::Service { raft: raft.clone(), this: Arc::clone(&caller), snapshots };
         let tasks = vec![
             AbortOnDropHandle::new(tokio::spawn(server::serve(listener, service))),
             AbortOnDropHandle::new(tokio::spawn(proposals)),
@@ -83,9 +62,7 @@ impl Consensus {
             membership_turn: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(tasks),
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 }
 
@@ -111,12 +88,7 @@ impl Disk {
         let snapshots = snapshots.map_err(failed("open the snapshots in"))?;
         let replica = snapshots.load().map_err(failed("load the snapshot in"))?;
         let shared = Arc::new(Shared::new(replica, clock));
-        Ok(Self {
-            raft_id,
-            log: LogStore::new(log),
-            snapshots,
-            shared,
-        })
+        Ok(Self { raft_id, log: LogStore::new(log), snapshots, shared })
     }
 }
 

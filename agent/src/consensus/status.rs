@@ -111,11 +111,7 @@ impl Consensus {
             learners: learners.filter_map(member).collect(),
             leader: metrics.current_leader.and_then(member),
             initialized: is_initialized(membership),
-            stopped: metrics
-                .running_state
-                .as_ref()
-                .err()
-                .map(ToString::to_string),
+            stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
         }
     }
 }
@@ -127,13 +123,8 @@ fn is_initialized(membership: &Membership) -> bool {
 /// Watches leadership: the current picture, and the task that keeps it.
 pub(super) async fn observe(
     raft: &Raft,
-) -> Result<
-    (
-        watch::Receiver<Leadership>,
-        impl Future<Output = ()> + Send + use<>,
-    ),
-    ConsensusError,
-> {
+) -> Result<(watch::Receiver<Leadership>, impl Future<Output = ()> + Send + use<>), ConsensusError>
+{
     let mut metrics = raft.server_metrics();
     let this = *raft.node_id();
     let look = move |metrics: &openraft::metrics::RaftServerMetrics<Ring>| {
@@ -141,22 +132,16 @@ pub(super) async fn observe(
         Leadership {
             term: metrics.vote.leader_id.term,
             role: Role::of(metrics.state),
-            leader: metrics
-                .current_leader
-                .and_then(|id| membership.get_node(&id).cloned()),
+            leader: metrics.current_leader.and_then(|id| membership.get_node(&id).cloned()),
             is_leader: metrics.state.is_leader() && metrics.current_leader == Some(this),
             initialized: is_initialized(membership),
         }
     };
     let initialized = raft.is_initialized().await;
-    let initialized = initialized.map_err(|fatal| ConsensusError::Start {
-        cause: fatal.to_string(),
-    })?;
+    let initialized =
+        initialized.map_err(|fatal| ConsensusError::Start { cause: fatal.to_string() })?;
     // The metrics may not yet show what was on disk.
-    let first = Leadership {
-        initialized,
-        ..look(&metrics.borrow_watched())
-    };
+    let first = Leadership { initialized, ..look(&metrics.borrow_watched()) };
     let (sender, receiver) = watch::channel(first);
     let observer = async move {
         while metrics.changed().await.is_ok() {
@@ -166,12 +151,7 @@ pub(super) async fn observe(
                 let changed = *before != now;
                 if changed {
                     let leader = now.leader.as_ref().map(|leader| leader.node_id.as_str());
-                    tracing::info!(
-                        term = now.term,
-                        role = now.role.as_str(),
-                        leader,
-                        "leadership"
-                    );
+                    tracing::info!(term = now.term, role = now.role.as_str(), leader, "leadership");
                     *before = now;
                 }
                 changed

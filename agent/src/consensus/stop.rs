@@ -23,18 +23,10 @@ impl Consensus {
 
     /// Stops at once, as a crash would, but leaves the data directory free.
     pub async fn halt(&self) {
-        let tasks = std::mem::take(
-            &mut *self
-                .inner
-                .tasks
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let tasks =
+            std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         drop(tasks);
-        if tokio::time::timeout(STOP_PATIENCE, self.inner.raft.shutdown())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(STOP_PATIENCE, self.inner.raft.shutdown()).await.is_err() {
             tracing::warn!("the raft core does not stop; leaving it");
             return;
         }
@@ -55,10 +47,7 @@ impl Consensus {
             if metrics.current_leader != Some(this) {
                 return;
             }
-            let voters = metrics
-                .membership_config
-                .voter_ids()
-                .filter(|voter| *voter != this);
+            let voters = metrics.membership_config.voter_ids().filter(|voter| *voter != this);
             let replication = metrics.replication.as_ref();
             voters.max_by_key(|voter| replication.and_then(|r| r.get(voter).copied().flatten()))
         };

@@ -40,22 +40,14 @@ impl Timing {
     /// For one site with cores to spare: a killed leader is replaced in about 200 ms.
     #[must_use]
     pub const fn fast() -> Self {
-        Self {
-            heartbeat_ms: 20,
-            election_min_ms: 60,
-            election_max_ms: 100,
-        }
+        Self { heartbeat_ms: 20, election_min_ms: 60, election_max_ms: 100 }
     }
 
     /// For busy or distant machines: a killed leader is replaced in about 900 ms. Three agents that
     /// shared two cores with ten busy processes held no needless election and refused nothing.
     #[must_use]
     pub const fn safe() -> Self {
-        Self {
-            heartbeat_ms: 75,
-            election_min_ms: 250,
-            election_max_ms: 500,
-        }
+        Self { heartbeat_ms: 75, election_min_ms: 250, election_max_ms: 500 }
     }
 
     /// Refuses settings that contradict each other.
@@ -63,18 +55,8 @@ impl Timing {
     /// # Errors
     /// [`ConsensusError::Timing`] names the field and what it must be.
     pub fn validate(self) -> Result<Self, ConsensusError> {
-        let Self {
-            heartbeat_ms,
-            election_min_ms,
-            election_max_ms,
-        } = self;
-        let refuse = |field, value, problem| {
-            Err(ConsensusError::Timing {
-                field,
-                value,
-                problem,
-            })
-        };
+        let Self { heartbeat_ms, election_min_ms, election_max_ms } = self;
+        let refuse = |field, value, problem| Err(ConsensusError::Timing { field, value, problem });
         if heartbeat_ms == 0 {
             return refuse("heartbeat_ms", heartbeat_ms, "must be at least 1");
         }
@@ -84,11 +66,7 @@ impl Timing {
             return refuse("election_min_ms", election_min_ms, problem);
         }
         if election_max_ms <= election_min_ms {
-            return refuse(
-                "election_max_ms",
-                election_max_ms,
-                "must exceed election_min_ms",
-            );
+            return refuse("election_max_ms", election_max_ms, "must exceed election_min_ms");
         }
         if election_max_ms > ELECTION_MS_MAX {
             return refuse("election_max_ms", election_max_ms, "must be at most 60000");
@@ -97,11 +75,7 @@ impl Timing {
     }
 
     pub(super) fn raft_config(self) -> Result<Arc<openraft::Config>, ConsensusError> {
-        let Self {
-            heartbeat_ms,
-            election_min_ms,
-            election_max_ms,
-        } = self.validate()?;
+        let Self { heartbeat_ms, election_min_ms, election_max_ms } = self.validate()?;
         let config = openraft::Config {
             cluster_name: "ringrift".to_owned(),
             heartbeat_interval: heartbeat_ms,
@@ -123,9 +97,7 @@ impl Timing {
         };
         let config = config
             .validate()
-            .map_err(|error| ConsensusError::Settings {
-                cause: error.to_string(),
-            })?;
+            .map_err(|error| ConsensusError::Settings { cause: error.to_string() })?;
         Ok(Arc::new(config))
     }
 }
@@ -157,40 +129,10 @@ mod tests {
     #[test]
     fn contradictions_are_refused_by_name() {
         let safe = Timing::safe();
-        assert_eq!(
-            refused_field(Timing {
-                heartbeat_ms: 0,
-                ..safe
-            }),
-            "heartbeat_ms"
-        );
-        assert_eq!(
-            refused_field(Timing {
-                election_min_ms: 224,
-                ..safe
-            }),
-            "election_min_ms"
-        );
-        assert_eq!(
-            refused_field(Timing {
-                election_max_ms: 250,
-                ..safe
-            }),
-            "election_max_ms"
-        );
-        assert_eq!(
-            refused_field(Timing {
-                election_max_ms: 60_001,
-                ..safe
-            }),
-            "election_max_ms"
-        );
-        assert_eq!(
-            refused_field(Timing {
-                heartbeat_ms: u64::MAX,
-                ..safe
-            }),
-            "election_min_ms"
-        );
+        assert_eq!(refused_field(Timing { heartbeat_ms: 0, ..safe }), "heartbeat_ms");
+        assert_eq!(refused_field(Timing { election_min_ms: 224, ..safe }), "election_min_ms");
+        assert_eq!(refused_field(Timing { election_max_ms: 250, ..safe }), "election_max_ms");
+        assert_eq!(refused_field(Timing { election_max_ms: 60_001, ..safe }), "election_max_ms");
+        assert_eq!(refused_field(Timing { heartbeat_ms: u64::MAX, ..safe }), "election_min_ms");
     }
 }

@@ -154,9 +154,7 @@ impl<'de> Deserialize<'de> for Blob {
 }
 
 fn framing() -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder()
-        .max_frame_length(FRAME_BYTES_MAX)
-        .new_codec()
+    LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec()
 }
 
 pub(super) type Incoming = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
@@ -167,10 +165,7 @@ pub(super) fn channel(stream: TcpStream) -> io::Result<(Incoming, Outgoing)> {
     // Appends and votes are small and urgent.
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
-    Ok((
-        FramedRead::new(reader, framing()),
-        FramedWrite::new(writer, framing()),
-    ))
+    Ok((FramedRead::new(reader, framing()), FramedWrite::new(writer, framing())))
 }
 
 /// Writes frames as they come, those that wait together in one go.
@@ -189,9 +184,7 @@ pub(super) async fn write_frames(
 }
 
 pub(super) fn encode<T: Serialize>(message: &T) -> io::Result<Bytes> {
-    postcard::to_stdvec(message)
-        .map(Bytes::from)
-        .map_err(invalid)
+    postcard::to_stdvec(message).map(Bytes::from).map_err(invalid)
 }
 
 pub(super) fn decode<T: DeserializeOwned>(frame: &[u8]) -> io::Result<T> {

@@ -123,11 +123,7 @@ impl Detector {
     }
 
     fn pause(&self) -> Duration {
-        let due = [
-            self.timers.next_due(),
-            self.seeds.next_at(),
-            Some(self.compare_at),
-        ];
+        let due = [self.timers.next_due(), self.seeds.next_at(), Some(self.compare_at)];
         let first = due.into_iter().flatten().min().unwrap_or(Duration::MAX);
         first.saturating_sub(self.clock.monotonic()).min(SLEEP_MAX)
     }
@@ -174,12 +170,7 @@ impl Detector {
     }
 
     fn carry_out(&mut self, socket: &UdpSocket, effects: Effects) {
-        let Effects {
-            datagrams,
-            timers,
-            events,
-            fault: _,
-        } = effects;
+        let Effects { datagrams, timers, events, fault: _ } = effects;
         for timer in timers {
             self.timers.insert(timer);
         }
@@ -211,10 +202,7 @@ impl Detector {
                 before = %before.node_id(), "member came back under a later generation"
             ),
             Event::Renewed { generation } => {
-                tracing::warn!(
-                    generation,
-                    "others had declared this agent failed; it rejoined"
-                );
+                tracing::warn!(generation, "others had declared this agent failed; it rejoined");
                 self.publish.generation.send_replace(generation);
             }
         }
@@ -248,11 +236,7 @@ impl Detector {
             return;
         }
         self.fingerprint = fingerprint;
-        self.publish
-            .roster
-            .send_replace(Arc::from(self.machine.roster()));
-        self.publish
-            .changes
-            .send_modify(|changes| *changes = changes.saturating_add(1));
+        self.publish.roster.send_replace(Arc::from(self.machine.roster()));
+        self.publish.changes.send_modify(|changes| *changes = changes.saturating_add(1));
     }
 }

@@ -109,13 +109,7 @@ mod tests {
     #[test]
     fn seeds_are_bounded() {
         let mut seeds = Seeds::default();
-        seeds.add(
-            (0..200).map(|n| format!("h{n}:1")).collect(),
-            Duration::ZERO,
-        );
-        assert_eq!(
-            seeds.take_due(Duration::ZERO, true).unwrap().len(),
-            SEEDS_MAX
-        );
+        seeds.add((0..200).map(|n| format!("h{n}:1")).collect(), Duration::ZERO);
+        assert_eq!(seeds.take_due(Duration::ZERO, true).unwrap().len(), SEEDS_MAX);
     }
 }

@@ -32,18 +32,13 @@ pub(crate) async fn demand(State(app): State<Arc<App>>, request: Request, next: 
 /// Whether either header carries the token. The comparison takes the same time wherever the texts
 /// begin to differ.
 fn carries(headers: &HeaderMap, token: &str) -> bool {
-    let bearer = headers
-        .get(header::AUTHORIZATION)
-        .map(|value| value.as_bytes());
+    let bearer = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
     let bearer = bearer.and_then(|value| {
         let (scheme, rest) = value.split_at_checked("Bearer ".len())?;
         scheme.eq_ignore_ascii_case(b"Bearer ").then_some(rest)
     });
     let own = headers.get(TOKEN_HEADER).map(|value| value.as_bytes());
-    [bearer, own]
-        .into_iter()
-        .flatten()
-        .any(|given| bool::from(given.ct_eq(token.as_bytes())))
+    [bearer, own].into_iter().flatten().any(|given| bool::from(given.ct_eq(token.as_bytes())))
 }
 
 #[cfg(test)]

@@ -29,12 +29,8 @@ pub(crate) async fn collect(
         let text = format!("the body must hold at most {bytes_max} bytes; send smaller batches");
         Failure::problem(StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge, text).at("body")
     };
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    let announced = announced
-        .and_then(|text| text.parse::<usize>().ok())
-        .unwrap_or(0);
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced = announced.and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
     if announced > bytes_max {
         return Err(too_large());
     }
@@ -53,15 +49,10 @@ pub(crate) async fn collect(
         }
         Ok(Bytes::from(collected))
     };
-    tokio::time::timeout(BODY_PATIENCE, read)
-        .await
-        .unwrap_or_else(|_elapsed| {
-            let text = format!(
-                "the body did not arrive within {} s",
-                BODY_PATIENCE.as_secs()
-            );
-            Err(Failure::problem(StatusCode::REQUEST_TIMEOUT, Code::MalformedBody, text).at("body"))
-        })
+    tokio::time::timeout(BODY_PATIENCE, read).await.unwrap_or_else(|_elapsed| {
+        let text = format!("the body did not arrive within {} s", BODY_PATIENCE.as_secs());
+        Err(Failure::problem(StatusCode::REQUEST_TIMEOUT, Code::MalformedBody, text).at("body"))
+    })
 }
 
 /// A JSON body of a known shape.
@@ -84,13 +75,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = value
-        .and_then(|value| value.split(';').next())
-        .unwrap_or("")
-        .trim();
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or("").trim();
     let essence = essence.to_ascii_lowercase();
     essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
@@ -153,21 +139,14 @@ fn of_shape(path: &str, message: &str) -> Failure {
     } else {
         (Code::InvalidValue, path.to_owned())
     };
-    let field = if field.is_empty() {
-        "body".to_owned()
-    } else {
-        field
-    };
+    let field = if field.is_empty() { "body".to_owned() } else { field };
     let text = format!("{field}: {message}");
     Failure::problem(StatusCode::BAD_REQUEST, code, text).at(field)
 }
 
 /// A path with a field's name at its end, once.
 fn joined(path: &str, name: &str) -> String {
-    let is_there = path == name
-        || path
-            .strip_suffix(name)
-            .is_some_and(|rest| rest.ends_with('.'));
+    let is_there = path == name || path.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'));
     match (path.is_empty(), is_there) {
         (true, _) => name.to_owned(),
         (false, true) => path.to_owned(),
@@ -203,9 +182,10 @@ fn of_query(text: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use ringrift_wire::problem::Problem;
     use ringrift_wire::work::{Add, AddBatch, Claim, HistoryQuery};
+
+    use super::*;
 
     fn problem<T>(outcome: Result<T, Failure>) -> Problem {
         match outcome {
@@ -227,39 +207,15 @@ mod tests {
             ("7", Code::WrongType, "body"),
             ("{}", Code::MissingField, "node_id"),
             (r#"{"node_id":7}"#, Code::WrongType, "node_id"),
-            (
-                r#"{"node_id":"a","max_items":"many"}"#,
-                Code::WrongType,
-                "max_items",
-            ),
-            (
-                r#"{"node_id":"a","max_items":-1}"#,
-                Code::InvalidValue,
-                "max_items",
-            ),
-            (
-                r#"{"node_id":"a","colour":"red"}"#,
-                Code::UnknownField,
-                "colour",
-            ),
-            (
-                r#"{"node_id":"a","node_id":"b"}"#,
-                Code::InvalidValue,
-                "node_id",
-            ),
-            (
-                r#"{"node_id":"a","labels":{"gpu":7}}"#,
-                Code::WrongType,
-                "labels.gpu",
-            ),
+            (r#"{"node_id":"a","max_items":"many"}"#, Code::WrongType, "max_items"),
+            (r#"{"node_id":"a","max_items":-1}"#, Code::InvalidValue, "max_items"),
+            (r#"{"node_id":"a","colour":"red"}"#, Code::UnknownField, "colour"),
+            (r#"{"node_id":"a","node_id":"b"}"#, Code::InvalidValue, "node_id"),
+            (r#"{"node_id":"a","labels":{"gpu":7}}"#, Code::WrongType, "labels.gpu"),
         ];
         for (text, code, field) in cases {
             let problem = claim(text);
-            assert_eq!(
-                (problem.code, problem.field.as_deref()),
-                (code, Some(field)),
-                "{text}"
-            );
+            assert_eq!((problem.code, problem.field.as_deref()), (code, Some(field)), "{text}");
             assert_eq!(problem.status, 400);
         }
     }
@@ -275,10 +231,7 @@ mod tests {
         let unknown = batch(r#"{"items":[{"prioritty":1}]}"#);
         let expected = (Code::UnknownField, Some("items[0].prioritty"));
         assert_eq!((unknown.code, unknown.field.as_deref()), expected);
-        assert!(
-            parse::<Add>(b"{}").is_ok(),
-            "every field of an item has a default"
-        );
+        assert!(parse::<Add>(b"{}").is_ok(), "every field of an item has a default");
     }
 
     #[test]
@@ -291,14 +244,8 @@ mod tests {
             }
         };
         let wrong = query("limit=many");
-        assert_eq!(
-            (wrong.code, wrong.field.as_deref()),
-            (Code::InvalidValue, Some("limit"))
-        );
+        assert_eq!((wrong.code, wrong.field.as_deref()), (Code::InvalidValue, Some("limit")));
         let unknown = query("limmit=7");
-        assert_eq!(
-            (unknown.code, unknown.field.as_deref()),
-            (Code::UnknownField, Some("limmit"))
-        );
+        assert_eq!((unknown.code, unknown.field.as_deref()), (Code::UnknownField, Some("limmit")));
     }
 }

@@ -13,12 +13,11 @@ use ringrift_wire::problem::{Code, Problem};
 use ringrift_wire::work::{Claim, Claimed, Heartbeat, HeldClaim, Renewed, WorkItem};
 use tokio::sync::watch;
 
-use crate::consensus::Leadership;
-
 use super::body::JsonBody;
 use super::convert::Viewer;
 use super::failure::{Answer, Failure};
 use super::{App, convert};
+use crate::consensus::Leadership;
 
 /// The longest wait for work in one request: proxies on the way give up at about a minute.
 pub(crate) const WAIT_MAX: Span = Span::seconds(60);
@@ -39,19 +38,9 @@ pub(crate) async fn claim(
     JsonBody(claim): JsonBody<Claim>,
 ) -> Answer<Claimed> {
     let (claim, wait) = convert::claim(claim)?;
-    let items = take_or_wait(&app, claim, wait)
-        .await
-        .map_err(convert::wire_field)?;
-    let status = if items.is_empty() {
-        "no_work_available"
-    } else {
-        "claimed"
-    };
-    Ok(Json(Claimed {
-        status: status.to_owned(),
-        work: items.first().cloned(),
-        items,
-    }))
+    let items = take_or_wait(&app, claim, wait).await.map_err(convert::wire_field)?;
+    let status = if items.is_empty() { "no_work_available" } else { "claimed" };
+    Ok(Json(Claimed { status: status.to_owned(), work: items.first().cloned(), items }))
 }
 
 async fn take_or_wait(
@@ -100,9 +89,7 @@ async fn take_or_wait(
 
 async fn leads_no_more(leadership: &mut watch::Receiver<Leadership>) {
     // An error means that consensus has stopped, and then nobody leads here either.
-    let _ = leadership
-        .wait_for(|leadership| !leadership.is_leader)
-        .await;
+    let _ = leadership.wait_for(|leadership| !leadership.is_leader).await;
 }
 
 /// What there is for the claimer now; nothing is proposed when there is nothing.
@@ -115,10 +102,7 @@ async fn take(app: &App, claim: &command::Claim) -> Result<Vec<WorkItem>, Failur
         other => return Err(convert::unexpected(&other)),
     };
     let written = |machine: &_| {
-        items
-            .iter()
-            .map(|item| convert::work_item(machine, item, Viewer::Holder))
-            .collect()
+        items.iter().map(|item| convert::work_item(machine, item, Viewer::Holder)).collect()
     };
     Ok(app.replica()?.read(written))
 }
@@ -131,11 +115,7 @@ async fn take(app: &App, claim: &command::Claim) -> Result<Vec<WorkItem>, Failur
 )]
 pub(crate) async fn heartbeat(
     State(app): State<Arc<App>>,
-    JsonBody(Heartbeat {
-        node_id,
-        claims,
-        lease_seconds,
-    }): JsonBody<Heartbeat>,
+    JsonBody(Heartbeat { node_id, claims, lease_seconds }): JsonBody<Heartbeat>,
 ) -> Answer<Renewed> {
     let most = limits::HEARTBEAT_CLAIMS_MAX;
     if claims.len() > most {
@@ -145,10 +125,7 @@ pub(crate) async fn heartbeat(
     let mut held = Vec::with_capacity(claims.len());
     for (at, HeldClaim { work_id, token }) in claims.into_iter().enumerate() {
         let work_id = convert::id(&format!("claims[{at}].work_id"), &work_id)?;
-        held.push((
-            work_id,
-            convert::id(&format!("claims[{at}].token"), &token)?,
-        ));
+        held.push((work_id, convert::id(&format!("claims[{at}].token"), &token)?));
     }
     let command = Command::Heartbeat {
         node: convert::id("node_id", &node_id)?,
@@ -158,11 +135,7 @@ pub(crate) async fn heartbeat(
     match app.commit(command).await.map_err(convert::wire_field)? {
         Reply::Renewed { renewed, lost } => {
             let lost = lost.iter().map(ToString::to_string).collect();
-            Ok(Json(Renewed {
-                status: "renewed".to_owned(),
-                renewed,
-                lost,
-            }))
+            Ok(Json(Renewed { status: "renewed".to_owned(), renewed, lost }))
         }
         other => Err(convert::unexpected(&other)),
     }

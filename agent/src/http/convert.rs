@@ -29,22 +29,16 @@ where
     T: FromStr,
     T::Err: std::fmt::Display,
 {
-    text.parse()
-        .map_err(|error: T::Err| Failure::invalid(field, format!("is not valid: {error}")))
+    text.parse().map_err(|error: T::Err| Failure::invalid(field, format!("is not valid: {error}")))
 }
 
 /// Reads seconds. Their bounds are the machine's business, except that a span is never negative.
 pub(crate) fn span(field: &str, seconds: f64) -> Result<Span, Failure> {
     let duration = Duration::try_from_secs_f64(seconds).map_err(|error| {
-        Failure::invalid(
-            field,
-            format!("is {seconds}, not a number of seconds: {error}"),
-        )
+        Failure::invalid(field, format!("is {seconds}, not a number of seconds: {error}"))
     })?;
     // Whole milliseconds, rounded, so that 0.3 is 300.
-    let millis = duration
-        .saturating_add(Duration::from_micros(500))
-        .as_millis();
+    let millis = duration.saturating_add(Duration::from_micros(500)).as_millis();
     Ok(Span(u64::try_from(millis).unwrap_or(u64::MAX)))
 }
 
@@ -78,14 +72,8 @@ pub(crate) fn wire_field(failure: Failure) -> Failure {
             "needs" => "capabilities",
             other => other,
         };
-        let path = path
-            .strip_suffix("needs")
-            .map_or(path, |path| path.trim_end_matches('.'));
-        if path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{path}.{name}")
-        }
+        let path = path.strip_suffix("needs").map_or(path, |path| path.trim_end_matches('.'));
+        if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
     })
 }
 
@@ -118,10 +106,7 @@ pub(crate) fn new_item(add: work::Add) -> Result<NewItem, Failure> {
         work_type,
         priority,
         payload: Payload::Opaque(config.to_string()),
-        needs: Needs {
-            capabilities,
-            labels,
-        },
+        needs: Needs { capabilities, labels },
         attempts_max: max_attempts,
         attempt_timeout: span("timeout_seconds", timeout_seconds)?,
         delay: span("delay_seconds", delay_seconds)?,
@@ -142,30 +127,17 @@ pub(crate) fn claim(claim: work::Claim) -> Result<(command::Claim, Duration), Fa
     let wait = span("wait_seconds", wait_seconds)?;
     if wait > super::claims::WAIT_MAX {
         let most = super::claims::WAIT_MAX.0 / 1_000;
-        return Err(Failure::invalid(
-            "wait_seconds",
-            format!("must be at most {most}"),
-        ));
+        return Err(Failure::invalid("wait_seconds", format!("must be at most {most}")));
     }
     // The machine checks these too, but a claim that finds no work never comes to it.
     page("max_items", max_items, CLAIM_ITEMS_MAX)?;
     let lease = span("lease_seconds", lease_seconds)?;
     if !(limits::LEASE_MIN..=limits::LEASE_MAX).contains(&lease) {
         let (least, most) = (limits::LEASE_MIN, limits::LEASE_MAX);
-        return Err(Failure::invalid(
-            "lease_seconds",
-            format!("must be {least} to {most}"),
-        ));
+        return Err(Failure::invalid("lease_seconds", format!("must be {least} to {most}")));
     }
     let node = id("node_id", &node_id)?;
-    let claim = command::Claim {
-        node,
-        capabilities,
-        labels,
-        work_types,
-        limit: max_items,
-        lease,
-    };
+    let claim = command::Claim { node, capabilities, labels, work_types, limit: max_items, lease };
     Ok((claim, Duration::from_millis(wait.0)))
 }
 
@@ -180,16 +152,7 @@ pub(crate) enum Viewer {
 
 /// An item as callers see it.
 pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work::WorkItem {
-    let Item {
-        id,
-        request,
-        state,
-        attempts,
-        deliveries: _,
-        created,
-        last_error,
-        last_node,
-    } = item;
+    let Item { id, request, state, attempts, deliveries: _, created, last_error, last_node } = item;
     let lease = match state {
         State::Claimed(lease) => Some(lease),
         State::Delayed { .. }
@@ -219,9 +182,7 @@ pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work:
         timeout_seconds: seconds(request.attempt_timeout),
         created_at: unix_seconds(*created),
         claimed_by: last_node.as_ref().map(ToString::to_string),
-        token: lease
-            .filter(|_| viewer == Viewer::Holder)
-            .map(|lease| lease.token.to_string()),
+        token: lease.filter(|_| viewer == Viewer::Holder).map(|lease| lease.token.to_string()),
         deadline: lease.map(|lease| unix_seconds(lease.deadline)),
         run_id: item.origin().map(|origin| origin.run.to_string()),
         result,
@@ -261,10 +222,7 @@ pub(crate) fn page(field: &str, asked: u32, most: u32) -> Result<usize, Failure>
     if (1..=most).contains(&asked) {
         Ok(usize::try_from(asked).unwrap_or(usize::MAX))
     } else {
-        Err(Failure::invalid(
-            field,
-            format!("must be 1 to {most}, not {asked}"),
-        ))
+        Err(Failure::invalid(field, format!("must be 1 to {most}, not {asked}")))
     }
 }
 
@@ -275,11 +233,7 @@ pub(crate) fn work_result(
 ) -> Result<command::WorkResult, Failure> {
     let text = result.to_string();
     if text.len() > limits::RESULT_BYTES_MAX {
-        let problem = format!(
-            "holds {} of at most {} bytes",
-            text.len(),
-            limits::RESULT_BYTES_MAX
-        );
+        let problem = format!("holds {} of at most {} bytes", text.len(), limits::RESULT_BYTES_MAX);
         return Err(Failure::invalid("result", problem));
     }
     let pair = match pair_index {
@@ -306,22 +260,13 @@ mod tests {
     fn the_machines_fields_become_the_wires() {
         let renamed = |field: &str, one: bool| {
             let failure = Failure::invalid(field, "must be 1");
-            let failure = if one {
-                wire_field_of_one(failure)
-            } else {
-                wire_field(failure)
-            };
-            let Failure::Problem(problem) = failure else {
-                panic!("must be a problem")
-            };
+            let failure = if one { wire_field_of_one(failure) } else { wire_field(failure) };
+            let Failure::Problem(problem) = failure else { panic!("must be a problem") };
             assert!(problem.error.ends_with(" must be 1"), "{}", problem.error);
             assert!(problem.error.starts_with(problem.field.as_deref().unwrap()));
             problem.field.unwrap()
         };
-        assert_eq!(
-            renamed("items[3].attempts_max", false),
-            "items[3].max_attempts"
-        );
+        assert_eq!(renamed("items[3].attempts_max", false), "items[3].max_attempts");
         assert_eq!(renamed("items[0].attempts_max", true), "max_attempts");
         assert_eq!(renamed("items[0].needs.labels", true), "labels");
         assert_eq!(renamed("limit", false), "max_items");

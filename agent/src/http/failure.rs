@@ -112,15 +112,11 @@ impl IntoResponse for Failure {
         let unauthorized = problem.code == Code::Unauthorized;
         let mut response = (status, Json(problem)).into_response();
         if let Some(seconds) = retry_after {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if unauthorized {
             let scheme = HeaderValue::from_static("Bearer");
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, scheme);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
         response
     }
@@ -159,12 +155,10 @@ impl From<Refusal> for Failure {
             Refusal::Fenced { .. } => conflict(Code::Fenced).at("token"),
             Refusal::Ended { .. } => conflict(Code::WorkEnded).at("work_id"),
             Refusal::KeyConflict { .. } => conflict(Code::KeyConflict).at("key"),
-            Refusal::Full { .. } | Refusal::TooManyRuns(_) => Self::problem(
-                StatusCode::TOO_MANY_REQUESTS,
-                Code::Backpressure,
-                error.clone(),
-            )
-            .retry_after(FULL_RETRY_SECONDS),
+            Refusal::Full { .. } | Refusal::TooManyRuns(_) => {
+                Self::problem(StatusCode::TOO_MANY_REQUESTS, Code::Backpressure, error.clone())
+                    .retry_after(FULL_RETRY_SECONDS)
+            }
             Refusal::Invalid { field, problem } => Self::invalid(field.clone(), problem),
             Refusal::LockHeld { .. } => conflict(Code::LockHeld),
             Refusal::LockNotHeld { .. } => conflict(Code::LockNotHeld).at("token"),
@@ -178,10 +172,7 @@ impl From<Refusal> for Failure {
 }
 
 /// A panic of a handler, as the caller sees it.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the shape that tower-http calls"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "the shape that tower-http calls")]
 pub(crate) fn of_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic
         .downcast_ref::<String>()

@@ -1,9 +1,9 @@
 //! Requests that another agent must answer are passed on to it as they are.
 //!
-//! A request that needs the leader waits a bounded time for one. It is sent again only when nothing
-//! can have touched it: the connection was refused, or the agent said that it does not lead. A
-//! mutation whose connection broke in between is not repeated; its caller is told that the outcome
-//! is not known.
+//! A request that needs the leader waits a bounded time for one. It is sent again when nothing can
+//! have touched it (the connection was refused, or the agent said that it does not lead), and when
+//! the table of routes says that a repeat is harmless. Any other whose connection broke in between
+//! is not repeated; its caller is told that the outcome is not known.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use ringrift_core::id::NodeId;
@@ -21,11 +21,10 @@ use ringrift_wire::{HOPS_HEADER, NODE_HEADER, POSITION_HEADER, TOKEN_HEADER};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::consensus::{Consensus, Leadership};
-
 use super::App;
 use super::body;
 use super::failure::{Failure, Untouched};
+use crate::consensus::{Consensus, Leadership};
 
 /// Header of a forwarded reply: the agent that passed it on.
 pub(crate) const PROXIED_BY_HEADER: &str = "x-ringrift-proxied-by";
@@ -66,29 +65,17 @@ impl Peers {
             .timeout(FORWARD_PATIENCE)
             .no_proxy()
             .build()?;
-        Ok(Self {
-            http,
-            last_answerer: Mutex::default(),
-        })
+        Ok(Self { http, last_answerer: Mutex::default() })
     }
 
     fn last_answerer(&self) -> Option<NodeId> {
-        self.last_answerer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.last_answerer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn remember(&self, reply: &Response) {
-        let name = reply
-            .headers()
-            .get(NODE_HEADER)
-            .and_then(|value| value.to_str().ok());
+        let name = reply.headers().get(NODE_HEADER).and_then(|value| value.to_str().ok());
         let name = name.and_then(|name| name.parse().ok());
-        *self
-            .last_answerer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = name;
+        *self.last_answerer.lock().unwrap_or_else(PoisonError::into_inner) = name;
     }
 }
 
@@ -108,64 +95,53 @@ enum Lost {
     Unanswered(String),
 }
 
-/// A body's bound, for a route.
+/// What a route says of its requests.
 #[derive(Clone)]
-pub(crate) struct Bound {
+pub(crate) struct Passage {
     pub(crate) app: Arc<App>,
+    /// Bound of a body.
     pub(crate) body_bytes_max: usize,
+    /// Whether carrying a request out twice is as good as once, replies included.
+    pub(crate) repeatable: bool,
 }
 
 /// Answers a request on the leader.
 pub(crate) async fn to_leader(
-    State(Bound {
-        app,
-        body_bytes_max,
-    }): State<Bound>,
+    State(passage): State<Passage>,
     request: Request,
     next: Next,
 ) -> Response {
     let (parts, body) = request.into_parts();
     let answer = async {
-        if let Some(missing) = app.missing() {
+        if let Some(missing) = passage.app.missing() {
             return Err(missing);
         }
-        let body = body::collect(&parts.headers, body, body_bytes_max).await?;
-        lead_to_answer(&app, parts, body, next).await
+        let body = body::collect(&parts.headers, body, passage.body_bytes_max).await?;
+        lead_to_answer(&passage, parts, body, next).await
     };
     answer.await.unwrap_or_else(Failure::into_response)
 }
 
 /// Answers a request on any replica: here, or at a voter when this agent is a client.
 pub(crate) async fn to_replica(
-    State(Bound {
-        app,
-        body_bytes_max,
-    }): State<Bound>,
+    State(passage): State<Passage>,
     request: Request,
     next: Next,
 ) -> Response {
-    if app.consensus.is_some() {
+    if passage.app.consensus.is_some() {
         return next.run(request).await;
     }
-    to_leader(
-        State(Bound {
-            app,
-            body_bytes_max,
-        }),
-        request,
-        next,
-    )
-    .await
+    to_leader(State(passage), request, next).await
 }
 
 async fn lead_to_answer(
-    app: &App,
+    passage: &Passage,
     parts: Parts,
     body: Bytes,
     next: Next,
 ) -> Result<Response, Failure> {
-    let started = app.clock.monotonic();
-    let repeatable = parts.method == Method::GET;
+    let app = &*passage.app;
+    let mut since = app.clock.monotonic();
     let hops = hops(&parts.headers);
     let mut leadership = app.consensus.as_ref().map(Consensus::leadership);
     let mut obstacle = "an election may be under way".to_owned();
@@ -182,28 +158,50 @@ async fn lead_to_answer(
             Whereabouts::There(_) if hops >= HOPS_MAX => {
                 obstacle = format!("the request passed through {hops} agents");
             }
-            Whereabouts::There(address) => match pass_on(app, &address, &parts, &body).await {
-                Ok(response) => {
-                    app.peers.remember(&response);
-                    return Ok(response);
+            Whereabouts::There(address) => {
+                let passed = tokio::select! {
+                    passed = pass_on(app, &address, &parts, &body) => passed,
+                    () = another_leads(leadership.clone(), &address) => {
+                        Err(Lost::Unanswered("another agent leads now".to_owned()))
+                    }
+                };
+                match passed {
+                    Ok(response) => {
+                        app.peers.remember(&response);
+                        return Ok(response);
+                    }
+                    Err(Lost::Unsent(cause)) => obstacle = format!("{address}: {cause}"),
+                    Err(Lost::Unanswered(cause)) if passage.repeatable => {
+                        obstacle = format!("{address}: {cause}");
+                        // However long that took: from here on a new leader is looked for.
+                        since = app.clock.monotonic();
+                    }
+                    Err(Lost::Unanswered(cause)) => return Err(unanswered(&address, &cause)),
                 }
-                Err(Lost::Unsent(cause)) => obstacle = format!("{address}: {cause}"),
-                Err(Lost::Unanswered(cause)) if repeatable => {
-                    obstacle = format!("{address}: {cause}");
-                }
-                Err(Lost::Unanswered(cause)) => return Err(unanswered(&address, &cause)),
-            },
+            }
             Whereabouts::Unknown => {}
         }
-        if app.clock.monotonic().saturating_sub(started) > LEADER_PATIENCE {
+        if app.clock.monotonic().saturating_sub(since) > LEADER_PATIENCE {
             break;
         }
         pause(leadership.as_mut()).await;
     }
     let seconds = LEADER_PATIENCE.as_secs();
-    Err(Failure::leaderless(format!(
-        "no leader answered within {seconds} s ({obstacle})"
-    )))
+    Err(Failure::leaderless(format!("no leader answered within {seconds} s ({obstacle})")))
+}
+
+/// Completes when an agent leads that is not at this address: the one there is cut off or hangs, and
+/// waiting for it helps nobody.
+async fn another_leads(leadership: Option<watch::Receiver<Leadership>>, address: &str) {
+    let elsewhere =
+        |now: &Leadership| now.leader.as_ref().is_some_and(|leader| leader.http_address != address);
+    let known = match leadership {
+        Some(mut leadership) => leadership.wait_for(elsewhere).await.is_ok(),
+        None => false,
+    };
+    if !known {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn unanswered(address: &str, cause: &str) -> Failure {
@@ -249,9 +247,7 @@ fn any_voter(app: &App, look: u32) -> Whereabouts {
     let mut alive: Vec<_> = app.gossip.members();
     alive.retain(|member| member.raft_address.is_some() && member.state == MemberState::Alive);
     let last = app.peers.last_answerer();
-    let preferred = alive
-        .iter()
-        .position(|member| Some(&member.node_id) == last.as_ref());
+    let preferred = alive.iter().position(|member| Some(&member.node_id) == last.as_ref());
     let turn = usize::try_from(look).unwrap_or(0) + preferred.unwrap_or(0);
     match alive.get(turn % alive.len().max(1)) {
         Some(member) => Whereabouts::There(member.http_address.clone()),
@@ -260,9 +256,7 @@ fn any_voter(app: &App, look: u32) -> Whereabouts {
 }
 
 fn hops(headers: &HeaderMap) -> u16 {
-    let text = headers
-        .get(HOPS_HEADER)
-        .and_then(|value| value.to_str().ok());
+    let text = headers.get(HOPS_HEADER).and_then(|value| value.to_str().ok());
     // What cannot be read did not come from an agent.
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
@@ -282,10 +276,8 @@ const REPLY_HEADERS: [HeaderName; 6] = [
 
 async fn pass_on(app: &App, address: &str, parts: &Parts, body: &Bytes) -> Result<Response, Lost> {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = app
-        .peers
-        .http
-        .request(parts.method.clone(), format!("http://{address}{path}"));
+    let mut request =
+        app.peers.http.request(parts.method.clone(), format!("http://{address}{path}"));
     let own = HeaderName::from_static(TOKEN_HEADER);
     for name in REQUEST_HEADERS.into_iter().chain([own]) {
         if let Some(value) = parts.headers.get(&name) {
@@ -303,9 +295,7 @@ async fn pass_on(app: &App, address: &str, parts: &Parts, body: &Bytes) -> Resul
         }
     }
     if let Ok(value) = HeaderValue::from_str(app.node_id.as_str()) {
-        response
-            .headers_mut()
-            .insert(HeaderName::from_static(PROXIED_BY_HEADER), value);
+        response.headers_mut().insert(HeaderName::from_static(PROXIED_BY_HEADER), value);
     }
     *response.body_mut() = Body::from(collect_reply(reply).await?);
     Ok(response)
@@ -315,9 +305,7 @@ async fn collect_reply(mut reply: reqwest::Response) -> Result<Vec<u8>, Lost> {
     let mut collected = Vec::new();
     while let Some(chunk) = reply.chunk().await.map_err(|error| lost(&error))? {
         if collected.len().saturating_add(chunk.len()) > REPLY_BYTES_MAX {
-            return Err(Lost::Unanswered(format!(
-                "its reply exceeds {REPLY_BYTES_MAX} bytes"
-            )));
+            return Err(Lost::Unanswered(format!("its reply exceeds {REPLY_BYTES_MAX} bytes")));
         }
         collected.extend_from_slice(&chunk);
     }
@@ -326,11 +314,7 @@ async fn collect_reply(mut reply: reqwest::Response) -> Result<Vec<u8>, Lost> {
 
 fn lost(error: &reqwest::Error) -> Lost {
     let cause = root_cause(error);
-    if error.is_connect() {
-        Lost::Unsent(cause)
-    } else {
-        Lost::Unanswered(cause)
-    }
+    if error.is_connect() { Lost::Unsent(cause) } else { Lost::Unanswered(cause) }
 }
 
 /// What the operating system or the peer said, without the layers around it.
@@ -347,11 +331,7 @@ pub(crate) async fn ask_replica<T: DeserializeOwned>(app: &App, path: &str) -> O
     let Whereabouts::There(address) = any_voter(app, 0) else {
         return None;
     };
-    let mut request = app
-        .peers
-        .http
-        .get(format!("http://{address}{path}"))
-        .timeout(ASK_PATIENCE);
+    let mut request = app.peers.http.get(format!("http://{address}{path}")).timeout(ASK_PATIENCE);
     if let Some(token) = &app.token {
         request = request.bearer_auth(token.reveal());
     }
@@ -368,26 +348,18 @@ pub(crate) async fn fetch_from(
     node_id: &NodeId,
     path: &str,
 ) -> Result<Response, Failure> {
-    let member = app
-        .gossip
-        .members()
-        .into_iter()
-        .find(|member| member.node_id == *node_id);
+    let member = app.gossip.members().into_iter().find(|member| member.node_id == *node_id);
     let unreachable = |why: &str| {
         let text = format!("agent {node_id} holds what was asked for, but {why}");
         Failure::problem(StatusCode::BAD_GATEWAY, Code::NodeUnreachable, text)
     };
     let member = member.ok_or_else(|| unreachable("it is not a member now"))?;
     let mut request = Request::new(Body::empty());
-    *request.uri_mut() = path
-        .parse()
-        .map_err(|_bad| unreachable("its path is not valid"))?;
+    *request.uri_mut() = path.parse().map_err(|_bad| unreachable("its path is not valid"))?;
     if let Some(token) = &app.token
         && let Ok(value) = HeaderValue::from_str(token.reveal())
     {
-        request
-            .headers_mut()
-            .insert(HeaderName::from_static(TOKEN_HEADER), value);
+        request.headers_mut().insert(HeaderName::from_static(TOKEN_HEADER), value);
     }
     let (parts, _body) = request.into_parts();
     match pass_on(app, &member.http_address, &parts, &Bytes::new()).await {

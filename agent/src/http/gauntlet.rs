@@ -21,20 +21,9 @@ use super::{App, convert, runs};
 )]
 pub(crate) async fn execute(
     State(app): State<Arc<App>>,
-    JsonBody(Execute {
-        run_id,
-        candidate,
-        baselines,
-        play,
-        stop,
-    }): JsonBody<Execute>,
+    JsonBody(Execute { run_id, candidate, baselines, play, stop }): JsonBody<Execute>,
 ) -> Answer<Submitted> {
-    let spec = RunSpec::Gauntlet(GauntletSpec {
-        candidate,
-        baselines,
-        play,
-        stop,
-    });
+    let spec = RunSpec::Gauntlet(GauntletSpec { candidate, baselines, play, stop });
     let spec = convert::run::spec("", spec)?;
     runs::submit_spec(&app, run_id, spec, "").await
 }

@@ -55,11 +55,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
         }
     };
     let healthy = has_cluster && !app.stopping.is_cancelled();
-    let status = if healthy {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let health = Health {
         healthy,
         node_id: app.node_id.to_string(),
@@ -80,10 +76,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     )
 )]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Failure> {
-    let text = app
-        .metrics
-        .scrape(&app)
-        .map_err(|error| Failure::internal(error.to_string()))?;
+    let text = app.metrics.scrape(&app).map_err(|error| Failure::internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }
 

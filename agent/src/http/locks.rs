@@ -27,11 +27,7 @@ pub(crate) async fn acquire(
     let lock_name = name.clone();
     let name = convert::id("name", &name)?;
     let ttl = convert::span("ttl_seconds", ttl_seconds)?;
-    let command = Command::LockAcquire {
-        name,
-        owner: owner.clone(),
-        ttl,
-    };
+    let command = Command::LockAcquire { name, owner: owner.clone(), ttl };
     match app.commit(command).await.map_err(convert::wire_field)? {
         Reply::Locked { token, expires } => Ok(Json(Acquired {
             acquired: true,
@@ -60,10 +56,7 @@ pub(crate) async fn release(
     let name = convert::id("name", &name)?;
     let token = convert::id("token", &token)?;
     match app.commit(Command::LockRelease { name, token }).await? {
-        Reply::Done => Ok(Json(Released {
-            released: true,
-            lock_name,
-        })),
+        Reply::Done => Ok(Json(Released { released: true, lock_name })),
         other => Err(convert::unexpected(&other)),
     }
 }

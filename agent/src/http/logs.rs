@@ -33,9 +33,7 @@ pub(crate) async fn of_item(
     Path(work_id): Path<String>,
 ) -> Result<Response, Failure> {
     let id: WorkId = convert::id("work_id", &work_id)?;
-    let node = app
-        .view(|machine| machine.item(id).map(|item| item.last_node.clone()))
-        .await?;
+    let node = app.view(|machine| machine.item(id).map(|item| item.last_node.clone())).await?;
     match node.ok_or_else(|| Failure::from(Refusal::UnknownWork(id)))? {
         None => Err(no_output(id, "nobody has claimed it yet")),
         Some(node) if node == app.node_id => kept(&app.spool, id).await,
@@ -69,9 +67,7 @@ async fn kept(spool: &FilePath, id: WorkId) -> Result<Response, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(no_output(id, "none was kept on the node that ran it"))
         }
-        Err(error) => Err(Failure::internal(format!(
-            "the output of {id} cannot be read: {error}"
-        ))),
+        Err(error) => Err(Failure::internal(format!("the output of {id} cannot be read: {error}"))),
     }
 }
 
@@ -83,8 +79,7 @@ fn no_output(id: WorkId, why: &str) -> Failure {
 async fn end_of(path: &FilePath) -> io::Result<Vec<u8>> {
     let mut file = File::open(path).await?;
     let length = file.metadata().await?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(SHOWN_BYTES_MAX)))
-        .await?;
+    file.seek(SeekFrom::Start(length.saturating_sub(SHOWN_BYTES_MAX))).await?;
     let mut text = Vec::new();
     file.take(SHOWN_BYTES_MAX).read_to_end(&mut text).await?;
     Ok(text)

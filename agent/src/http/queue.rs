@@ -46,14 +46,8 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<QueueStatus> {
                 .into_iter()
                 .map(|(work_type, count)| (work_type.to_owned(), count))
                 .collect(),
-            pending: machine
-                .ready(PENDING_SHOWN)
-                .map(|item| shown(machine, item))
-                .collect(),
-            running: machine
-                .held(RUNNING_SHOWN)
-                .map(|item| shown(machine, item))
-                .collect(),
+            pending: machine.ready(PENDING_SHOWN).map(|item| shown(machine, item)).collect(),
+            running: machine.held(RUNNING_SHOWN).map(|item| shown(machine, item)).collect(),
             is_leader: true,
             leader_id,
             backpressure: backpressure(counts.unfinished()),
@@ -64,15 +58,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<QueueStatus> {
 
 /// The counts under the words that items carry.
 pub(crate) fn by_status(counts: Counts) -> std::collections::BTreeMap<String, u64> {
-    let Counts {
-        delayed,
-        ready,
-        claimed,
-        running,
-        completed,
-        dead,
-        cancelled,
-    } = counts;
+    let Counts { delayed, ready, claimed, running, completed, dead, cancelled } = counts;
     [
         ("delayed", delayed),
         ("pending", ready),
@@ -129,11 +115,7 @@ pub(crate) async fn of_node(
         held.map(|item| shown(machine, item)).collect::<Vec<_>>()
     });
     let work_items = held.await?;
-    Ok(Json(NodeWork {
-        node_id,
-        count: work_items.len(),
-        work_items,
-    }))
+    Ok(Json(NodeWork { node_id, count: work_items.len(), work_items }))
 }
 
 /// Ended items, newest first, as far as they are remembered.
@@ -153,12 +135,7 @@ pub(crate) async fn history(
         items.map(|item| shown(machine, item)).collect::<Vec<_>>()
     });
     let history = history.await?;
-    Ok(Json(History {
-        count: history.len(),
-        history,
-        limit,
-        status_filter: status,
-    }))
+    Ok(Json(History { count: history.len(), history, limit, status_filter: status }))
 }
 
 /// One item.
@@ -173,8 +150,6 @@ pub(crate) async fn item(
 ) -> Answer<WorkItem> {
     let id: WorkId = convert::id("work_id", &work_id)?;
     let item = app.view(|machine| machine.item(id).map(|item| shown(machine, item)));
-    let item = item
-        .await?
-        .ok_or_else(|| Failure::from(Refusal::UnknownWork(id)))?;
+    let item = item.await?.ok_or_else(|| Failure::from(Refusal::UnknownWork(id)))?;
     Ok(Json(item))
 }

@@ -8,27 +8,20 @@ use ringrift_core::machine::{Counts, Machine};
 use ringrift_wire::problem::Problem;
 use ringrift_wire::status::{JobStats, NodeJobs, RaftStats, RaftStatus, Readiness, WorkStats};
 
-use crate::consensus::{ConsensusStatus, Member, Role};
-
 use super::App;
 use super::failure::Answer;
+use crate::consensus::{ConsensusStatus, Member, Role};
 
 fn readiness(status: &ConsensusStatus) -> Readiness {
     Readiness {
         is_ready: status.leader.is_some(),
         is_leader: status.role == Role::Leader,
-        leader_address: status
-            .leader
-            .as_ref()
-            .map(|leader| leader.raft_address.clone()),
+        leader_address: status.leader.as_ref().map(|leader| leader.raft_address.clone()),
     }
 }
 
 fn names(members: &[Member]) -> Vec<String> {
-    members
-        .iter()
-        .map(|member| member.node_id.to_string())
-        .collect()
+    members.iter().map(|member| member.node_id.to_string()).collect()
 }
 
 /// Whether the replicated parts are ready, and how far this replica is.
@@ -53,10 +46,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<RaftStatus> {
         work_queue: readiness.clone(),
         job_assignments: readiness,
         cluster_health: health.to_owned(),
-        leader_id: status
-            .leader
-            .as_ref()
-            .map(|leader| leader.node_id.to_string()),
+        leader_id: status.leader.as_ref().map(|leader| leader.node_id.to_string()),
         term: status.term,
         applied_index: status.applied.index,
         last_log_index: status.last_log_index,
@@ -67,11 +57,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<RaftStatus> {
 
 fn stats<S>(app: &App, look: impl FnOnce(&Machine) -> S) -> Answer<RaftStats<S>> {
     let replica = app.replica()?;
-    let Readiness {
-        is_ready,
-        is_leader,
-        leader_address,
-    } = readiness(&replica.status());
+    let Readiness { is_ready, is_leader, leader_address } = readiness(&replica.status());
     Ok(Json(RaftStats {
         node_id: app.node_id.to_string(),
         enabled: true,
@@ -90,15 +76,7 @@ fn stats<S>(app: &App, look: impl FnOnce(&Machine) -> S) -> Answer<RaftStats<S>>
 pub(crate) async fn work(State(app): State<Arc<App>>) -> Answer<RaftStats<WorkStats>> {
     stats(&app, |machine| {
         let counts = machine.counts();
-        let Counts {
-            delayed,
-            ready,
-            claimed,
-            running,
-            completed,
-            dead,
-            cancelled,
-        } = counts;
+        let Counts { delayed, ready, claimed, running, completed, dead, cancelled } = counts;
         WorkStats {
             pending: delayed + ready,
             claimed,
@@ -119,15 +97,8 @@ pub(crate) async fn work(State(app): State<Arc<App>>) -> Answer<RaftStats<WorkSt
 pub(crate) async fn jobs(State(app): State<Arc<App>>) -> Answer<RaftStats<JobStats>> {
     stats(&app, |machine| {
         let counts = machine.counts();
-        let Counts {
-            delayed: _,
-            ready: _,
-            claimed,
-            running,
-            completed,
-            dead,
-            cancelled: _,
-        } = counts;
+        let Counts { delayed: _, ready: _, claimed, running, completed, dead, cancelled: _ } =
+            counts;
         let by_node = machine.node_totals().into_iter();
         let by_node =
             by_node.map(|(node, (active, total))| (node.to_string(), NodeJobs { active, total }));

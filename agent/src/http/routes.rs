@@ -1,8 +1,9 @@
 //! The one table of routes: the router and the OpenAPI document both come from it.
 //!
-//! Each line says who may call and where the request is answered. `open` takes everyone, `guarded`
-//! only who sends the token when there is one. `here` is answered by this agent, `replica` by any
-//! agent that holds the log, `leader` by the leader.
+//! Each line says who may call and where the request is answered. Most take everyone, `guarded`
+//! only who sends the token when there is one. A plain line is answered by this agent, `replica` by
+//! any agent that holds the log, `leader` by the leader; `once` marks requests that are not sent
+//! again when a reply got lost, since a repeat would do more, or be answered otherwise.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterE
 use utoipa_axum::routes;
 
 use super::body::{BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX};
-use super::forward::{self, Bound};
+use super::forward::{self, Passage};
 use super::{
     App, auth, claims, cluster, gauntlet, health, locks, logs, queue, raft, runs, status, swim,
     work,
@@ -35,17 +36,20 @@ struct Table {
 
 impl Table {
     fn replica(&self, methods: Methods) -> Methods {
-        let bound = self.bound(BODY_BYTES_MAX);
-        methods.map(|it| it.route_layer(from_fn_with_state(bound, forward::to_replica)))
+        let passage = self.passage(BODY_BYTES_MAX, true);
+        methods.map(|it| it.route_layer(from_fn_with_state(passage, forward::to_replica)))
     }
 
     fn leader(&self, methods: Methods) -> Methods {
-        self.leader_with(BODY_BYTES_MAX, methods)
+        through(self.passage(BODY_BYTES_MAX, true), methods)
     }
 
-    fn leader_with(&self, body_bytes_max: usize, methods: Methods) -> Methods {
-        let bound = self.bound(body_bytes_max);
-        methods.map(|it| it.route_layer(from_fn_with_state(bound, forward::to_leader)))
+    fn leader_once(&self, methods: Methods) -> Methods {
+        through(self.passage(BODY_BYTES_MAX, false), methods)
+    }
+
+    fn leader_once_large(&self, methods: Methods) -> Methods {
+        through(self.passage(BATCH_BODY_BYTES_MAX, false), methods)
     }
 
     /// Goes around the others, so that a token is asked for before anything else.
@@ -54,19 +58,18 @@ impl Table {
         methods.map(|it| it.route_layer(from_fn_with_state(app, auth::demand)))
     }
 
-    fn bound(&self, body_bytes_max: usize) -> Bound {
-        Bound {
-            app: Arc::clone(&self.app),
-            body_bytes_max,
-        }
+    fn passage(&self, body_bytes_max: usize, repeatable: bool) -> Passage {
+        Passage { app: Arc::clone(&self.app), body_bytes_max, repeatable }
     }
+}
+
+fn through(passage: Passage, methods: Methods) -> Methods {
+    methods.map(|it| it.route_layer(from_fn_with_state(passage, forward::to_leader)))
 }
 
 /// All routes.
 pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
-    let t = Table {
-        app: Arc::clone(app),
-    };
+    let t = Table { app: Arc::clone(app) };
     OpenApiRouter::with_openapi(Document::openapi())
         // Open: health, and counts and addresses of the cluster.
         .routes(routes!(health::index))
@@ -82,14 +85,14 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.replica(routes!(raft::jobs)))
         .routes(t.leader(routes!(queue::populator)))
         // Guarded: whatever changes something, or shows payloads, results or output.
-        .routes(t.guarded(t.leader(routes!(locks::acquire, locks::release))))
-        .routes(t.guarded(t.leader(routes!(work::add))))
-        .routes(t.guarded(t.leader_with(BATCH_BODY_BYTES_MAX, routes!(work::add_batch))))
-        .routes(t.guarded(t.leader(routes!(claims::claim))))
+        .routes(t.guarded(t.leader_once(routes!(locks::acquire, locks::release))))
+        .routes(t.guarded(t.leader_once(routes!(work::add))))
+        .routes(t.guarded(t.leader_once_large(routes!(work::add_batch))))
+        .routes(t.guarded(t.leader_once(routes!(claims::claim))))
         .routes(t.guarded(t.leader(routes!(work::start))))
         .routes(t.guarded(t.leader(routes!(claims::heartbeat))))
         .routes(t.guarded(t.leader(routes!(work::complete))))
-        .routes(t.guarded(t.leader(routes!(work::fail))))
+        .routes(t.guarded(t.leader_once(routes!(work::fail))))
         .routes(t.guarded(t.leader(routes!(work::cancel))))
         .routes(t.guarded(t.leader(routes!(queue::status))))
         .routes(t.guarded(t.leader(routes!(queue::history))))

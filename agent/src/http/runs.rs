@@ -49,11 +49,7 @@ pub(crate) async fn submit_spec(
             (field, path) => format!("{path}.{field}"),
         })
     };
-    match app
-        .commit(Command::SubmitRun { run, spec })
-        .await
-        .map_err(in_spec)?
-    {
+    match app.commit(Command::SubmitRun { run, spec }).await.map_err(in_spec)? {
         Reply::RunAccepted { fresh } => Ok(Json(Submitted {
             success: true,
             node_id: app.node_id.to_string(),
@@ -77,14 +73,10 @@ pub(crate) async fn list(
     let lines = convert::page("limit", limit, LIST_MAX)?;
     let runs = app.view(|machine| {
         let runs = machine.runs().take(lines);
-        runs.map(|run| convert::run::status(machine, run))
-            .collect::<Vec<_>>()
+        runs.map(|run| convert::run::status(machine, run)).collect::<Vec<_>>()
     });
     let runs = runs.await?;
-    Ok(Json(RunList {
-        count: runs.len(),
-        runs,
-    }))
+    Ok(Json(RunList { count: runs.len(), runs }))
 }
 
 /// One run: progress, figures, outcome.
@@ -101,15 +93,9 @@ pub(crate) async fn get(
 }
 
 async fn status_of(app: &App, id: RunId) -> Answer<RunStatus> {
-    let status = app.view(|machine| {
-        machine
-            .run(&id)
-            .map(|run| convert::run::status(machine, run))
-    });
+    let status = app.view(|machine| machine.run(&id).map(|run| convert::run::status(machine, run)));
     let status = status.await?;
-    Ok(Json(
-        status.ok_or_else(|| Failure::from(Refusal::UnknownRun(id)))?,
-    ))
+    Ok(Json(status.ok_or_else(|| Failure::from(Refusal::UnknownRun(id)))?))
 }
 
 /// Every accepted pair, match-up by match-up in index order.
@@ -125,15 +111,10 @@ pub(crate) async fn ledger(
 ) -> Answer<LedgerPage> {
     let id: RunId = convert::id("run_id", &run_id)?;
     let lines = convert::page("limit", limit, LEDGER_PAGE_MAX)?;
-    let page = app.view(|machine| {
-        machine
-            .run(&id)
-            .map(|run| convert::run::ledger(run, offset, lines))
-    });
+    let page =
+        app.view(|machine| machine.run(&id).map(|run| convert::run::ledger(run, offset, lines)));
     let page = page.await?;
-    Ok(Json(
-        page.ok_or_else(|| Failure::from(Refusal::UnknownRun(id)))?,
-    ))
+    Ok(Json(page.ok_or_else(|| Failure::from(Refusal::UnknownRun(id)))?))
 }
 
 /// Ends a run as cancelled, its items with it.

@@ -38,16 +38,9 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Json<Status> {
         None => of_client(&app).await,
     };
     let members = app.gossip.members();
-    let SwimSummary {
-        members: _,
-        alive,
-        suspected,
-        failed,
-    } = swim::summary(&members);
+    let SwimSummary { members: _, alive, suspected, failed } = swim::summary(&members);
     let is_alive = |voter: &&String| {
-        let member = members
-            .iter()
-            .find(|member| member.node_id.as_str() == voter.as_str());
+        let member = members.iter().find(|member| member.node_id.as_str() == voter.as_str());
         member.is_some_and(|member| member.state == MemberState::Alive)
     };
     let voters_alive = count(picture.voters.iter().filter(is_alive).count());
@@ -120,30 +113,16 @@ fn of_replica(app: &App) -> Picture {
     let status = consensus.status();
     let (unfinished, active_runs, local_jobs) = consensus.read(|machine| {
         let active_runs = machine.active_runs().count() as u64;
-        (
-            machine.counts().unfinished(),
-            active_runs,
-            held_by(machine, &app.node_id),
-        )
+        (machine.counts().unfinished(), active_runs, held_by(machine, &app.node_id))
     });
     let is_leader = consensus.leadership().borrow().is_leader;
     Picture {
         role: status.role.as_str().to_owned(),
-        leader_id: status
-            .leader
-            .as_ref()
-            .map(|leader| leader.node_id.to_string()),
-        leader_address: status
-            .leader
-            .as_ref()
-            .map(|leader| leader.raft_address.clone()),
+        leader_id: status.leader.as_ref().map(|leader| leader.node_id.to_string()),
+        leader_address: status.leader.as_ref().map(|leader| leader.raft_address.clone()),
         is_leader,
         initialized: status.initialized,
-        voters: status
-            .voters
-            .iter()
-            .map(|voter| voter.node_id.to_string())
-            .collect(),
+        voters: status.voters.iter().map(|voter| voter.node_id.to_string()).collect(),
         unfinished,
         active_runs,
         local_jobs,

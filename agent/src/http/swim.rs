@@ -57,12 +57,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Json<SwimStatus> {
 )]
 pub(crate) async fn members(State(app): State<Arc<App>>) -> Json<SwimMembers> {
     let members = app.gossip.members();
-    let SwimSummary {
-        members: _,
-        alive,
-        suspected,
-        failed,
-    } = summary(&members);
+    let SwimSummary { members: _, alive, suspected, failed } = summary(&members);
     let shown = members.into_iter().map(|member| SwimMember {
         id: member.node_id.to_string(),
         state: member.state.as_str().to_owned(),

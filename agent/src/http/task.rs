@@ -56,27 +56,19 @@ pub(crate) fn render(machine: &Machine, item: &Item) -> Value {
     match &item.request.payload {
         // It was JSON when it came in.
         Payload::Opaque(text) => serde_json::from_str(text).unwrap_or(Value::Null),
-        Payload::OfRun(origin) => machine
-            .run(&origin.run)
-            .and_then(|run| part(&run.spec, origin))
-            .unwrap_or(Value::Null),
+        Payload::OfRun(origin) => {
+            machine.run(&origin.run).and_then(|run| part(&run.spec, origin)).unwrap_or(Value::Null)
+        }
     }
 }
 
 fn part(spec: &RunSpec, origin: &Origin) -> Option<Value> {
     match spec {
-        RunSpec::Job(JobSpec {
-            task: Task { argv, env },
-            ..
-        }) => {
+        RunSpec::Job(JobSpec { task: Task { argv, env }, .. }) => {
             let mut env = env.clone();
             env.insert("RINGRIFT_RUN".to_owned(), origin.run.to_string());
             env.insert("RINGRIFT_INDEX".to_owned(), origin.index.to_string());
-            serde_json::to_value(Process {
-                argv: argv.clone(),
-                env,
-            })
-            .ok()
+            serde_json::to_value(Process { argv: argv.clone(), env }).ok()
         }
         RunSpec::Gauntlet(_) | RunSpec::Tournament(_) => {
             let contestants = spec.contestants(origin.matchup)?;
@@ -87,14 +79,7 @@ fn part(spec: &RunSpec, origin: &Origin) -> Option<Value> {
 }
 
 fn pair_spec(contestants: [&Contestant; 2], play: &Play, index: u32) -> PairSpec {
-    let Play {
-        seed,
-        opening_plies,
-        plies_max,
-        reply_timeout,
-        window: _,
-        priority: _,
-    } = play;
+    let Play { seed, opening_plies, plies_max, reply_timeout, window: _, priority: _ } = play;
     PairSpec {
         contestants: contestants.map(contestant),
         seed: *seed,
@@ -106,12 +91,7 @@ fn pair_spec(contestants: [&Contestant; 2], play: &Play, index: u32) -> PairSpec
 }
 
 fn contestant(contestant: &Contestant) -> pair::Contestant {
-    let Contestant {
-        name,
-        argv,
-        options,
-        limit,
-    } = contestant;
+    let Contestant { name, argv, options, limit } = contestant;
     pair::Contestant {
         name: name.clone(),
         argv: argv.clone(),

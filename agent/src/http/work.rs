@@ -30,19 +30,12 @@ pub(crate) async fn add(
 ) -> Answer<Added> {
     let (work_type, priority) = (add.work_type.clone(), add.priority);
     let items = vec![convert::new_item(add)?];
-    let added = enqueue(&app, items)
-        .await
-        .map_err(convert::wire_field_of_one)?;
+    let added = enqueue(&app, items).await.map_err(convert::wire_field_of_one)?;
     let Some((work_id, fresh)) = added.first() else {
         return Err(Failure::internal("an item was added without a number"));
     };
     let status = if *fresh { "added" } else { "exists" }.to_owned();
-    Ok(Json(Added {
-        status,
-        work_id: work_id.to_string(),
-        work_type,
-        priority,
-    }))
+    Ok(Json(Added { status, work_id: work_id.to_string(), work_type, priority }))
 }
 
 /// Adds items, all of them or none.
@@ -66,15 +59,8 @@ pub(crate) async fn add_batch(
         requests.push(convert::new_item(add).map_err(inside)?);
     }
     let added = enqueue(&app, requests).await.map_err(convert::wire_field)?;
-    let work_ids: Vec<_> = added
-        .iter()
-        .map(|(work_id, _fresh)| work_id.to_string())
-        .collect();
-    Ok(Json(AddedBatch {
-        status: "added".to_owned(),
-        count: work_ids.len(),
-        work_ids,
-    }))
+    let work_ids: Vec<_> = added.iter().map(|(work_id, _fresh)| work_id.to_string()).collect();
+    Ok(Json(AddedBatch { status: "added".to_owned(), count: work_ids.len(), work_ids }))
 }
 
 async fn enqueue(app: &App, items: Vec<NewItem>) -> Result<Vec<(WorkId, bool)>, Failure> {
@@ -109,26 +95,12 @@ pub(crate) async fn start(
 )]
 pub(crate) async fn complete(
     State(app): State<Arc<App>>,
-    JsonBody(Complete {
-        work_id,
-        token,
-        result,
-    }): JsonBody<Complete>,
+    JsonBody(Complete { work_id, token, result }): JsonBody<Complete>,
 ) -> Answer<Changed> {
     let id = convert::id("work_id", &work_id)?;
     let token = convert::id("token", &token)?;
     let result = convert::work_result(&result, pair_index(&app, id)?)?;
-    done(
-        &app,
-        Command::Complete {
-            work_id: id,
-            token,
-            result,
-        },
-        work_id,
-        "completed",
-    )
-    .await
+    done(&app, Command::Complete { work_id: id, token, result }, work_id, "completed").await
 }
 
 /// The index of the pair that an item is; nothing when it is none. What an item is never changes,
@@ -151,12 +123,7 @@ fn pair_index(app: &App, id: WorkId) -> Result<Option<u32>, Failure> {
 )]
 pub(crate) async fn fail(
     State(app): State<Arc<App>>,
-    JsonBody(Fail {
-        work_id,
-        token,
-        error,
-        retry,
-    }): JsonBody<Fail>,
+    JsonBody(Fail { work_id, token, error, retry }): JsonBody<Fail>,
 ) -> Answer<Changed> {
     let command = Command::Fail {
         work_id: convert::id("work_id", &work_id)?,
@@ -166,18 +133,9 @@ pub(crate) async fn fail(
     };
     match app.commit(command).await? {
         Reply::Failed { retry_at } => {
-            let status = if retry_at.is_some() {
-                "retrying"
-            } else {
-                "failed"
-            }
-            .to_owned();
+            let status = if retry_at.is_some() { "retrying" } else { "failed" }.to_owned();
             let retry_at = retry_at.map(convert::unix_seconds);
-            Ok(Json(Changed {
-                status,
-                work_id,
-                retry_at,
-            }))
+            Ok(Json(Changed { status, work_id, retry_at }))
         }
         other => Err(convert::unexpected(&other)),
     }
@@ -199,11 +157,7 @@ pub(crate) async fn cancel(
 
 async fn done(app: &App, command: Command, work_id: String, word: &str) -> Answer<Changed> {
     match app.commit(command).await? {
-        Reply::Done => Ok(Json(Changed {
-            status: word.to_owned(),
-            work_id,
-            retry_at: None,
-        })),
+        Reply::Done => Ok(Json(Changed { status: word.to_owned(), work_id, retry_at: None })),
         other => Err(convert::unexpected(&other)),
     }
 }

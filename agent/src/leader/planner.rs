@@ -105,11 +105,7 @@ async fn propose_step(consensus: &Consensus, run: Run) -> Planned {
             return Planned::Settled(version);
         }
     };
-    let command = Command::AdvanceRun {
-        run: id.clone(),
-        version,
-        advance,
-    };
+    let command = Command::AdvanceRun { run: id.clone(), version, advance };
     let committed = match consensus.propose(vec![command]).await {
         Ok(committed) => committed,
         Err(ProposeError::Stopped { .. }) => return Planned::Stopped,

@@ -59,9 +59,6 @@ mod tests {
         assert_eq!(until_due(None, Moment(5)), None);
         assert_eq!(until_due(Some(Moment(5)), Moment(5)), Some(Duration::ZERO));
         assert_eq!(until_due(Some(Moment(4)), Moment(5)), Some(Duration::ZERO));
-        assert_eq!(
-            until_due(Some(Moment(1_005)), Moment(5)),
-            Some(Duration::from_secs(1))
-        );
+        assert_eq!(until_due(Some(Moment(1_005)), Moment(5)), Some(Duration::from_secs(1)));
     }
 }

@@ -100,29 +100,21 @@ struct Log {
 
 impl Log {
     fn new(file: File) -> Self {
-        Self {
-            file: Some(file),
-            written: 0,
-            cut: 0,
-        }
+        Self { file: Some(file), written: 0, cut: 0 }
     }
 
     async fn write(&mut self, bytes: &[u8]) {
         let room = LOG_BYTES_MAX.saturating_sub(self.written);
         let (kept, cut) = bytes.split_at(bytes.len().min(room));
         self.written += kept.len();
-        self.cut = self
-            .cut
-            .saturating_add(u64::try_from(cut.len()).unwrap_or(u64::MAX));
+        self.cut = self.cut.saturating_add(u64::try_from(cut.len()).unwrap_or(u64::MAX));
         self.append(kept).await;
     }
 
     async fn end(mut self, captured: &Captured) {
         if self.cut > 0 {
-            let marker = format!(
-                "\n[ringrift: {} bytes were cut here; the end follows]\n",
-                self.cut
-            );
+            let marker =
+                format!("\n[ringrift: {} bytes were cut here; the end follows]\n", self.cut);
             self.append(marker.as_bytes()).await;
             for tail in [&captured.stdout, &captured.stderr] {
                 self.append(&tail.bytes).await;
@@ -190,11 +182,7 @@ impl Captured {
     /// The last lines of the standard error, or of the standard output when the former is empty.
     pub(super) fn last_lines(&self, lines: usize, bytes_max: usize) -> String {
         let stderr_is_empty = self.stderr.bytes.trim_ascii().is_empty();
-        let stream = if stderr_is_empty {
-            &self.stdout
-        } else {
-            &self.stderr
-        };
+        let stream = if stderr_is_empty { &self.stdout } else { &self.stderr };
         let text = text_of_end(stream.bytes.trim_ascii_end(), bytes_max);
         let skipped = text.lines().count().saturating_sub(lines);
         text.lines().skip(skipped).collect::<Vec<_>>().join("\n")
@@ -225,10 +213,7 @@ mod tests {
 
     #[test]
     fn the_last_line_is_whole_or_nothing() {
-        assert_eq!(
-            captured(b"a\n{\"b\":1}\n\n", b"").last_line(),
-            Some(&b"{\"b\":1}"[..])
-        );
+        assert_eq!(captured(b"a\n{\"b\":1}\n\n", b"").last_line(), Some(&b"{\"b\":1}"[..]));
         assert_eq!(captured(b"one", b"").last_line(), Some(&b"one"[..]));
         assert_eq!(captured(b"", b"").last_line(), None);
         assert_eq!(captured(b"\n \n", b"").last_line(), None);

@@ -28,6 +28,8 @@ impl Child {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut leash = Command::new(&attempt.leash)
+            // What people see in a list of processes, whatever path leads to the executable.
+            .arg0("ringrift-agent")
             .args(["leash", "--"])
             .args(&attempt.argv)
             .env_clear()
@@ -43,11 +45,7 @@ impl Child {
         let (Some(stdout), Some(stderr)) = (leash.stdout.take(), leash.stderr.take()) else {
             return Err(io::Error::other("the leash has no output"));
         };
-        let child = Self {
-            leash,
-            socket: UnixStream::from_std(ours)?,
-            reports: Vec::new(),
-        };
+        let child = Self { leash, socket: UnixStream::from_std(ours)?, reports: Vec::new() };
         Ok((child, stdout, stderr))
     }
 

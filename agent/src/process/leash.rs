@@ -71,9 +71,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     let mut words = arguments.skip_while(|word| word == "--");
-    let program = words
-        .next()
-        .ok_or_else(|| io::Error::other("no program is named"))?;
+    let program = words.next().ok_or_else(|| io::Error::other("no program is named"))?;
     let mut agent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let input = read_input(&mut agent)?;
     let _ignored_for_life = ignore_signals()?;
@@ -91,20 +89,12 @@ fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
         }
     };
     let group = Pid::from_child(&child);
-    tell(
-        &mut agent,
-        &Report::Started {
-            group: group.as_raw_nonzero().get(),
-        },
-    )?;
+    tell(&mut agent, &Report::Started { group: group.as_raw_nonzero().get() })?;
     if let Some(mut stdin) = child.stdin.take() {
         // A program need not read its input.
         std::thread::spawn(move || stdin.write_all(&input));
     }
-    let tree = Arc::new(Tree {
-        group,
-        is_ending: AtomicBool::new(false),
-    });
+    let tree = Arc::new(Tree { group, is_ending: AtomicBool::new(false) });
     let commands = agent.try_clone()?;
     let commanded = Arc::clone(&tree);
     std::thread::spawn(move || obey(commands, &commanded));
@@ -130,16 +120,10 @@ fn read_input(agent: &mut UnixStream) -> io::Result<Vec<u8>> {
 /// this one in its own order; only SIGKILL is beyond reach. The handlers do nothing, and a program
 /// that is started does not inherit them.
 fn ignore_signals() -> io::Result<tokio::runtime::Runtime> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     {
         let _inside = runtime.enter();
-        for kind in [
-            SignalKind::terminate(),
-            SignalKind::interrupt(),
-            SignalKind::hangup(),
-        ] {
+        for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
             // Registering is enough: the handler stays when the stream is dropped.
             drop(signal(kind)?);
         }
@@ -197,9 +181,7 @@ fn reap_all(tree: &Tree, agent: &mut UnixStream) -> io::Result<()> {
 fn report(status: WaitStatus) -> Report {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Report::Exited { code },
-        (None, signal) => Report::Signalled {
-            signal: signal.unwrap_or_default(),
-        },
+        (None, signal) => Report::Signalled { signal: signal.unwrap_or_default() },
     }
 }
 
@@ -224,10 +206,7 @@ fn kill_children() {
         return;
     };
     for entry in entries.flatten() {
-        let pid = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok());
+        let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
         let Some(pid) = pid.and_then(Pid::from_raw) else {
             continue;
         };
@@ -266,21 +245,13 @@ mod tests {
     #[test]
     fn a_report_is_one_line() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        tell(
-            &mut ours,
-            &Report::NotStarted {
-                cause: "a\nb".to_owned(),
-            },
-        )
-        .unwrap();
+        tell(&mut ours, &Report::NotStarted { cause: "a\nb".to_owned() }).unwrap();
         drop(ours);
         let text = io::read_to_string(theirs).unwrap();
         assert_eq!(text.lines().count(), 1);
         assert_eq!(
             serde_json::from_str::<Report>(&text).unwrap(),
-            Report::NotStarted {
-                cause: "a\nb".to_owned()
-            }
+            Report::NotStarted { cause: "a\nb".to_owned() }
         );
     }
 }

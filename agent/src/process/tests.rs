@@ -1,11 +1,7 @@
 use super::*;
 
 fn finished(ending: Ending, stdout: &str, stderr: &str) -> Finished {
-    Finished {
-        ending,
-        is_gone: true,
-        captured: Captured::of(stdout, stderr),
-    }
+    Finished { ending, is_gone: true, captured: Captured::of(stdout, stderr) }
 }
 
 #[test]
@@ -19,16 +15,9 @@ fn a_success_brings_its_object_or_the_end_of_its_output() {
     }
     let long = format!("{{\"x\":\"{}\"}}", "y".repeat(limits::RESULT_BYTES_MAX));
     let result = finished(exited, &long, "").result();
-    assert!(
-        result.get("output_tail").is_some(),
-        "an object that is too long is no result"
-    );
+    assert!(result.get("output_tail").is_some(), "an object that is too long is no result");
     assert!(result.to_string().len() <= limits::RESULT_BYTES_MAX);
-    let worst = finished(
-        Ending::Exited { code: 0 },
-        &"\u{1}".repeat(limits::RESULT_BYTES_MAX),
-        "",
-    );
+    let worst = finished(Ending::Exited { code: 0 }, &"\u{1}".repeat(limits::RESULT_BYTES_MAX), "");
     assert!(worst.result().to_string().len() <= limits::RESULT_BYTES_MAX);
 }
 
@@ -46,4 +35,11 @@ fn an_error_names_its_cause_and_ends_with_the_output() {
     assert!(
         finished(Ending::NotStarted { cause }, "", "").error().len() <= limits::ERROR_BYTES_MAX
     );
+}
+
+#[test]
+fn the_own_executable_can_be_started_again() {
+    let again = std::process::Command::new(leash::own_executable()).arg("--list").output().unwrap();
+    let tests = String::from_utf8_lossy(&again.stdout);
+    assert!(tests.contains("the_own_executable_can_be_started_again"), "{tests}");
 }

@@ -8,11 +8,10 @@ use ringrift_core::machine::Machine;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::RunError;
 use crate::consensus::{Consensus, Role};
 use crate::data_dir::DataDir;
 use crate::http::App;
-
-use super::RunError;
 
 /// The worker ends within 15 s by its own promise; a hung one must not keep the agent.
 const WORKER_STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -85,10 +84,7 @@ impl Tasks {
             match ended {
                 Ok((part @ (Part::Http | Part::Worker), Ok(()))) => {
                     self.ended.push(part);
-                    return RunError::Fault {
-                        part,
-                        cause: "nobody asked it to".to_owned(),
-                    };
+                    return RunError::Fault { part, cause: "nobody asked it to".to_owned() };
                 }
                 Ok((part, Ok(()))) => self.ended.push(part),
                 Ok((part, Err(error))) => {
@@ -124,11 +120,7 @@ impl Tasks {
             }
         };
         if tokio::time::timeout(patience, wait).await.is_err() {
-            tracing::warn!(
-                ?awaited,
-                ?patience,
-                "a part does not end, going on without it"
-            );
+            tracing::warn!(?awaited, ?patience, "a part does not end, going on without it");
         }
     }
 }
@@ -179,9 +171,6 @@ pub(super) async fn watch_consensus(
         () = stop.cancelled() => return Ok(()),
         _ = stopped => {}
     }
-    let cause = consensus
-        .status()
-        .stopped
-        .unwrap_or_else(|| "no reason is known".to_owned());
+    let cause = consensus.status().stopped.unwrap_or_else(|| "no reason is known".to_owned());
     Err(RunError::ConsensusStopped { cause })
 }

@@ -20,9 +20,7 @@ pub(super) struct Timing {
 impl Timing {
     pub(super) fn of(lease: Span) -> Self {
         let lease = lease.clamp(limits::LEASE_MIN, limits::LEASE_MAX);
-        Self {
-            lease: Duration::from_millis(lease.0),
-        }
+        Self { lease: Duration::from_millis(lease.0) }
     }
 
     pub(super) fn lease(self) -> Duration {
@@ -99,20 +97,8 @@ impl Lease {
     pub(super) fn new(token: String, since: Duration, until: Duration) -> (Self, Holding) {
         let cell = Arc::new(AtomicU64::new(milliseconds(until)));
         let (sender, receiver) = watch::channel(None);
-        let holding = Holding {
-            token: token.clone(),
-            until: Arc::clone(&cell),
-            stop: receiver,
-        };
-        (
-            Self {
-                token,
-                since,
-                until: cell,
-                stop: sender,
-            },
-            holding,
-        )
+        let holding = Holding { token: token.clone(), until: Arc::clone(&cell), stop: receiver };
+        (Self { token, since, until: cell, stop: sender }, holding)
     }
 
     pub(super) fn token(&self) -> &str {
@@ -131,10 +117,7 @@ impl Lease {
     /// When the process must be stopped unless a heartbeat gets through; nothing once it was.
     pub(super) fn stop_at(&self, timing: Timing) -> Option<Duration> {
         let until = Duration::from_millis(self.until.load(Ordering::Relaxed));
-        self.stop
-            .borrow()
-            .is_none()
-            .then(|| until.saturating_sub(timing.margin()))
+        self.stop.borrow().is_none().then(|| until.saturating_sub(timing.margin()))
     }
 
     /// The first cause counts.
@@ -184,23 +167,15 @@ mod tests {
 
     #[test]
     fn every_lease_leaves_time_for_two_heartbeats_and_the_stop() {
-        for lease in [
-            Span(0),
-            Span(1_000),
-            Span(3_000),
-            Span::seconds(30),
-            Span::seconds(9_999_999),
-        ] {
+        for lease in
+            [Span(0), Span(1_000), Span(3_000), Span::seconds(30), Span::seconds(9_999_999)]
+        {
             let timing = Timing::of(lease);
             assert!(timing.claim_wait() + timing.renew_period() + timing.margin() < timing.lease());
             assert!(2 * timing.renew_period() + timing.margin() < timing.lease());
             assert!(timing.grace(Cause::LeaseEnds) < timing.margin());
         }
-        assert_eq!(
-            Timing::of(Span(0)).lease(),
-            SECOND,
-            "no shorter than the shortest"
-        );
+        assert_eq!(Timing::of(Span(0)).lease(), SECOND, "no shorter than the shortest");
     }
 
     #[test]
@@ -214,9 +189,6 @@ mod tests {
         assert!(lease.was_held_at(SECOND) && !lease.was_held_at(SECOND / 2));
         lease.stop(Cause::Lost);
         lease.stop(Cause::Shutdown);
-        assert_eq!(
-            (holding.cause(), lease.stop_at(timing)),
-            (Some(Cause::Lost), None)
-        );
+        assert_eq!((holding.cause(), lease.stop_at(timing)), (Some(Cause::Lost), None));
     }
 }

@@ -41,12 +41,7 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn new(client: Client, clock: Clock, timing: Timing, spool: Spool) -> Self {
-        Self {
-            client,
-            clock,
-            timing,
-            spool,
-        }
+        Self { client, clock, timing, spool }
     }
 
     pub(super) fn timing(&self) -> Timing {
@@ -55,10 +50,7 @@ impl Reporter {
 
     /// Says that the attempt begins. False when the claim is not, or no longer, ours.
     pub(super) async fn start(&self, work_id: WorkId, holding: &Holding) -> bool {
-        let body = work::Start {
-            work_id: work_id.to_string(),
-            token: holding.token().to_owned(),
-        };
+        let body = work::Start { work_id: work_id.to_string(), token: holding.token().to_owned() };
         let verdict = self.insist("/work/start", &body, || holding.until()).await;
         log(work_id, "start", &verdict);
         matches!(verdict, Verdict::Accepted)
@@ -189,8 +181,5 @@ fn is_final(code: Code) -> bool {
 
 /// Whether a refusal says that the item is not ours any more, so that nothing is left to say.
 fn is_about_the_claim(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Fenced | Code::WorkUnknown | Code::WorkEnded | Code::RunEnded
-    )
+    matches!(code, Code::Fenced | Code::WorkUnknown | Code::WorkEnded | Code::RunEnded)
 }

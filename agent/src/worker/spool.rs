@@ -52,10 +52,7 @@ impl Spool {
             Ok(()) | Err(_) => {}
         }
         tokio::fs::create_dir_all(&attempts).await?;
-        let spool = Self {
-            root: root.into(),
-            clock,
-        };
+        let spool = Self { root: root.into(), clock };
         spool.sweep().await;
         Ok(spool)
     }
@@ -89,10 +86,7 @@ impl Spool {
         let being_written = path.with_extension("writing");
         let written = async {
             tokio::fs::write(&being_written, serde_json::to_vec(body)?).await?;
-            tokio::fs::File::open(&being_written)
-                .await?
-                .sync_all()
-                .await?;
+            tokio::fs::File::open(&being_written).await?.sync_all().await?;
             tokio::fs::rename(&being_written, &path).await
         };
         if let Err(error) = written.await {
@@ -116,11 +110,10 @@ impl Spool {
     pub(super) async fn kept(&self) -> Vec<Kept> {
         let root = Arc::clone(&self.root);
         let read = tokio::task::spawn_blocking(move || kept(&root)).await;
-        read.unwrap_or_else(|error| Err(io::Error::other(error)))
-            .unwrap_or_else(|error| {
-                tracing::warn!(%error, "cannot read the results of an earlier life");
-                Vec::new()
-            })
+        read.unwrap_or_else(|error| Err(io::Error::other(error))).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read the results of an earlier life");
+            Vec::new()
+        })
     }
 
     /// Both parts are checked, because they come from the network and become a file's name.
@@ -157,17 +150,11 @@ fn kept(root: &Path) -> io::Result<Vec<Kept>> {
     let mut results = Vec::new();
     for entry in std::fs::read_dir(root)?.take(ENTRIES_MAX) {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_none_or(|extension| extension != "result")
-        {
+        if path.extension().is_none_or(|extension| extension != "result") {
             continue;
         }
         let body = serde_json::from_slice::<work::Complete>(&std::fs::read(&path)?);
-        match body
-            .ok()
-            .and_then(|body| Some((body.work_id.parse().ok()?, body)))
-        {
+        match body.ok().and_then(|body| Some((body.work_id.parse().ok()?, body))) {
             Some((work_id, body)) if results.len() < RESULTS_MAX => {
                 results.push(Kept { work_id, body });
             }
@@ -183,11 +170,7 @@ mod tests {
 
     fn body(token: &str) -> work::Complete {
         let result = serde_json::json!({ "elo": 1 });
-        work::Complete {
-            work_id: "w7".to_owned(),
-            token: token.to_owned(),
-            result,
-        }
+        work::Complete { work_id: "w7".to_owned(), token: token.to_owned(), result }
     }
 
     #[tokio::test]
@@ -203,10 +186,7 @@ mod tests {
         let spool = open().await.unwrap();
         assert!(!spool.attempt_directory(WorkId(7)).exists());
         let kept = spool.kept().await;
-        assert_eq!(
-            kept.iter().map(|kept| &kept.body).collect::<Vec<_>>(),
-            [&body("0.1.2.3")]
-        );
+        assert_eq!(kept.iter().map(|kept| &kept.body).collect::<Vec<_>>(), [&body("0.1.2.3")]);
         assert!(!directory.path().join("w1@0.0.0.0.result").exists());
         spool.forget(&body("0.1.2.3")).await;
         assert!(spool.kept().await.is_empty());

@@ -56,22 +56,13 @@ impl Kinds {
             tracing::warn!(%program, "the game runner was not found, this node takes no pairs");
         }
         let leash = config.leash_program.clone();
-        Self {
-            leash,
-            match_program,
-            environment,
-            spool: spool.clone(),
-        }
+        Self { leash, match_program, environment, spool: spool.clone() }
     }
 
     /// What this node can run.
     pub(super) fn work_types(&self) -> BTreeSet<String> {
         let pair = self.match_program.as_ref().map(|_found| PAIR);
-        [Some(PROCESS), pair]
-            .into_iter()
-            .flatten()
-            .map(ToOwned::to_owned)
-            .collect()
+        [Some(PROCESS), pair].into_iter().flatten().map(ToOwned::to_owned).collect()
     }
 
     /// The attempt that an item asks for; an error names the field at fault.
@@ -98,9 +89,7 @@ impl Kinds {
                 (argv, BTreeMap::new(), stdin)
             }
             (other, _) => {
-                return Err(format!(
-                    "work_type: {other:?} is nothing that this node runs"
-                ));
+                return Err(format!("work_type: {other:?} is nothing that this node runs"));
             }
         };
         let mut env = self.environment.clone();
@@ -122,11 +111,7 @@ impl Kinds {
 fn process_config(config: &serde_json::Value) -> Result<ProcessConfig, String> {
     let parsed: ProcessConfig = serde_path_to_error::deserialize(config).map_err(|error| {
         let path = error.path().to_string();
-        let field = if path == "." {
-            "config".to_owned()
-        } else {
-            format!("config.{path}")
-        };
+        let field = if path == "." { "config".to_owned() } else { format!("config.{path}") };
         format!("{field}: {}", error.into_inner())
     })?;
     let words_max = limits::TASK_WORDS_MAX;
@@ -134,9 +119,7 @@ fn process_config(config: &serde_json::Value) -> Result<ProcessConfig, String> {
         return Err("config.argv: must begin with a program".to_owned());
     }
     if parsed.argv.len() > words_max || parsed.env.len() > words_max {
-        return Err(format!(
-            "config: argv and env may have {words_max} entries each"
-        ));
+        return Err(format!("config: argv and env may have {words_max} entries each"));
     }
     if let Some(at) = parsed.argv.iter().position(|word| word.contains('\0')) {
         return Err(format!("config.argv[{at}]: must not hold a NUL"));
@@ -188,11 +171,7 @@ async fn settle(
     let is_pair = item.work_type == PAIR;
     let retry = match finished.ending {
         Ending::Exited { code: 0 } => {
-            let result = if is_pair {
-                pair_report(&finished)
-            } else {
-                Ok(finished.result())
-            };
+            let result = if is_pair { pair_report(&finished) } else { Ok(finished.result()) };
             match result {
                 Ok(result) => return reporter.complete(work_id, holding, result).await,
                 Err(fault) => return reporter.fail(work_id, holding, &fault, true).await,
@@ -208,9 +187,7 @@ async fn settle(
         | Ending::NotStarted { .. }
         | Ending::Lost => true,
     };
-    reporter
-        .fail(work_id, holding, &finished.error(), retry)
-        .await;
+    reporter.fail(work_id, holding, &finished.error(), retry).await;
 }
 
 /// Only an agent that ends has something to say: the item can go elsewhere at once.
@@ -222,9 +199,7 @@ async fn give_up(work_id: WorkId, holding: &Holding, cause: Cause, reporter: &Re
 }
 
 fn pair_report(finished: &Finished) -> Result<serde_json::Value, String> {
-    let object = finished
-        .object()
-        .ok_or("the game runner printed no report")?;
+    let object = finished.object().ok_or("the game runner printed no report")?;
     match serde_path_to_error::deserialize::<_, PairReport>(&object) {
         Ok(_well_formed) => Ok(object),
         Err(error) => Err(format!("the game runner's report is not one: {error}")),
@@ -236,13 +211,9 @@ fn find_program(program: &Path, path: &str) -> Option<PathBuf> {
     let candidates: Vec<PathBuf> = if program.components().count() > 1 {
         vec![program.to_owned()]
     } else {
-        std::env::split_paths(path)
-            .map(|directory| directory.join(program))
-            .collect()
+        std::env::split_paths(path).map(|directory| directory.join(program)).collect()
     };
-    let found = candidates
-        .into_iter()
-        .find(|candidate| candidate.is_file())?;
+    let found = candidates.into_iter().find(|candidate| candidate.is_file())?;
     std::path::absolute(found).ok()
 }
 
@@ -257,40 +228,19 @@ mod tests {
         let nul = json!({ "argv": ["sh", "a\0b"] });
         for (config, expected) in [
             (json!({}), "config: missing field `argv`"),
-            (
-                json!({ "argv": [] }),
-                "config.argv: must begin with a program",
-            ),
-            (
-                json!({ "argv": [""] }),
-                "config.argv: must begin with a program",
-            ),
+            (json!({ "argv": [] }), "config.argv: must begin with a program"),
+            (json!({ "argv": [""] }), "config.argv: must begin with a program"),
             (json!({ "argv": "ls" }), "config.argv: invalid type"),
             (json!({ "argv": ["ls", 3] }), "config.argv[1]: invalid type"),
-            (
-                json!({ "argv": ["ls"], "cwd": "/" }),
-                "config.cwd: unknown field `cwd`",
-            ),
-            (
-                json!({ "argv": ["ls"], "env": { "A": 1 } }),
-                "config.env.A: invalid type",
-            ),
-            (
-                json!({ "argv": ["ls"], "env": { "A=B": "" } }),
-                "config.env[\"A=B\"]: is not",
-            ),
+            (json!({ "argv": ["ls"], "cwd": "/" }), "config.cwd: unknown field `cwd`"),
+            (json!({ "argv": ["ls"], "env": { "A": 1 } }), "config.env.A: invalid type"),
+            (json!({ "argv": ["ls"], "env": { "A=B": "" } }), "config.env[\"A=B\"]: is not"),
             (json!([1]), "config"),
             (nul, "config.argv[1]: must not hold a NUL"),
-            (
-                json!({ "argv": vec!["x"; limits::TASK_WORDS_MAX + 1] }),
-                "config: argv and env",
-            ),
+            (json!({ "argv": vec!["x"; limits::TASK_WORDS_MAX + 1] }), "config: argv and env"),
         ] {
             let error = process_config(&config).unwrap_err();
-            assert!(
-                error.starts_with(expected),
-                "{error:?} should begin with {expected:?}"
-            );
+            assert!(error.starts_with(expected), "{error:?} should begin with {expected:?}");
         }
         let good = json!({ "argv": ["ls", "-l"], "env": { "A": "=b" } });
         assert_eq!(process_config(&good).unwrap().argv, ["ls", "-l"]);
@@ -302,10 +252,7 @@ mod tests {
         let program = directory.path().join("runner");
         std::fs::write(&program, "").unwrap();
         let path = format!("/nonexistent:{}", directory.path().display());
-        assert_eq!(
-            find_program(Path::new("runner"), &path),
-            Some(program.clone())
-        );
+        assert_eq!(find_program(Path::new("runner"), &path), Some(program.clone()));
         assert_eq!(find_program(&program, ""), Some(program));
         assert_eq!(find_program(Path::new("runner"), "/nonexistent"), None);
         assert_eq!(find_program(Path::new("/nonexistent/runner"), &path), None);

@@ -33,10 +33,7 @@ async fn the_leader_lets_leases_end_without_being_asked() {
     assert!(matches!(state(), State::Claimed(_)));
     eventually("the lease ends", || matches!(state(), State::Ready)).await;
     stop.cancel();
-    tokio::time::timeout(PATIENCE, duties)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(PATIENCE, duties).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,10 +45,7 @@ async fn the_leader_steps_runs_to_their_end() {
     }
     let leader = &agents[0].consensus;
     let run: RunId = "job".parse().unwrap();
-    let task = Task {
-        argv: vec!["true".to_owned()],
-        env: BTreeMap::new(),
-    };
+    let task = Task { argv: vec!["true".to_owned()], env: BTreeMap::new() };
     let spec = RunSpec::Job(JobSpec {
         task,
         completions: 5,
@@ -61,13 +55,7 @@ async fn the_leader_steps_runs_to_their_end() {
         priority: 50,
         needs: Needs::default(),
     });
-    leader
-        .propose(vec![Command::SubmitRun {
-            run: run.clone(),
-            spec,
-        }])
-        .await
-        .unwrap();
+    leader.propose(vec![Command::SubmitRun { run: run.clone(), spec }]).await.unwrap();
     let outcome = || leader.read(|machine| machine.run(&run).unwrap().outcome.clone());
     let work = async {
         while outcome().is_none() {
@@ -75,10 +63,7 @@ async fn the_leader_steps_runs_to_their_end() {
             tokio::time::sleep(POLL).await;
         }
     };
-    assert!(
-        tokio::time::timeout(PATIENCE, work).await.is_ok(),
-        "the run does not end"
-    );
+    assert!(tokio::time::timeout(PATIENCE, work).await.is_ok(), "the run does not end");
     assert_eq!(outcome(), Some(Outcome::Succeeded));
     stop.cancel();
 }
@@ -98,22 +83,11 @@ async fn work_once(leader: &Consensus) {
         panic!("a claim must be answered");
     };
     for item in items {
-        let State::Claimed(lease) = item.state else {
-            panic!("{item:?} must be claimed")
-        };
+        let State::Claimed(lease) = item.state else { panic!("{item:?} must be claimed") };
         let (work_id, token) = (item.id, lease.token);
-        let result = WorkResult {
-            text: "{}".to_owned(),
-            pair: None,
-        };
-        let commands = vec![
-            Command::Start { work_id, token },
-            Command::Complete {
-                work_id,
-                token,
-                result,
-            },
-        ];
+        let result = WorkResult { text: "{}".to_owned(), pair: None };
+        let commands =
+            vec![Command::Start { work_id, token }, Command::Complete { work_id, token, result }];
         let done = leader.propose(commands).await.unwrap();
         assert!(done.replies.iter().all(Result::is_ok), "{:?}", done.replies);
     }

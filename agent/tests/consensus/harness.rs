@@ -40,28 +40,16 @@ impl Agent {
         let directory = tempfile::tempdir().unwrap();
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let consensus = open(name, directory.path(), listen).await;
-        Self {
-            name: name.to_owned(),
-            directory,
-            consensus,
-        }
+        Self { name: name.to_owned(), directory, consensus }
     }
 
     /// Stops without a word to the others, then starts again from the same disk and address.
     pub(crate) async fn restarted(self) -> Self {
-        let Self {
-            name,
-            directory,
-            consensus,
-        } = self;
+        let Self { name, directory, consensus } = self;
         let listen = consensus.raft_listen_address();
         consensus.halt().await;
         let consensus = open(&name, directory.path(), listen).await;
-        Self {
-            name,
-            directory,
-            consensus,
-        }
+        Self { name, directory, consensus }
     }
 
     pub(crate) fn member(&self) -> Member {
@@ -96,10 +84,7 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
             tokio::time::sleep(POLL).await;
         }
     };
-    assert!(
-        tokio::time::timeout(PATIENCE, poll).await.is_ok(),
-        "not in time: {what}"
-    );
+    assert!(tokio::time::timeout(PATIENCE, poll).await.is_ok(), "not in time: {what}");
 }
 
 /// The agent that leads with the consent of a majority.
@@ -116,9 +101,7 @@ pub(crate) async fn leader_of(agents: &[Agent]) -> &Agent {
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(PATIENCE, search)
-        .await
-        .expect("no leader in time")
+    tokio::time::timeout(PATIENCE, search).await.expect("no leader in time")
 }
 
 pub(crate) fn item(key: &str) -> NewItem {
@@ -155,9 +138,7 @@ pub(crate) async fn propose_until_accepted(agents: &[Agent], key: &str) -> (Posi
             }
         }
     };
-    tokio::time::timeout(PATIENCE, attempt)
-        .await
-        .expect("no proposal accepted in time")
+    tokio::time::timeout(PATIENCE, attempt).await.expect("no proposal accepted in time")
 }
 
 pub(crate) fn has(agent: &Agent, id: WorkId) -> bool {

@@ -10,29 +10,12 @@ async fn a_voter_that_lost_its_disk_is_refused_until_it_was_removed() {
     let wiped = agents.pop().unwrap();
     wiped.consensus.halt().await;
     let wiped = Agent::fresh("c").await;
-    let refused = agents[0]
-        .consensus
-        .add_member(wiped.member())
-        .await
-        .unwrap_err();
-    assert_eq!(
-        refused,
-        MembershipError::WipedVoter {
-            node_id: wiped.node_id()
-        }
-    );
+    let refused = agents[0].consensus.add_member(wiped.member()).await.unwrap_err();
+    assert_eq!(refused, MembershipError::WipedVoter { node_id: wiped.node_id() });
 
-    agents[0]
-        .consensus
-        .remove_member(&wiped.node_id())
-        .await
-        .unwrap();
+    agents[0].consensus.remove_member(&wiped.node_id()).await.unwrap();
     assert_eq!(agents[0].consensus.status().voters.len(), 2);
-    let part = agents[0]
-        .consensus
-        .add_member(wiped.member())
-        .await
-        .unwrap();
+    let part = agents[0].consensus.add_member(wiped.member()).await.unwrap();
     assert_eq!(part, Part::Voter);
     let (_, id) = propose_until_accepted(&agents, "k").await;
     eventually("the new voter has it", || has(&wiped, id)).await;
@@ -42,84 +25,36 @@ async fn a_voter_that_lost_its_disk_is_refused_until_it_was_removed() {
 async fn adding_a_member_again_is_harmless_and_the_fourth_stays_a_learner() {
     let agents = cluster(&["a", "b", "c"]).await;
     let leader = &agents[0].consensus;
-    assert_eq!(
-        leader.add_member(agents[1].member()).await.unwrap(),
-        Part::Voter
-    );
+    assert_eq!(leader.add_member(agents[1].member()).await.unwrap(), Part::Voter);
     let fourth = Agent::fresh("d").await;
-    assert_eq!(
-        leader.add_member(fourth.member()).await.unwrap(),
-        Part::Learner
-    );
-    assert_eq!(
-        leader.add_member(fourth.member()).await.unwrap(),
-        Part::Learner
-    );
+    assert_eq!(leader.add_member(fourth.member()).await.unwrap(), Part::Learner);
+    assert_eq!(leader.add_member(fourth.member()).await.unwrap(), Part::Learner);
     let status = leader.status();
-    assert_eq!(
-        (status.voters.len(), status.learners),
-        (3, vec![fourth.member()])
-    );
+    assert_eq!((status.voters.len(), status.learners), (3, vec![fourth.member()]));
     let (_, id) = propose_until_accepted(&agents, "k").await;
     eventually("the learner follows", || has(&fourth, id)).await;
     let refused = fourth.consensus.add_member(agents[1].member()).await;
     let leader = Some(agents[0].member());
-    assert_eq!(
-        refused,
-        Err(MembershipError::Propose(ProposeError::NotLeader { leader }))
-    );
+    assert_eq!(refused, Err(MembershipError::Propose(ProposeError::NotLeader { leader })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn agents_of_another_cluster_and_impostors_are_refused() {
     let agents = cluster(&["a"]).await;
     let foreign = Agent::fresh("x").await;
-    foreign
-        .consensus
-        .initialize("other".to_owned())
-        .await
-        .unwrap();
-    let refused = agents[0]
-        .consensus
-        .add_member(foreign.member())
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(refused, MembershipError::Unreachable { .. }),
-        "{refused:?}"
-    );
-    assert!(
-        refused.to_string().contains("belongs to cluster"),
-        "{refused}"
-    );
+    foreign.consensus.initialize("other".to_owned()).await.unwrap();
+    let refused = agents[0].consensus.add_member(foreign.member()).await.unwrap_err();
+    assert!(matches!(refused, MembershipError::Unreachable { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("belongs to cluster"), "{refused}");
 
     let newcomer = Agent::fresh("b").await;
-    let misnamed = Member {
-        node_id: "z".parse().unwrap(),
-        ..newcomer.member()
-    };
+    let misnamed = Member { node_id: "z".parse().unwrap(), ..newcomer.member() };
     let refused = agents[0].consensus.add_member(misnamed).await.unwrap_err();
-    assert!(
-        matches!(refused, MembershipError::Impostor { .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, MembershipError::Impostor { .. }), "{refused:?}");
 
-    let again = foreign
-        .consensus
-        .initialize("third".to_owned())
-        .await
-        .unwrap_err();
-    assert_eq!(
-        again,
-        MembershipError::Initialized {
-            cluster_id: "other".to_owned()
-        }
-    );
-    foreign
-        .consensus
-        .initialize("other".to_owned())
-        .await
-        .unwrap();
+    let again = foreign.consensus.initialize("third".to_owned()).await.unwrap_err();
+    assert_eq!(again, MembershipError::Initialized { cluster_id: "other".to_owned() });
+    foreign.consensus.initialize("other".to_owned()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,31 +62,18 @@ async fn a_late_joiner_gets_the_snapshot_when_the_log_is_gone() {
     let mut agents = cluster(&["a"]).await;
     let mut ids = Vec::new();
     for number in 0..100 {
-        let committed = agents[0]
-            .consensus
-            .propose(enqueue(&format!("k{number}")))
-            .await
-            .unwrap();
+        let committed = agents[0].consensus.propose(enqueue(&format!("k{number}"))).await.unwrap();
         ids.push(enqueued(&committed));
     }
     agents[0].consensus.compact().await.unwrap();
-    eventually("the log is purged", || {
-        agents[0].consensus.status().purged.is_some()
-    })
-    .await;
+    eventually("the log is purged", || agents[0].consensus.status().purged.is_some()).await;
 
     let late = Agent::fresh("b").await;
     agents[0].consensus.add_member(late.member()).await.unwrap();
     let (_, last) = propose_until_accepted(&agents, "after").await;
-    eventually("the rest of the log follows the snapshot", || {
-        has(&late, last)
-    })
-    .await;
+    eventually("the rest of the log follows the snapshot", || has(&late, last)).await;
     assert!(ids.iter().all(|id| has(&late, *id)));
-    assert!(
-        late.consensus.status().purged.is_some(),
-        "it got the log, not the snapshot"
-    );
+    assert!(late.consensus.status().purged.is_some(), "it got the log, not the snapshot");
 
     // Both start again from snapshot and log.
     for agent in [agents.remove(0), late] {
@@ -159,10 +81,6 @@ async fn a_late_joiner_gets_the_snapshot_when_the_log_is_gone() {
     }
     leader_of(&agents).await;
     for agent in &agents {
-        assert!(
-            ids.iter().chain([&last]).all(|id| has(agent, *id)),
-            "{}",
-            agent.name
-        );
+        assert!(ids.iter().chain([&last]).all(|id| has(agent, *id)), "{}", agent.name);
     }
 }

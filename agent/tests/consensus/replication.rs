@@ -14,21 +14,9 @@ async fn what_the_leader_accepted_is_on_every_agent() {
     for agent in &agents {
         let mut applied = agent.consensus.applied();
         let reached = applied.wait_for(|index| *index >= committed.position.index);
-        tokio::time::timeout(PATIENCE, reached)
-            .await
-            .expect("not applied in time")
-            .unwrap();
-        assert!(
-            has(agent, id),
-            "{} published an index before what it names",
-            agent.name
-        );
-        assert_eq!(
-            agent
-                .consensus
-                .read(|machine| machine.cluster_id().to_owned()),
-            "test"
-        );
+        tokio::time::timeout(PATIENCE, reached).await.expect("not applied in time").unwrap();
+        assert!(has(agent, id), "{} published an index before what it names", agent.name);
+        assert_eq!(agent.consensus.read(|machine| machine.cluster_id().to_owned()), "test");
     }
     let status = agents[2].consensus.status();
     assert_eq!(status.voters.len(), 3);
@@ -41,17 +29,10 @@ async fn what_the_leader_accepted_is_on_every_agent() {
 async fn a_follower_names_the_leader_and_confirms_no_reads() {
     let agents = cluster(&["a", "b"]).await;
     let follower = &agents[1];
-    eventually("the follower knows the leader", || {
-        follower.consensus.status().leader.is_some()
-    })
-    .await;
-    let expected = ProposeError::NotLeader {
-        leader: Some(agents[0].member()),
-    };
-    assert_eq!(
-        follower.consensus.propose(enqueue("k")).await.unwrap_err(),
-        expected
-    );
+    eventually("the follower knows the leader", || follower.consensus.status().leader.is_some())
+        .await;
+    let expected = ProposeError::NotLeader { leader: Some(agents[0].member()) };
+    assert_eq!(follower.consensus.propose(enqueue("k")).await.unwrap_err(), expected);
     assert_eq!(follower.consensus.barrier().await.unwrap_err(), expected);
     let written = agents[0].consensus.propose(enqueue("k")).await.unwrap();
     assert!(agents[0].consensus.barrier().await.unwrap() >= written.position);
@@ -62,31 +43,17 @@ async fn when_the_leader_dies_the_others_go_on_and_it_catches_up_later() {
     let mut agents = cluster(&["a", "b", "c"]).await;
     let (before, first) = propose_until_accepted(&agents, "before").await;
     let listen = agents[0].consensus.raft_listen_address();
-    let Agent {
-        name,
-        directory,
-        consensus,
-    } = agents.remove(0);
+    let Agent { name, directory, consensus } = agents.remove(0);
     consensus.halt().await;
-    assert!(matches!(
-        consensus.propose(enqueue("late")).await,
-        Err(ProposeError::Stopped { .. })
-    ));
+    assert!(matches!(consensus.propose(enqueue("late")).await, Err(ProposeError::Stopped { .. })));
     drop(consensus);
 
     let (after, second) = propose_until_accepted(&agents, "after").await;
-    assert!(
-        after > before && after.term > before.term,
-        "{before:?} then {after:?}"
-    );
+    assert!(after > before && after.term > before.term, "{before:?} then {after:?}");
     assert!(has(leader_of(&agents).await, first));
 
     let consensus = open(&name, directory.path(), listen).await;
-    agents.push(Agent {
-        name,
-        directory,
-        consensus,
-    });
+    agents.push(Agent { name, directory, consensus });
     eventually("the old leader catches up", || has(&agents[2], second)).await;
 }
 
@@ -95,11 +62,7 @@ async fn everything_survives_when_all_agents_die_at_once() {
     let mut agents = cluster(&["a", "b", "c"]).await;
     let mut ids = Vec::new();
     for number in 0..50 {
-        let committed = agents[0]
-            .consensus
-            .propose(enqueue(&format!("k{number}")))
-            .await
-            .unwrap();
+        let committed = agents[0].consensus.propose(enqueue(&format!("k{number}"))).await.unwrap();
         ids.push(enqueued(&committed));
     }
     let now = agents[0].consensus.read(|machine| machine.now());
@@ -149,10 +112,7 @@ async fn parallel_proposals_share_entries_and_each_caller_gets_its_own_replies()
     }
     let entries = leader.status().last_log_index - before;
     let proposals = CALLERS * EACH;
-    assert!(
-        entries < proposals / 2,
-        "{proposals} proposals made {entries} entries"
-    );
+    assert!(entries < proposals / 2, "{proposals} proposals made {entries} entries");
     assert_eq!(leader.read(|machine| machine.counts().ready), proposals);
 }
 
@@ -173,23 +133,11 @@ async fn what_one_entry_cannot_hold_is_refused_before_it_is_proposed() {
     let leader = &agents[0].consensus;
     let too_many = vec![Command::Tick; 1_001];
     let refused = leader.propose(too_many).await.unwrap_err();
-    assert_eq!(
-        refused,
-        ProposeError::TooLarge {
-            what: "commands",
-            size: 1_001,
-            limit: 1_000
-        }
-    );
+    assert_eq!(refused, ProposeError::TooLarge { what: "commands", size: 1_001, limit: 1_000 });
     let large = Payload::Opaque("x".repeat(9 * 1024 * 1024));
-    let refused = leader.propose(vec![Command::Enqueue(vec![NewItem {
-        payload: large,
-        ..item("k")
-    }])]);
-    assert!(matches!(
-        refused.await,
-        Err(ProposeError::TooLarge { what: "bytes", .. })
-    ));
+    let refused =
+        leader.propose(vec![Command::Enqueue(vec![NewItem { payload: large, ..item("k") }])]);
+    assert!(matches!(refused.await, Err(ProposeError::TooLarge { what: "bytes", .. })));
     // Large entries that are allowed pass: each of these fills an entry.
     let items = |start: u32| {
         let large = |n| NewItem {

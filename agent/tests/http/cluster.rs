@@ -23,30 +23,17 @@ async fn three() -> [Running; 3] {
 #[tokio::test]
 async fn three_agents_share_one_queue_and_outlive_their_leader() {
     let [first, second, third] = three().await;
-    let added = third
-        .post("/work/add", &json!({ "key": "k", "config": { "n": 1 } }))
-        .await;
+    let added = third.post("/work/add", &json!({ "key": "k", "config": { "n": 1 } })).await;
     let work_id = added.ok()["work_id"].clone();
     assert_eq!(added.header("x-ringrift-proxied-by"), Some("n3"));
     assert_eq!(added.header("x-node-id"), Some("n1"), "the leader answered");
-    let direct = first
-        .get(&format!("/work/{}", work_id.as_str().unwrap()))
-        .await;
+    let direct = first.get(&format!("/work/{}", work_id.as_str().unwrap())).await;
     assert_eq!(direct.ok()["config"], json!({ "n": 1 }));
     assert_eq!(direct.header("x-ringrift-proxied-by"), None);
     let faulty = third.post("/work/add", &json!({ "colour": 1 })).await;
-    assert_eq!(
-        faulty.problem().1,
-        "UNKNOWN_FIELD",
-        "problems pass through as they are"
-    );
-    let looping = third
-        .request(Method::POST, "/work/add")
-        .header("x-ringrift-hops", "2");
-    assert_eq!(
-        send(looping.json(&json!({}))).await.problem().1,
-        "LEADER_UNKNOWN"
-    );
+    assert_eq!(faulty.problem().1, "UNKNOWN_FIELD", "problems pass through as they are");
+    let looping = third.request(Method::POST, "/work/add").header("x-ringrift-hops", "2");
+    assert_eq!(send(looping.json(&json!({}))).await.problem().1, "LEADER_UNKNOWN");
 
     // A claim that waits on a follower hears of work that comes through another one.
     let waiting = json!({ "node_id": "w", "work_types": ["late"], "wait_seconds": 30 });
@@ -57,18 +44,13 @@ async fn three_agents_share_one_queue_and_outlive_their_leader() {
             metrics.contains("ringrift_waiting_claims 1").then_some(())
         })
         .await;
-        second
-            .post("/work/add", &json!({ "work_type": "late" }))
-            .await
-            .ok();
+        second.post("/work/add", &json!({ "work_type": "late" })).await.ok();
     };
     let (claimed, ()) = tokio::join!(claim, add);
     assert_eq!(claimed.ok()["status"], "claimed");
 
     first.stop().await;
-    let again = third
-        .post("/work/add", &json!({ "key": "k", "config": { "n": 1 } }))
-        .await;
+    let again = third.post("/work/add", &json!({ "key": "k", "config": { "n": 1 } })).await;
     assert_eq!(
         again.ok(),
         json!({
@@ -89,19 +71,12 @@ async fn three_agents_share_one_queue_and_outlive_their_leader() {
 #[tokio::test]
 async fn a_client_serves_every_route_without_a_log() {
     let first = start("--slots 0 --node-id n1").await;
-    let client = start(&format!(
-        "--slots 0 --node-id c1 --client --join {}",
-        first.address
-    ))
-    .await;
+    let client = start(&format!("--slots 0 --node-id c1 --client --join {}", first.address)).await;
     let added = client.post("/work/add", &json!({})).await;
     assert_eq!(added.ok()["status"], "added");
     assert_eq!(added.header("x-ringrift-proxied-by"), Some("c1"));
     let status = client.get("/status").await.ok();
-    assert_eq!(
-        (&status["role"], &status["leader_id"]),
-        (&json!("client"), &json!("n1"))
-    );
+    assert_eq!((&status["role"], &status["leader_id"]), (&json!("client"), &json!("n1")));
     assert_eq!(status["voter_node_ids"], json!(["n1"]));
     assert_eq!(client.get("/raft/work").await.ok()["stats"]["pending"], 1);
     client.stop().await;
@@ -115,10 +90,7 @@ async fn an_agent_that_waits_for_its_cluster_says_why() {
     let lonely = super::harness::launch("--slots 0 --join 127.0.0.1:9", directory).await;
     let reason = until("the reason is shown", || async {
         let joining = lonely.get("/status").await.ok()["joining"].clone();
-        joining
-            .as_str()
-            .filter(|reason| reason.contains("127.0.0.1:9"))
-            .map(str::to_owned)
+        joining.as_str().filter(|reason| reason.contains("127.0.0.1:9")).map(str::to_owned)
     })
     .await;
     let refused = lonely.post("/work/add", &json!({})).await;
@@ -130,9 +102,6 @@ async fn an_agent_that_waits_for_its_cluster_says_why() {
 #[tokio::test]
 async fn bootstrap_starts_a_cluster_when_nobody_has_one() {
     let agent = start("--slots 0 --join 127.0.0.1:9 --bootstrap").await;
-    assert_eq!(
-        agent.post("/work/add", &json!({})).await.ok()["status"],
-        "added"
-    );
+    assert_eq!(agent.post("/work/add", &json!({})).await.ok()["status"], "added");
     agent.stop().await;
 }

@@ -51,18 +51,9 @@ impl Reply {
     pub(crate) fn problem(&self) -> (u16, String, Option<String>) {
         let body = self.json();
         assert_eq!(body["status"], self.status, "{self:?}");
-        assert!(
-            body["error"]
-                .as_str()
-                .is_some_and(|error| !error.is_empty()),
-            "{self:?}"
-        );
+        assert!(body["error"].as_str().is_some_and(|error| !error.is_empty()), "{self:?}");
         let text = |key: &str| body[key].as_str().map(str::to_owned);
-        (
-            self.status,
-            text("code").unwrap_or_else(|| panic!("no code: {self:?}")),
-            text("field"),
-        )
+        (self.status, text("code").unwrap_or_else(|| panic!("no code: {self:?}")), text("field"))
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -89,23 +80,12 @@ pub(crate) async fn launch(flags: &str, directory: TempDir) -> Running {
     // This program does not know the subcommand.
     config.leash_program = env!("CARGO_BIN_EXE_ringrift-agent").into();
     let agent = Agent::start(config, Clock::start()).await.unwrap();
-    let (address, node_id) = (
-        agent.http_address().to_string(),
-        agent.node_id().to_string(),
-    );
+    let (address, node_id) = (agent.http_address().to_string(), agent.node_id().to_string());
     let stop = CancellationToken::new();
     let shutdown = stop.clone().cancelled_owned();
     let task = tokio::spawn(agent.run(shutdown));
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    Running {
-        address,
-        node_id,
-        stop,
-        task,
-        http,
-        token,
-        directory: Some(directory),
-    }
+    Running { address, node_id, stop, task, http, token, directory: Some(directory) }
 }
 
 impl Running {
@@ -138,9 +118,7 @@ impl Running {
 
     /// A request with the agent's token, if it has one.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self
-            .http
-            .request(method, format!("http://{}{path}", self.address));
+        let request = self.http.request(method, format!("http://{}{path}", self.address));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -149,8 +127,7 @@ impl Running {
 
     /// The same without the token.
     pub(crate) fn bare_request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method, format!("http://{}{path}", self.address))
+        self.http.request(method, format!("http://{}{path}", self.address))
     }
 
     /// Stops it as SIGTERM would, and gives its directory back.
@@ -165,11 +142,7 @@ impl Running {
 pub(crate) async fn send(request: reqwest::RequestBuilder) -> Reply {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Reply {
-        status,
-        headers,
-        text: response.text().await.unwrap(),
-    }
+    Reply { status, headers, text: response.text().await.unwrap() }
 }
 
 /// Waits until `look` finds something.

@@ -7,9 +7,7 @@ use super::harness::start;
 
 /// The keys of an object, sorted.
 fn keys(object: &Value) -> Vec<&str> {
-    let object = object
-        .as_object()
-        .unwrap_or_else(|| panic!("{object} must be an object"));
+    let object = object.as_object().unwrap_or_else(|| panic!("{object} must be an object"));
     let mut keys: Vec<&str> = object.keys().map(String::as_str).collect();
     keys.sort_unstable();
     keys
@@ -34,119 +32,63 @@ async fn status_views_have_the_seeds_shapes() {
     assert_eq!(body["voter_quorum_ok"], true);
     assert_eq!(body["role"], "leader");
     let section = &body["swim_raft"];
-    let expected = [
-        "consensus_mode",
-        "hybrid_status",
-        "membership_mode",
-        "raft",
-        "swim",
-    ];
+    let expected = ["consensus_mode", "hybrid_status", "membership_mode", "raft", "swim"];
     assert_eq!(keys(section), expected);
-    let expected = [
-        "alive_count",
-        "available",
-        "enabled",
-        "failed_count",
-        "started",
-        "suspected_count",
-    ];
+    let expected =
+        ["alive_count", "available", "enabled", "failed_count", "started", "suspected_count"];
     assert_eq!(keys(&section["swim"]), expected);
-    let raft = [
-        "available",
-        "enabled",
-        "initialized",
-        "is_leader",
-        "leader_address",
-    ];
+    let raft = ["available", "enabled", "initialized", "is_leader", "leader_address"];
     assert_has(&section["raft"], &raft);
     assert_has(&section["raft"], &["work_queue_size", "pending_jobs"]);
     let expected = ["raft_fallback_active", "swim_fallback_active"];
     assert_eq!(keys(&section["hybrid_status"]), expected);
     assert_eq!(status.header("x-node-id"), Some(agent.node_id.as_str()));
     let position = status.header("x-ringrift-position").unwrap();
-    assert!(
-        position.split('.').all(|part| part.parse::<u64>().is_ok()),
-        "{position}"
-    );
+    assert!(position.split('.').all(|part| part.parse::<u64>().is_ok()), "{position}");
 
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn membership_and_consensus_views_have_the_seeds_shapes() {
+    let agent = start("--slots 0").await;
     let swim = agent.get("/swim/status").await.ok();
-    let expected = [
-        "config",
-        "membership_mode",
-        "node_id",
-        "summary",
-        "swim_available",
-    ];
+    let expected = ["config", "membership_mode", "node_id", "summary", "swim_available"];
     assert_has(&swim, &expected);
     assert_has(&swim, &["swim_enabled", "swim_started"]);
-    let expected = [
-        "bind_port",
-        "failure_timeout",
-        "ping_interval",
-        "suspicion_timeout",
-    ];
+    let expected = ["bind_port", "failure_timeout", "ping_interval", "suspicion_timeout"];
     assert_eq!(keys(&swim["config"]), expected);
-    assert_eq!(
-        keys(&swim["summary"]),
-        ["alive", "failed", "members", "suspected"]
-    );
+    assert_eq!(keys(&swim["summary"]), ["alive", "failed", "members", "suspected"]);
     let members = agent.get("/swim/members").await.ok();
     assert_eq!(members["members"][0]["id"], agent.node_id);
     assert_eq!(members["members"][0]["state"], "alive");
 
     let raft = agent.get("/raft/status").await.ok();
-    let expected = [
-        "node_id",
-        "raft_enabled",
-        "raft_initialized",
-        "pysyncobj_available",
-    ];
+    let expected = ["node_id", "raft_enabled", "raft_initialized", "pysyncobj_available"];
     assert_has(&raft, &expected);
-    assert_has(
-        &raft,
-        &[
-            "consensus_mode",
-            "work_queue",
-            "job_assignments",
-            "cluster_health",
-        ],
-    );
+    assert_has(&raft, &["consensus_mode", "work_queue", "job_assignments", "cluster_health"]);
     assert_eq!(raft["cluster_health"], "healthy");
     let expected = ["is_leader", "is_ready", "leader_address"];
     assert_eq!(keys(&raft["work_queue"]), expected);
     assert_eq!(keys(&raft["job_assignments"]), expected);
-    assert_has(
-        &agent.get("/raft/work").await.ok()["stats"],
-        &["pending", "claimed", "completed"],
-    );
-    assert_has(
-        &agent.get("/raft/jobs").await.ok()["stats"],
-        &["assigned", "by_node"],
-    );
+    assert_has(&agent.get("/raft/work").await.ok()["stats"], &["pending", "claimed", "completed"]);
+    assert_has(&agent.get("/raft/jobs").await.ok()["stats"], &["assigned", "by_node"]);
 
-    assert_has(
-        &agent.get("/gauntlet/status").await.ok(),
-        &["available", "has_gpu", "cpu_count"],
-    );
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn capability_planners_metrics_and_the_index_answer() {
+    let agent = start("--slots 0").await;
+    agent.get("/status").await.ok();
+    assert_has(&agent.get("/gauntlet/status").await.ok(), &["available", "has_gpu", "cpu_count"]);
     assert_eq!(agent.get("/work/populator").await.ok()["enabled"], true);
     let metrics = agent.get("/metrics").await;
     assert_eq!(metrics.status, 200);
-    for name in [
-        "ringrift_build_info{",
-        "ringrift_is_leader 1",
-        "ringrift_work_items{",
-    ] {
-        assert!(
-            metrics.text.contains(name),
-            "{name} is missing in {}",
-            metrics.text
-        );
+    for name in ["ringrift_build_info{", "ringrift_is_leader 1", "ringrift_work_items{"] {
+        assert!(metrics.text.contains(name), "{name} is missing in {}", metrics.text);
     }
-    assert!(
-        metrics.text.contains(r#"class="2xx",route="/status""#),
-        "{}",
-        metrics.text
-    );
+    assert!(metrics.text.contains(r#"class="2xx",route="/status""#), "{}", metrics.text);
     assert!(agent.get("/").await.text.contains("/openapi.json"));
     agent.stop().await;
 }
@@ -156,21 +98,12 @@ async fn every_documented_path_answers_and_every_wrong_one_says_so() {
     let agent = start("--slots 0").await;
     let document = agent.get("/openapi.json").await.ok();
     let paths = document["paths"].as_object().unwrap();
-    for path in [
-        "/status",
-        "/work/add",
-        "/raft/lock/{name}",
-        "/runs/{run_id}",
-        "/cluster/join",
-    ] {
+    for path in ["/status", "/work/add", "/raft/lock/{name}", "/runs/{run_id}", "/cluster/join"] {
         assert!(paths.contains_key(path), "{path} is missing");
     }
     assert!(document["components"]["schemas"]["Problem"].is_object());
     for (path, methods) in paths {
-        let path = path
-            .replace("{work_id}", "w1")
-            .replace('{', "")
-            .replace('}', "");
+        let path = path.replace("{work_id}", "w1").replace(['{', '}'], "");
         for method in methods.as_object().unwrap().keys() {
             let method: Method = method.to_ascii_uppercase().parse().unwrap();
             let reply = agent.call(method.clone(), &path, Some(&json!({}))).await;
@@ -182,10 +115,7 @@ async fn every_documented_path_answers_and_every_wrong_one_says_so() {
     }
 
     let get_claim = agent.get("/work/claim").await;
-    assert_eq!(
-        get_claim.problem(),
-        (405, "METHOD_NOT_ALLOWED".to_owned(), None)
-    );
+    assert_eq!(get_claim.problem(), (405, "METHOD_NOT_ALLOWED".to_owned(), None));
     assert!(get_claim.text.contains("POST"), "{}", get_claim.text);
     assert_eq!(get_claim.header("allow"), Some("POST"));
     assert_eq!(agent.get("/nothing").await.problem().1, "NOT_FOUND");

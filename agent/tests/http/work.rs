@@ -5,20 +5,12 @@ use serde_json::{Value, json};
 use super::harness::{Reply, Running, launch, start};
 
 async fn add(agent: &Running, body: Value) -> String {
-    agent.post("/work/add", &body).await.ok()["work_id"]
-        .as_str()
-        .unwrap()
-        .to_owned()
+    agent.post("/work/add", &body).await.ok()["work_id"].as_str().unwrap().to_owned()
 }
 
 /// Claims one item and answers its number and token.
 async fn claim(agent: &Running, node: &str) -> (String, String) {
-    let reply = agent
-        .post(
-            "/work/claim",
-            &json!({ "node_id": node, "lease_seconds": 60 }),
-        )
-        .await;
+    let reply = agent.post("/work/claim", &json!({ "node_id": node, "lease_seconds": 60 })).await;
     let reply = reply.ok();
     assert_eq!(reply["status"], "claimed", "{reply}");
     let text = |key: &str| reply["work"][key].as_str().unwrap().to_owned();
@@ -31,19 +23,11 @@ async fn locks_are_exclusive_renewable_and_fenced() {
     let acquire = |owner: &'static str| {
         let agent = &agent;
         async move {
-            agent
-                .post(
-                    "/raft/lock/deploy",
-                    &json!({ "owner": owner, "ttl_seconds": 60 }),
-                )
-                .await
+            agent.post("/raft/lock/deploy", &json!({ "owner": owner, "ttl_seconds": 60 })).await
         }
     };
     let first = acquire("a").await.ok();
-    assert_eq!(
-        (&first["acquired"], &first["holder"]),
-        (&json!(true), &json!("a"))
-    );
+    assert_eq!((&first["acquired"], &first["holder"]), (&json!(true), &json!("a")));
     assert_eq!(first["lock_name"], "deploy");
     let conflict = acquire("b").await;
     assert_eq!(conflict.problem().1, "LOCK_HELD");
@@ -53,64 +37,33 @@ async fn locks_are_exclusive_renewable_and_fenced() {
 
     let release = |token: &Value| agent_release(&agent, token.clone());
     let foreign = release(&json!("0.9.9.9")).await;
-    assert_eq!(
-        foreign.problem(),
-        (409, "LOCK_NOT_HELD".to_owned(), Some("token".to_owned()))
-    );
+    assert_eq!(foreign.problem(), (409, "LOCK_NOT_HELD".to_owned(), Some("token".to_owned())));
     assert_eq!(release(&first["token"]).await.ok()["released"], true);
     let second = acquire("b").await.ok();
     let number = |reply: &Value| -> Vec<u64> {
-        reply["token"]
-            .as_str()
-            .unwrap()
-            .split('.')
-            .map(|part| part.parse().unwrap())
-            .collect()
+        reply["token"].as_str().unwrap().split('.').map(|part| part.parse().unwrap()).collect()
     };
-    assert!(
-        number(&second) > number(&first),
-        "tokens grow: {second} after {first}"
-    );
-    assert_eq!(
-        release(&first["token"]).await.status,
-        409,
-        "an old token frees nothing"
-    );
+    assert!(number(&second) > number(&first), "tokens grow: {second} after {first}");
+    assert_eq!(release(&first["token"]).await.status, 409, "an old token frees nothing");
     agent.stop().await;
 }
 
 async fn agent_release(agent: &Running, token: Value) -> Reply {
-    agent
-        .delete("/raft/lock/deploy", &json!({ "token": token }))
-        .await
+    agent.delete("/raft/lock/deploy", &json!({ "token": token })).await
 }
 
 #[tokio::test]
 async fn an_item_lives_and_stale_holders_are_fenced() {
     let agent = start("--slots 0").await;
-    let work_id = add(
-        &agent,
-        json!({ "config": { "games": 2 }, "max_attempts": 2 }),
-    )
-    .await;
+    let work_id = add(&agent, json!({ "config": { "games": 2 }, "max_attempts": 2 })).await;
     let (claimed, old_token) = claim(&agent, "a").await;
     assert_eq!(claimed, work_id);
     let held = agent.get("/work/node/a").await.ok();
-    assert_eq!(
-        (&held["count"], &held["work_items"][0]["work_id"]),
-        (&json!(1), &json!(work_id))
-    );
-    assert_eq!(
-        held["work_items"][0].get("token"),
-        None,
-        "only the holder learns the token"
-    );
+    assert_eq!((&held["count"], &held["work_items"][0]["work_id"]), (&json!(1), &json!(work_id)));
+    assert_eq!(held["work_items"][0].get("token"), None, "only the holder learns the token");
 
     let holding = |token: &str| json!({ "work_id": work_id, "token": token });
-    assert_eq!(
-        agent.post("/work/start", &holding(&old_token)).await.ok()["status"],
-        "started"
-    );
+    assert_eq!(agent.post("/work/start", &holding(&old_token)).await.ok()["status"], "started");
     let mut failing = holding(&old_token);
     failing["error"] = json!("boom");
     let failed = agent.post("/work/fail", &failing).await.ok();
@@ -124,58 +77,38 @@ async fn an_item_lives_and_stale_holders_are_fenced() {
     let token = second["work"]["token"].as_str().unwrap();
     for path in ["/work/start", "/work/complete"] {
         let stale = agent.post(path, &holding(&old_token)).await;
-        assert_eq!(
-            stale.problem(),
-            (409, "FENCED".to_owned(), Some("token".to_owned())),
-            "{path}"
-        );
+        assert_eq!(stale.problem(), (409, "FENCED".to_owned(), Some("token".to_owned())), "{path}");
     }
     let beat = json!({
         "node_id": "b",
         "claims": [{ "work_id": work_id, "token": token }, { "work_id": "w99", "token": token }],
     });
     let renewed = agent.post("/work/heartbeat", &beat).await.ok();
-    assert_eq!(
-        (&renewed["renewed"], &renewed["lost"]),
-        (&json!(1), &json!(["w99"]))
-    );
+    assert_eq!((&renewed["renewed"], &renewed["lost"]), (&json!(1), &json!(["w99"])));
 
-    let mut completing = holding(token);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_completed_item_is_remembered_and_ends_once() {
+    let agent = start("--slots 0").await;
+    let work_id = add(&agent, json!({})).await;
+    let (_, token) = claim(&agent, "b").await;
+    let mut completing = json!({ "work_id": work_id, "token": token });
     completing["result"] = json!({ "won": 2 });
     for round in 0..2 {
         let completed = agent.post("/work/complete", &completing).await.ok();
-        assert_eq!(
-            completed["status"], "completed",
-            "round {round}: a repeat is harmless"
-        );
+        assert_eq!(completed["status"], "completed", "round {round}: a repeat is harmless");
     }
-    let ended = agent
-        .post("/work/cancel", &json!({ "work_id": work_id }))
-        .await;
-    assert_eq!(
-        ended.problem(),
-        (409, "WORK_ENDED".to_owned(), Some("work_id".to_owned()))
-    );
+    let ended = agent.post("/work/cancel", &json!({ "work_id": work_id })).await;
+    assert_eq!(ended.problem(), (409, "WORK_ENDED".to_owned(), Some("work_id".to_owned())));
     let item = agent.get(&format!("/work/{work_id}")).await.ok();
-    assert_eq!(
-        (&item["status"], &item["result"]),
-        (&json!("completed"), &json!({ "won": 2 }))
-    );
-    assert_eq!(
-        (&item["attempts"], &item["claimed_by"]),
-        (&json!(2), &json!("b"))
-    );
+    assert_eq!((&item["status"], &item["result"]), (&json!("completed"), &json!({ "won": 2 })));
+    assert_eq!((&item["attempts"], &item["claimed_by"]), (&json!(1), &json!("b")));
     let history = agent.get("/work/history?status=completed").await.ok();
-    assert_eq!(
-        (&history["count"], &history["status_filter"]),
-        (&json!(1), &json!("completed"))
-    );
+    assert_eq!((&history["count"], &history["status_filter"]), (&json!(1), &json!("completed")));
     let logs = agent.get(&format!("/work/{work_id}/logs")).await.problem();
-    assert_eq!(
-        (logs.0, logs.1.as_str()),
-        (502, "NODE_UNREACHABLE"),
-        "b is no agent"
-    );
+    assert_eq!((logs.0, logs.1.as_str()), (502, "NODE_UNREACHABLE"), "b is no agent");
     agent.stop().await;
 }
 
@@ -185,43 +118,23 @@ async fn keys_make_adding_harmless_to_repeat() {
     let one = json!({ "key": "k1", "config": { "a": 1 } });
     let first = agent.post("/work/add", &one).await.ok();
     let again = agent.post("/work/add", &one).await.ok();
-    assert_eq!(
-        (&first["status"], &again["status"]),
-        (&json!("added"), &json!("exists"))
-    );
+    assert_eq!((&first["status"], &again["status"]), (&json!("added"), &json!("exists")));
     assert_eq!(first["work_id"], again["work_id"]);
-    let other = agent
-        .post("/work/add", &json!({ "key": "k1", "config": { "a": 2 } }))
-        .await;
-    assert_eq!(
-        other.problem(),
-        (409, "KEY_CONFLICT".to_owned(), Some("key".to_owned()))
-    );
+    let other = agent.post("/work/add", &json!({ "key": "k1", "config": { "a": 2 } })).await;
+    assert_eq!(other.problem(), (409, "KEY_CONFLICT".to_owned(), Some("key".to_owned())));
 
     let batch = json!({ "items": [one, { "key": "k2" }, { "priority": 90 }] });
     let added = agent.post("/work/add_batch", &batch).await.ok();
-    assert_eq!(
-        (&added["status"], &added["count"]),
-        (&json!("added"), &json!(3))
-    );
+    assert_eq!((&added["status"], &added["count"]), (&json!("added"), &json!(3)));
     assert_eq!(added["work_ids"][0], first["work_id"]);
     let status = agent.get("/work/status").await.ok();
-    assert_eq!(
-        (&status["by_status"]["pending"], &status["total_items"]),
-        (&json!(3), &json!(3))
-    );
-    assert_eq!(
-        status["pending"][0]["priority"], 90,
-        "the most urgent is first"
-    );
+    assert_eq!((&status["by_status"]["pending"], &status["total_items"]), (&json!(3), &json!(3)));
+    assert_eq!(status["pending"][0]["priority"], 90, "the most urgent is first");
     assert_eq!(status["backpressure"]["pending_count"], 3);
     let (urgent, _) = claim(&agent, "a").await;
     assert_eq!(json!(urgent), added["work_ids"][2]);
 
-    let cancelled = agent
-        .post("/work/cancel", &json!({ "work_id": urgent }))
-        .await
-        .ok();
+    let cancelled = agent.post("/work/cancel", &json!({ "work_id": urgent })).await.ok();
     assert_eq!(cancelled["status"], "cancelled");
     let history = agent.get("/work/history").await.ok();
     assert_eq!(history["history"][0]["status"], "cancelled");

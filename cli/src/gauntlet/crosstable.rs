@@ -7,8 +7,17 @@ use crate::output;
 /// Prints the crosstable, and the verdict or the standings.
 pub(crate) fn show(status: &RunStatus) {
     let mut table = output::table(&[
-        "match-up", "pairs", "won", "drawn", "lost", "score", "elo ± 95 %", "los", "ll ld level wd ww",
-        "llr (bounds)", "decision",
+        "match-up",
+        "pairs",
+        "won",
+        "drawn",
+        "lost",
+        "score",
+        "elo ± 95 %",
+        "los",
+        "ll ld level wd ww",
+        "llr (bounds)",
+        "decision",
     ]);
     for matchup in &status.matchups {
         table.add_row(row(matchup));
@@ -16,7 +25,8 @@ pub(crate) fn show(status: &RunStatus) {
     output::print_table(&table);
     if !status.standings.is_empty() {
         output::line("");
-        let mut table = output::table(&["", "contestant", "points", "games", "won", "drawn", "lost"]);
+        let mut table =
+            output::table(&["", "contestant", "points", "games", "won", "drawn", "lost"]);
         for (place, line) in status.standings.iter().enumerate() {
             table.add_row([
                 (place + 1).to_string(),
@@ -31,8 +41,9 @@ pub(crate) fn show(status: &RunStatus) {
         output::print_table(&table);
     }
     if let Some(verdict) = &status.verdict {
+        let reason = status.message.strip_prefix(verdict.as_str()).unwrap_or(&status.message);
         output::line("");
-        output::line(&format!("verdict: {} ({})", verdict.to_uppercase(), status.message));
+        output::line(&format!("verdict: {}{reason}", verdict.to_uppercase()));
     }
 }
 

@@ -15,8 +15,7 @@ pub(super) const RETRY_PERIOD: Duration = Duration::from_secs(2);
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A call that began just before the deadline ends before another replica may take over.
-const _: () =
-    assert!(RENEW_DEADLINE.as_secs() + CALL_TIMEOUT.as_secs() < LEASE_DURATION.as_secs());
+const _: () = assert!(RENEW_DEADLINE.as_secs() + CALL_TIMEOUT.as_secs() < LEASE_DURATION.as_secs());
 
 /// What a Lease says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,10 @@ use super::build::{Applied, Prepared, Run};
 ///
 /// # Errors
 /// [`ClientError`] when no agent answers or the agents refuse.
-pub(super) async fn apply(run: Run<Prepared>, agents: &Agents) -> Result<Run<Applied>, ClientError> {
+pub(super) async fn apply(
+    run: Run<Prepared>,
+    agents: &Agents,
+) -> Result<Run<Applied>, ClientError> {
     match run.into_parts() {
         Prepared::Known(seen) => Ok(Run::applied(seen)),
         Prepared::Missing(submit) => {

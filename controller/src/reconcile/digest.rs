@@ -80,7 +80,8 @@ pub(super) fn malformed(generation: Option<i64>, error: &str, now: Timestamp) ->
 }
 
 fn standpoint(finding: &Finding<'_>) -> Standpoint {
-    let going_on = |running, reason| Standpoint { complete: "False", failed: "False", running, reason };
+    let going_on =
+        |running, reason| Standpoint { complete: "False", failed: "False", running, reason };
     let ended_badly =
         |reason| Standpoint { complete: "False", failed: "True", running: "False", reason };
     let run = match finding {
@@ -125,7 +126,8 @@ fn conditions(
 ) -> Vec<Condition> {
     let condition = |type_: ConditionType, status: &str, reason: Reason, message: &str| {
         let earlier = before.conditions.iter().find(|one| one.type_ == type_.as_str());
-        let since = earlier.filter(|one| one.status == status).map(|one| one.last_transition_time.clone());
+        let since =
+            earlier.filter(|one| one.status == status).map(|one| one.last_transition_time.clone());
         Condition {
             type_: type_.to_string(),
             status: status.to_owned(),
@@ -257,7 +259,12 @@ fn elo_column(matchups: &[MatchupStatus]) -> Option<String> {
 fn word(snake: &str) -> String {
     let capital = |part: &str| {
         let mut letters = part.chars();
-        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+        letters
+            .next()
+            .map(|first| first.to_ascii_uppercase())
+            .into_iter()
+            .chain(letters)
+            .collect::<String>()
     };
     snake.split('_').map(capital).collect()
 }

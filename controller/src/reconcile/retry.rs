@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn objects_that_fail_together_do_not_return_together() {
-        let mut pauses: Vec<Duration> = (0..100).map(|n| pause(&format!("object-{n}"), 8)).collect();
+        let mut pauses: Vec<Duration> =
+            (0..100).map(|n| pause(&format!("object-{n}"), 8)).collect();
         pauses.sort_unstable();
         pauses.dedup();
         assert!(pauses.len() > 50, "{} different pauses", pauses.len());

@@ -140,15 +140,18 @@ fn the_examples_are_what_the_definitions_accept() {
         kube::core::cel::validate_cel(&example).expect("the rules hold");
         assert!(finds(&example.run_spec().expect("a run")));
     }
-    check::<Gauntlet>(include_str!("../../../examples/gauntlet.yaml"), |spec| {
-        matches!(spec, RunSpec::Gauntlet(spec) if spec.baselines.len() == 2)
-    });
-    check::<Job>(include_str!("../../../examples/job.yaml"), |spec| {
-        matches!(spec, RunSpec::Job(spec) if spec.completions == 20)
-    });
-    check::<Tournament>(include_str!("../../../examples/tournament.yaml"), |spec| {
-        matches!(spec, RunSpec::Tournament(spec) if spec.contestants.len() == 3)
-    });
+    check::<Gauntlet>(
+        include_str!("../../../examples/gauntlet.yaml"),
+        |spec| matches!(spec, RunSpec::Gauntlet(spec) if spec.baselines.len() == 2),
+    );
+    check::<Job>(
+        include_str!("../../../examples/job.yaml"),
+        |spec| matches!(spec, RunSpec::Job(spec) if spec.completions == 20),
+    );
+    check::<Tournament>(
+        include_str!("../../../examples/tournament.yaml"),
+        |spec| matches!(spec, RunSpec::Tournament(spec) if spec.contestants.len() == 3),
+    );
 }
 
 #[test]
@@ -270,10 +273,11 @@ fn every_text_of_a_status_is_bounded() {
     let mut run = seen("active");
     run.message = "é".repeat(4_000);
     run.matchups = vec![run.matchups[0].clone(); 2_016];
-    run.failures = vec![
-        ringrift_wire::run::FailureStatus { matchup: 0, index: 1, error: "x".repeat(9_000) };
-        40
-    ];
+    run.failures =
+        vec![
+            ringrift_wire::run::FailureStatus { matchup: 0, index: 1, error: "x".repeat(9_000) };
+            40
+        ];
     let status = told(&Status::default(), &Finding::Seen(&run), 5);
     assert!(status.message.as_ref().unwrap().len() <= 1_024);
     assert_eq!((status.matchups.len(), status.failures.len()), (64, 16));

@@ -39,11 +39,8 @@ impl Machine {
         source: Source,
     ) -> Result<Vec<Admission>, Refusal> {
         if requests.len() > limits::BATCH_ITEMS_MAX {
-            let problem = format!(
-                "holds {} of at most {}",
-                requests.len(),
-                limits::BATCH_ITEMS_MAX
-            );
+            let problem =
+                format!("holds {} of at most {}", requests.len(), limits::BATCH_ITEMS_MAX);
             return Err(invalid("items", problem));
         }
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
@@ -110,9 +107,7 @@ impl Machine {
         let state = if request.delay == Span::default() {
             State::Ready
         } else {
-            State::Delayed {
-                until: now.after(request.delay),
-            }
+            State::Delayed { until: now.after(request.delay) }
         };
         let item = Item {
             id,
@@ -141,18 +136,9 @@ impl Machine {
     /// What the machine knows under this key.
     fn known(&self, key: &str, request: &NewItem) -> Result<Admission, Refusal> {
         let (work_id, same) = if let Some(id) = self.index.keys.get(key) {
-            (
-                *id,
-                self.facts
-                    .items
-                    .get(id)
-                    .is_some_and(|item| item.request == *request),
-            )
-        } else if let Some(known) = self
-            .index
-            .forgotten
-            .get(key)
-            .and_then(|number| self.facts.forgotten.get(number))
+            (*id, self.facts.items.get(id).is_some_and(|item| item.request == *request))
+        } else if let Some(known) =
+            self.index.forgotten.get(key).and_then(|number| self.facts.forgotten.get(number))
         {
             (known.work_id, known.digest == digest::of_request(request))
         } else {
@@ -161,10 +147,7 @@ impl Machine {
         if same {
             Ok(Admission::Repeats(work_id))
         } else {
-            Err(Refusal::KeyConflict {
-                key: key.into(),
-                work_id,
-            })
+            Err(Refusal::KeyConflict { key: key.into(), work_id })
         }
     }
 }
@@ -189,16 +172,8 @@ fn repeat_in_batch(requests: &[NewItem], first: usize, at: usize) -> Result<Admi
 }
 
 fn check_request(at: usize, request: &NewItem, source: Source) -> Result<(), Refusal> {
-    let NewItem {
-        key,
-        work_type,
-        priority,
-        payload,
-        needs,
-        attempts_max,
-        attempt_timeout,
-        delay,
-    } = request;
+    let NewItem { key, work_type, priority, payload, needs, attempts_max, attempt_timeout, delay } =
+        request;
     let field = |name: &str| format!("items[{at}].{name}");
     if let Some(key) = key {
         check_text(&field("key"), key, limits::KEY_BYTES_MAX)?;
@@ -224,20 +199,14 @@ fn check_request(at: usize, request: &NewItem, source: Source) -> Result<(), Ref
                 return Err(invalid(field("key"), problem));
             }
             if text.len() > limits::PAYLOAD_BYTES_MAX {
-                let problem = format!(
-                    "holds {} of at most {} bytes",
-                    text.len(),
-                    limits::PAYLOAD_BYTES_MAX
-                );
+                let problem =
+                    format!("holds {} of at most {} bytes", text.len(), limits::PAYLOAD_BYTES_MAX);
                 return Err(invalid(field("payload"), problem));
             }
         }
         (Source::Planner, Payload::OfRun(_)) => {
             if !of_planner {
-                return Err(invalid(
-                    field("key"),
-                    format!("must begin with {RUN_KEYS:?}"),
-                ));
+                return Err(invalid(field("key"), format!("must begin with {RUN_KEYS:?}")));
             }
         }
         (Source::Planner, Payload::Opaque(_)) => {
@@ -249,25 +218,13 @@ fn check_request(at: usize, request: &NewItem, source: Source) -> Result<(), Ref
         let problem = format!("must be 1 to {}", limits::ATTEMPTS_MAX);
         return Err(invalid(field("attempts_max"), problem));
     }
-    check_span(
-        &field("attempt_timeout"),
-        *attempt_timeout,
-        Span(1),
-        limits::ATTEMPT_TIMEOUT_MAX,
-    )?;
+    check_span(&field("attempt_timeout"), *attempt_timeout, Span(1), limits::ATTEMPT_TIMEOUT_MAX)?;
     check_span(&field("delay"), *delay, Span(0), limits::DELAY_MAX)
 }
 
 fn check_needs(field: &str, needs: &Needs) -> Result<(), Refusal> {
-    let Needs {
-        capabilities,
-        labels,
-    } = needs;
-    check_words(
-        &format!("{field}.capabilities"),
-        capabilities.len(),
-        capabilities.iter(),
-    )?;
+    let Needs { capabilities, labels } = needs;
+    check_words(&format!("{field}.capabilities"), capabilities.len(), capabilities.iter())?;
     let words = labels.iter().flat_map(|(label, value)| [label, value]);
     check_words(&format!("{field}.labels"), labels.len(), words)
 }
@@ -279,10 +236,7 @@ pub(super) fn check_words<'a>(
     mut words: impl Iterator<Item = &'a String>,
 ) -> Result<(), Refusal> {
     if count > limits::NEEDS_MAX {
-        return Err(invalid(
-            field,
-            format!("holds {count} of at most {}", limits::NEEDS_MAX),
-        ));
+        return Err(invalid(field, format!("holds {count} of at most {}", limits::NEEDS_MAX)));
     }
     if words.any(|word| word.len() > limits::NAME_BYTES_MAX) {
         return Err(invalid(
@@ -296,10 +250,7 @@ pub(super) fn check_words<'a>(
 /// A text that is neither empty nor too long.
 pub(super) fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
     if text.is_empty() || text.len() > bytes_max {
-        return Err(invalid(
-            field,
-            format!("must be 1 to {bytes_max} bytes long"),
-        ));
+        return Err(invalid(field, format!("must be 1 to {bytes_max} bytes long")));
     }
     Ok(())
 }
@@ -307,10 +258,7 @@ pub(super) fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<()
 /// A span within its bounds.
 pub(super) fn check_span(field: &str, span: Span, min: Span, max: Span) -> Result<(), Refusal> {
     if span < min || span > max {
-        return Err(invalid(
-            field,
-            format!("must be {min} to {max}, not {span}"),
-        ));
+        return Err(invalid(field, format!("must be {min} to {max}, not {span}")));
     }
     Ok(())
 }

@@ -17,28 +17,14 @@ use crate::time::Span;
 impl Machine {
     /// Takes up to `limit` items that the claimer fits, best first.
     pub(super) fn claim(&mut self, claim: &Claim, grants: &mut Grants) -> Result<Reply, Refusal> {
-        let Claim {
-            node,
-            capabilities,
-            labels,
-            work_types,
-            limit,
-            lease,
-        } = claim;
+        let Claim { node, capabilities, labels, work_types, limit, lease } = claim;
         check_span("lease", *lease, limits::LEASE_MIN, limits::LEASE_MAX)?;
         check_words("capabilities", capabilities.len(), capabilities.iter())?;
-        check_words(
-            "labels",
-            labels.len(),
-            labels.iter().flat_map(|(l, v)| [l, v]),
-        )?;
+        check_words("labels", labels.len(), labels.iter().flat_map(|(l, v)| [l, v]))?;
         check_words("work_types", work_types.len(), work_types.iter())?;
         let wanted = usize::try_from(*limit).unwrap_or(usize::MAX);
         if !(1..=limits::CLAIM_ITEMS_MAX).contains(&wanted) {
-            return Err(invalid(
-                "limit",
-                format!("must be 1 to {}", limits::CLAIM_ITEMS_MAX),
-            ));
+            return Err(invalid("limit", format!("must be 1 to {}", limits::CLAIM_ITEMS_MAX)));
         }
         let deadline = self.facts.now.after(*lease);
         let chosen: Vec<WorkId> = in_line(self.fitting(claim)).take(wanted).collect();
@@ -48,12 +34,8 @@ impl Machine {
             self.alter(id, |item| {
                 item.deliveries = item.deliveries.saturating_add(1);
                 item.last_node = Some(node.clone());
-                item.state = State::Claimed(Lease {
-                    node: node.clone(),
-                    token,
-                    deadline,
-                    started: None,
-                });
+                item.state =
+                    State::Claimed(Lease { node: node.clone(), token, deadline, started: None });
             });
             claimed.extend(self.facts.items.get(&id).cloned());
         }
@@ -71,19 +53,12 @@ impl Machine {
     fn fitting<'a>(&'a self, claim: &'a Claim) -> Vec<&'a Class> {
         let fits = |needs: &Needs| {
             needs.capabilities.is_subset(&claim.capabilities)
-                && needs
-                    .labels
-                    .iter()
-                    .all(|(label, value)| claim.labels.get(label) == Some(value))
+                && needs.labels.iter().all(|(label, value)| claim.labels.get(label) == Some(value))
         };
         let of_types = if claim.work_types.is_empty() {
             self.index.types.values().collect::<Vec<_>>()
         } else {
-            claim
-                .work_types
-                .iter()
-                .filter_map(|name| self.index.types.get(name))
-                .collect()
+            claim.work_types.iter().filter_map(|name| self.index.types.get(name)).collect()
         };
         of_types
             .into_iter()
@@ -100,10 +75,7 @@ impl Machine {
             let now = self.facts.now;
             self.alter(id, |item| {
                 item.attempts = item.attempts.saturating_add(1);
-                item.state = State::Claimed(Lease {
-                    started: Some(now),
-                    ..lease
-                });
+                item.state = State::Claimed(Lease { started: Some(now), ..lease });
             });
         }
         Ok(Reply::Done)
@@ -118,11 +90,8 @@ impl Machine {
     ) -> Result<Reply, Refusal> {
         check_span("lease", lease, limits::LEASE_MIN, limits::LEASE_MAX)?;
         if claims.len() > limits::HEARTBEAT_CLAIMS_MAX {
-            let problem = format!(
-                "holds {} of at most {}",
-                claims.len(),
-                limits::HEARTBEAT_CLAIMS_MAX
-            );
+            let problem =
+                format!("holds {} of at most {}", claims.len(), limits::HEARTBEAT_CLAIMS_MAX);
             return Err(invalid("claims", problem));
         }
         let deadline = self.facts.now.after(lease);
@@ -153,11 +122,9 @@ impl Machine {
             | State::Ready
             | State::Completed { .. }
             | State::Dead { .. }
-            | State::Cancelled { .. } => Err(Refusal::Fenced {
-                work_id: id,
-                token,
-                now: standing(item),
-            }),
+            | State::Cancelled { .. } => {
+                Err(Refusal::Fenced { work_id: id, token, now: standing(item) })
+            }
         }
     }
 }
@@ -166,11 +133,7 @@ impl Machine {
 fn standing(item: &Item) -> String {
     match &item.state {
         State::Claimed(lease) => {
-            let doing = if item.status() == Status::Running {
-                "running on"
-            } else {
-                "claimed by"
-            };
+            let doing = if item.status() == Status::Running { "running on" } else { "claimed by" };
             format!("{doing} {} under token {}", lease.node, lease.token)
         }
         State::Delayed { .. }
@@ -184,10 +147,7 @@ fn standing(item: &Item) -> String {
 /// The claimable items of several classes, best first: the heads of the classes are merged, so only
 /// what is taken is looked at.
 pub(super) fn in_line<'a>(classes: Vec<&'a Class>) -> impl Iterator<Item = WorkId> + 'a {
-    let mut lines: Vec<_> = classes
-        .into_iter()
-        .map(|class| class.ready.iter())
-        .collect();
+    let mut lines: Vec<_> = classes.into_iter().map(|class| class.ready.iter()).collect();
     let mut heads: BTreeSet<(Place, usize)> = lines
         .iter_mut()
         .enumerate()

@@ -30,16 +30,8 @@ impl Fnv {
 
 /// The digest of everything that a request says.
 pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
-    let NewItem {
-        key,
-        work_type,
-        priority,
-        payload,
-        needs,
-        attempts_max,
-        attempt_timeout,
-        delay,
-    } = request;
+    let NewItem { key, work_type, priority, payload, needs, attempts_max, attempt_timeout, delay } =
+        request;
     let mut fnv = Fnv(Fnv::BASIS);
     fnv.text(key.as_deref().unwrap_or_default());
     fnv.text(work_type);
@@ -49,12 +41,7 @@ pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
             fnv.number(0);
             fnv.text(text);
         }
-        Payload::OfRun(Origin {
-            run,
-            matchup,
-            index,
-            replay,
-        }) => {
+        Payload::OfRun(Origin { run, matchup, index, replay }) => {
             fnv.number(1);
             fnv.text(run.as_str());
             fnv.number(u64::from(*matchup));
@@ -62,10 +49,7 @@ pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
             fnv.number(u64::from(*replay));
         }
     }
-    let Needs {
-        capabilities,
-        labels,
-    } = needs;
+    let Needs { capabilities, labels } = needs;
     fnv.number(capabilities.len() as u64);
     for capability in capabilities {
         fnv.text(capability);
@@ -78,10 +62,7 @@ pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
     fnv.number(attempt_timeout.0);
     fnv.number(delay.0);
     let [high, low] = [fnv.0 >> 64, fnv.0 & u128::from(u64::MAX)];
-    [
-        u64::try_from(high).unwrap_or_default(),
-        u64::try_from(low).unwrap_or_default(),
-    ]
+    [u64::try_from(high).unwrap_or_default(), u64::try_from(low).unwrap_or_default()]
 }
 
 /// A number that looks random and is the same on every replica: one step of SplitMix64 for each

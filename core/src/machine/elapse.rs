@@ -57,10 +57,7 @@ impl Machine {
         let timeout = item.request.attempt_timeout;
         let ran_out = started.after(timeout) <= lease.deadline;
         let error = if ran_out {
-            format!(
-                "attempt {} took longer than {timeout} on node {}",
-                item.attempts, lease.node
-            )
+            format!("attempt {} took longer than {timeout} on node {}", item.attempts, lease.node)
         } else {
             let Lease { node, deadline, .. } = lease;
             let silence = now.since(*deadline);
@@ -84,12 +81,7 @@ impl Machine {
     /// Puts an item back with a growing delay, and answers its end.
     pub(super) fn postpone(&mut self, id: WorkId, error: String) -> Moment {
         let now = self.facts.now;
-        let until = now.after(
-            self.facts
-                .items
-                .get(&id)
-                .map_or_else(Span::default, backoff),
-        );
+        let until = now.after(self.facts.items.get(&id).map_or_else(Span::default, backoff));
         self.alter(id, |item| {
             item.state = State::Delayed { until };
             item.last_error = Some(error);
@@ -116,18 +108,8 @@ impl Machine {
 /// that by a chance that is the same on every replica. A claim that was given back before its start
 /// is no attempt, so there the deliveries count: an item that nobody can start must not spin.
 fn backoff(item: &Item) -> Span {
-    let started = matches!(
-        &item.state,
-        State::Claimed(Lease {
-            started: Some(_),
-            ..
-        })
-    );
-    let round = if started {
-        item.attempts
-    } else {
-        item.deliveries
-    };
+    let started = matches!(&item.state, State::Claimed(Lease { started: Some(_), .. }));
+    let round = if started { item.attempts } else { item.deliveries };
     let doublings = round.saturating_sub(1).min(limits::BACKOFF_DOUBLINGS_MAX);
     let whole = (limits::BACKOFF_BASE.0 << doublings).min(limits::BACKOFF_CAP.0);
     let half = whole / 2;

@@ -20,11 +20,8 @@ impl Machine {
     ) -> Result<Reply, Refusal> {
         let WorkResult { text, pair } = result;
         if text.len() > limits::RESULT_BYTES_MAX {
-            let problem = format!(
-                "holds {} of at most {} bytes",
-                text.len(),
-                limits::RESULT_BYTES_MAX
-            );
+            let problem =
+                format!("holds {} of at most {} bytes", text.len(), limits::RESULT_BYTES_MAX);
             return Err(invalid("result", problem));
         }
         if let Some(State::Completed { token: first, .. }) = self.item(id).map(|item| &item.state)
@@ -39,12 +36,8 @@ impl Machine {
             if lease.started.is_none() {
                 item.attempts = item.attempts.saturating_add(1);
             }
-            item.state = State::Completed {
-                result: text.clone(),
-                token,
-                node: lease.node.clone(),
-                at,
-            };
+            item.state =
+                State::Completed { result: text.clone(), token, node: lease.node.clone(), at };
         });
         self.facts.totals.completed += 1;
         self.credit(id, &lease.node, pair.as_ref());
@@ -60,21 +53,13 @@ impl Machine {
         retry: bool,
     ) -> Result<Reply, Refusal> {
         self.held_under(id, token)?;
-        let error = if error.is_empty() {
-            "no reason was given"
-        } else {
-            error
-        };
-        let exhausted = self
-            .item(id)
-            .is_none_or(|item| item.attempts >= item.request.attempts_max);
+        let error = if error.is_empty() { "no reason was given" } else { error };
+        let exhausted = self.item(id).is_none_or(|item| item.attempts >= item.request.attempts_max);
         if exhausted || !retry {
             self.bury(id, clip(error));
             return Ok(Reply::Failed { retry_at: None });
         }
-        Ok(Reply::Failed {
-            retry_at: Some(self.postpone(id, clip(error))),
-        })
+        Ok(Reply::Failed { retry_at: Some(self.postpone(id, clip(error))) })
     }
 
     /// Cancels an item whoever holds it. A repeat changes nothing.
@@ -89,10 +74,9 @@ impl Machine {
                 Ok(Reply::Done)
             }
             State::Cancelled { .. } => Ok(Reply::Done),
-            State::Completed { .. } | State::Dead { .. } => Err(Refusal::Ended {
-                work_id: id,
-                state: item.status().to_string(),
-            }),
+            State::Completed { .. } | State::Dead { .. } => {
+                Err(Refusal::Ended { work_id: id, state: item.status().to_string() })
+            }
         }
     }
 
@@ -101,10 +85,7 @@ impl Machine {
         let at = self.facts.now;
         self.alter(id, |item| {
             item.last_error = Some(error.clone());
-            item.state = State::Dead {
-                error: error.clone(),
-                at,
-            };
+            item.state = State::Dead { error: error.clone(), at };
         });
         self.facts.totals.dead += 1;
         self.fall(id, error);
@@ -134,22 +115,14 @@ impl Machine {
             if let Some(key) = item.request.key {
                 self.index.keys.remove(&key);
                 if !of_run {
-                    self.remember_forgotten(ForgottenKey {
-                        key,
-                        work_id: id,
-                        digest,
-                    });
+                    self.remember_forgotten(ForgottenKey { key, work_id: id, digest });
                 }
             }
         }
     }
 
     fn remember_forgotten(&mut self, forgotten: ForgottenKey) {
-        let number = self
-            .facts
-            .forgotten
-            .last_key_value()
-            .map_or(0, |(last, _)| last + 1);
+        let number = self.facts.forgotten.last_key_value().map_or(0, |(last, _)| last + 1);
         self.index.forgotten.insert(forgotten.key.clone(), number);
         self.facts.forgotten.insert(number, forgotten);
         if self.facts.forgotten.len() > limits::KEYS_MAX

@@ -65,10 +65,7 @@ pub(super) struct Place {
 
 impl Place {
     const fn of(item: &Item) -> Self {
-        Self {
-            priority: Reverse(item.request.priority),
-            id: item.id,
-        }
+        Self { priority: Reverse(item.request.priority), id: item.id }
     }
 }
 
@@ -153,9 +150,7 @@ impl Index {
 
     /// Counts an unfinished item among its kind and its run, until [`Self::retire`].
     pub(super) fn admit(&mut self, item: &Item) {
-        let NewItem {
-            work_type, needs, ..
-        } = &item.request;
+        let NewItem { work_type, needs, .. } = &item.request;
         if !self.types.contains_key(work_type) {
             self.types.insert(work_type.clone(), OfType::default());
         }
@@ -164,10 +159,7 @@ impl Index {
             if let Some(class) = of_type.classes.get_mut(needs) {
                 class.unfinished += 1;
             } else {
-                let class = Class {
-                    unfinished: 1,
-                    ready: BTreeSet::new(),
-                };
+                let class = Class { unfinished: 1, ready: BTreeSet::new() };
                 of_type.classes.insert(needs.clone(), class);
                 self.classes += 1;
             }
@@ -180,9 +172,7 @@ impl Index {
 
     /// Takes an item that ends out of its kind and its run.
     pub(super) fn retire(&mut self, item: &Item) {
-        let NewItem {
-            work_type, needs, ..
-        } = &item.request;
+        let NewItem { work_type, needs, .. } = &item.request;
         if let Some(of_type) = self.types.get_mut(work_type) {
             of_type.unfinished = of_type.unfinished.saturating_sub(1);
             if let Some(class) = of_type.classes.get_mut(needs) {
@@ -278,10 +268,7 @@ impl Index {
     }
 
     fn class(&mut self, request: &NewItem) -> Option<&mut Class> {
-        self.types
-            .get_mut(&request.work_type)?
-            .classes
-            .get_mut(&request.needs)
+        self.types.get_mut(&request.work_type)?.classes.get_mut(&request.needs)
     }
 
     fn node(&mut self, node: &NodeId) -> &mut OfNode {
@@ -289,11 +276,7 @@ impl Index {
     }
 
     fn drop_idle(&mut self, node: &NodeId) {
-        if self
-            .nodes
-            .get(node)
-            .is_some_and(|of| of.held.is_empty() && of.ended == 0)
-        {
+        if self.nodes.get(node).is_some_and(|of| of.held.is_empty() && of.ended == 0) {
             self.nodes.remove(node);
         }
     }

@@ -86,24 +86,14 @@ impl Machine {
         let unfinished = usize::try_from(self.index.counts.unfinished()).unwrap_or(usize::MAX);
         let bounds = [
             ("unfinished items", unfinished, limits::ITEMS_UNFINISHED_MAX),
-            (
-                "finished items",
-                self.index.finished.len(),
-                limits::ITEMS_FINISHED_MAX,
-            ),
-            (
-                "forgotten keys",
-                self.facts.forgotten.len(),
-                limits::KEYS_MAX,
-            ),
+            ("finished items", self.index.finished.len(), limits::ITEMS_FINISHED_MAX),
+            ("forgotten keys", self.facts.forgotten.len(), limits::KEYS_MAX),
             ("classes", self.index.classes, limits::CLASSES_MAX),
             ("locks", self.facts.locks.len(), limits::LOCKS_MAX),
             ("runs", self.facts.runs.len(), limits::RUNS_MAX),
         ];
         for (what, held, most) in bounds {
-            findings.expect(held <= most, "bounds", || {
-                format!("{held} {what} of at most {most}")
-            });
+            findings.expect(held <= most, "bounds", || format!("{held} {what} of at most {most}"));
         }
     }
 
@@ -112,37 +102,23 @@ impl Machine {
         let totals = self.facts.totals;
         let ended = totals.completed + totals.dead + totals.cancelled;
         let unfinished = self.index.counts.unfinished();
-        findings.expect(
-            totals.enqueued == unfinished + ended,
-            "conservation",
-            || {
-                format!(
-                    "{} enqueued, {unfinished} unfinished, {ended} ended",
-                    totals.enqueued
-                )
-            },
-        );
+        findings.expect(totals.enqueued == unfinished + ended, "conservation", || {
+            format!("{} enqueued, {unfinished} unfinished, {ended} ended", totals.enqueued)
+        });
     }
 
     /// At most one right is granted under one token, by an entry that was applied.
     fn check_tokens(&self, findings: &mut Findings) {
-        let leases = self
-            .facts
-            .items
-            .values()
-            .filter_map(|item| match &item.state {
-                State::Claimed(lease) => Some(lease.token),
-                State::Completed { token, .. } => Some(*token),
-                State::Delayed { .. }
-                | State::Ready
-                | State::Dead { .. }
-                | State::Cancelled { .. } => None,
-            });
+        let leases = self.facts.items.values().filter_map(|item| match &item.state {
+            State::Claimed(lease) => Some(lease.token),
+            State::Completed { token, .. } => Some(*token),
+            State::Delayed { .. } | State::Ready | State::Dead { .. } | State::Cancelled { .. } => {
+                None
+            }
+        });
         let mut seen: BTreeSet<Token> = BTreeSet::new();
         for token in leases.chain(self.facts.locks.values().map(|lock| lock.token)) {
-            findings.expect(seen.insert(token), "tokens are unique", || {
-                format!("{token} twice")
-            });
+            findings.expect(seen.insert(token), "tokens are unique", || format!("{token} twice"));
             let applied = self.facts.applied;
             findings.expect(
                 (token.term, token.index) <= (applied.term, applied.index),
@@ -153,135 +129,81 @@ impl Machine {
     }
 
     fn check_keys(&self, findings: &mut Findings) {
-        let keyed = self
-            .facts
-            .items
-            .values()
-            .filter(|item| item.request.key.is_some())
-            .count();
-        findings.expect(
-            keyed == self.index.keys.len(),
-            "one item for each key",
-            || format!("{keyed} items share {} keys", self.index.keys.len()),
-        );
+        let keyed = self.facts.items.values().filter(|item| item.request.key.is_some()).count();
+        findings.expect(keyed == self.index.keys.len(), "one item for each key", || {
+            format!("{keyed} items share {} keys", self.index.keys.len())
+        });
         for key in self.index.forgotten.keys() {
-            findings.expect(
-                !self.index.keys.contains_key(key),
-                "one item for each key",
-                || format!("{key:?} is both remembered and forgotten"),
-            );
+            findings.expect(!self.index.keys.contains_key(key), "one item for each key", || {
+                format!("{key:?} is both remembered and forgotten")
+            });
         }
     }
 
     fn check_item(&self, item: &Item, findings: &mut Findings) {
-        let Item {
-            id,
-            request,
-            state,
-            attempts,
-            deliveries,
-            created,
-            last_error: _,
-            last_node,
-        } = item;
+        let Item { id, request, state, attempts, deliveries, created, last_error: _, last_node } =
+            item;
         let now = self.facts.now;
-        findings.expect(
-            id.0 <= self.facts.totals.enqueued,
-            "numbers are given in order",
-            || format!("{id} after {}", self.facts.totals.enqueued),
-        );
+        findings.expect(id.0 <= self.facts.totals.enqueued, "numbers are given in order", || {
+            format!("{id} after {}", self.facts.totals.enqueued)
+        });
         findings.expect(
             *attempts <= request.attempts_max && attempts <= deliveries,
             "attempts are bounded",
             || format!("{id}: {attempts} attempts, {deliveries} deliveries"),
         );
-        findings.expect(*created <= now, "nothing is of the future", || {
-            format!("{id} created")
-        });
+        findings.expect(*created <= now, "nothing is of the future", || format!("{id} created"));
         let used_up = *attempts >= request.attempts_max;
         match state {
             State::Delayed { .. } | State::Ready => {
-                findings.expect(!used_up, "no attempt beyond the last", || {
-                    format!("{id} waits")
-                });
+                findings.expect(!used_up, "no attempt beyond the last", || format!("{id} waits"));
             }
             State::Claimed(lease) => {
-                findings.expect(
-                    last_node.as_ref() == Some(&lease.node),
-                    "one holder",
-                    || {
-                        format!(
-                            "{id} is held by {} but was last given to {last_node:?}",
-                            lease.node
-                        )
-                    },
-                );
+                findings.expect(last_node.as_ref() == Some(&lease.node), "one holder", || {
+                    format!("{id} is held by {} but was last given to {last_node:?}", lease.node)
+                });
                 let sound = match lease.started {
                     Some(started) => *attempts >= 1 && started <= now,
                     None => !used_up,
                 };
-                findings.expect(sound, "no attempt beyond the last", || {
-                    format!("{id} is held")
-                });
+                findings.expect(sound, "no attempt beyond the last", || format!("{id} is held"));
             }
             State::Completed { at, .. } => {
-                findings.expect(*at <= now, "nothing is of the future", || {
-                    format!("{id} ended")
-                });
-                findings.expect(*attempts >= 1, "who completes has started", || {
-                    format!("{id}")
-                });
+                findings.expect(*at <= now, "nothing is of the future", || format!("{id} ended"));
+                findings.expect(*attempts >= 1, "who completes has started", || format!("{id}"));
             }
             State::Dead { at, .. } | State::Cancelled { at } => {
-                findings.expect(*at <= now, "nothing is of the future", || {
-                    format!("{id} ended")
-                });
+                findings.expect(*at <= now, "nothing is of the future", || format!("{id} ended"));
             }
         }
     }
 
     fn check_run(&self, run: &Run, findings: &mut Findings) {
         let id = &run.id;
-        findings.expect(
-            run.ended.is_some() == run.outcome.is_some(),
-            "a run ends once",
-            || format!("{id}: ended {:?} with {:?}", run.ended, run.outcome),
-        );
+        findings.expect(run.ended.is_some() == run.outcome.is_some(), "a run ends once", || {
+            format!("{id}: ended {:?} with {:?}", run.ended, run.outcome)
+        });
         let outstanding = self.run_items(id).outstanding;
-        findings.expect(
-            outstanding <= u64::from(limits::RUN_OUTSTANDING_MAX),
-            "bounds",
-            || format!("{id} has {outstanding} outstanding items"),
-        );
-        findings.expect(
-            run.ended.is_none() || outstanding == 0,
-            "the end ends all",
-            || format!("{id} has ended with {outstanding} outstanding items"),
-        );
+        findings.expect(outstanding <= u64::from(limits::RUN_OUTSTANDING_MAX), "bounds", || {
+            format!("{id} has {outstanding} outstanding items")
+        });
+        findings.expect(run.ended.is_none() || outstanding == 0, "the end ends all", || {
+            format!("{id} has ended with {outstanding} outstanding items")
+        });
         findings.expect(
             run.fallen.len() as u64 <= run.failures_count
                 && run.failures.len() <= limits::RUN_FAILURES_KEPT,
             "failures are counted",
-            || {
-                format!(
-                    "{id}: {} fallen of {}",
-                    run.fallen.len(),
-                    run.failures_count
-                )
-            },
+            || format!("{id}: {} fallen of {}", run.fallen.len(), run.failures_count),
         );
         let mut brought = BTreeSet::new();
         for (index, pair) in run.ledger.pairs.iter().flatten() {
-            findings.expect(
-                pair.games.iter().all(|g| g.score.is_ok()),
-                "pairs are scored",
-                || format!("{id}: pair {index}"),
-            );
-            findings.expect(
-                brought.insert(pair.work_id),
-                "an item brings one pair",
-                || format!("{id}: {} twice", pair.work_id),
-            );
+            findings.expect(pair.games.iter().all(|g| g.score.is_ok()), "pairs are scored", || {
+                format!("{id}: pair {index}")
+            });
+            findings.expect(brought.insert(pair.work_id), "an item brings one pair", || {
+                format!("{id}: {} twice", pair.work_id)
+            });
         }
     }
 }

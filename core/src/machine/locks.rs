@@ -46,12 +46,7 @@ impl Machine {
         };
         self.free_lock(name);
         self.index.locks_due.insert((expires, name.clone()));
-        let lock = Lock {
-            owner: owner.to_string(),
-            token,
-            acquired,
-            expires,
-        };
+        let lock = Lock { owner: owner.to_string(), token, acquired, expires };
         self.facts.locks.insert(name.clone(), lock);
         Ok(Reply::Locked { token, expires })
     }
@@ -59,10 +54,7 @@ impl Machine {
     /// Frees a lock that is held under this token.
     pub(super) fn release_lock(&mut self, name: &LockName, token: Token) -> Result<Reply, Refusal> {
         if self.lock(name).is_none_or(|held| held.token != token) {
-            return Err(Refusal::LockNotHeld {
-                name: name.clone(),
-                token,
-            });
+            return Err(Refusal::LockNotHeld { name: name.clone(), token });
         }
         self.free_lock(name);
         Ok(Reply::Done)

@@ -29,19 +29,10 @@ pub(super) enum Answer {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
-    Waiting {
-        until: u64,
-    },
+    Waiting { until: u64 },
     Open,
-    Held {
-        node: String,
-        token: Token,
-        deadline: u64,
-        started: Option<u64>,
-    },
-    Done {
-        token: Token,
-    },
+    Held { node: String, token: Token, deadline: u64, started: Option<u64> },
+    Done { token: Token },
     Dead,
     Cancelled,
 }
@@ -57,10 +48,7 @@ pub(super) struct Row {
 
 impl Row {
     fn unfinished(&self) -> bool {
-        matches!(
-            self.standing,
-            Standing::Waiting { .. } | Standing::Open | Standing::Held { .. }
-        )
+        matches!(self.standing, Standing::Waiting { .. } | Standing::Open | Standing::Held { .. })
     }
 
     fn origin(&self) -> Option<Origin> {
@@ -111,11 +99,7 @@ impl Model {
         if batch.commands.is_empty() {
             self.pass_time();
         }
-        batch
-            .commands
-            .iter()
-            .map(|command| self.one(command))
-            .collect()
+        batch.commands.iter().map(|command| self.one(command)).collect()
     }
 
     /// Delayed, ready, claimed, running, completed, dead, cancelled.
@@ -126,9 +110,7 @@ impl Model {
                 Standing::Waiting { .. } => 0,
                 Standing::Open => 1,
                 Standing::Held { started: None, .. } => 2,
-                Standing::Held {
-                    started: Some(_), ..
-                } => 3,
+                Standing::Held { started: Some(_), .. } => 3,
                 Standing::Done { .. } => 4,
                 Standing::Dead => 5,
                 Standing::Cancelled => 6,
@@ -149,22 +131,14 @@ impl Model {
                     Answer::Done
                 }
             },
-            Command::Heartbeat {
-                node,
-                claims,
-                lease,
-            } => self.heartbeat(node.as_str(), claims, lease.0),
-            Command::Complete {
-                work_id,
-                token,
-                result,
-            } => self.complete(work_id.0, *token, result.pair.as_ref()),
-            Command::Fail {
-                work_id,
-                token,
-                error: _,
-                retry,
-            } => match self.held(work_id.0, *token) {
+            Command::Heartbeat { node, claims, lease } => {
+                self.heartbeat(node.as_str(), claims, lease.0)
+            }
+            Command::Complete { work_id, token, result } => {
+                self.complete(work_id.0, *token, result.pair.as_ref())
+            }
+            Command::Fail { work_id, token, error: _, retry } => match self.held(work_id.0, *token)
+            {
                 Err(refused) => refused,
                 Ok(at) => Answer::RetryAt(self.fail(at, *retry)),
             },
@@ -172,11 +146,7 @@ impl Model {
             Command::LockAcquire { name, owner, ttl } => self.lock(name.as_str(), owner, ttl.0),
             Command::LockRelease { name, token } => self.release(name.as_str(), *token),
             Command::SubmitRun { run, spec } => self.submit(run, spec),
-            Command::AdvanceRun {
-                run,
-                version,
-                advance,
-            } => self.advance(run, *version, advance),
+            Command::AdvanceRun { run, version, advance } => self.advance(run, *version, advance),
             Command::CancelRun { run } => match self.runs.iter().position(|row| row.id == *run) {
                 None => Answer::Refused("UnknownRun"),
                 Some(at) => match &self.runs[at].outcome {
@@ -200,22 +170,14 @@ impl Model {
         loop {
             let due = |row: &Row| match &row.standing {
                 Standing::Waiting { until } => Some(*until),
-                Standing::Held {
-                    deadline,
-                    started: None,
-                    ..
-                } => Some(*deadline),
-                Standing::Held {
-                    deadline,
-                    started: Some(started),
-                    ..
-                } => Some((*deadline).min(started + row.request.attempt_timeout.0)),
+                Standing::Held { deadline, started: None, .. } => Some(*deadline),
+                Standing::Held { deadline, started: Some(started), .. } => {
+                    Some((*deadline).min(started + row.request.attempt_timeout.0))
+                }
                 _ => None,
             };
             let rows = self.rows.iter().enumerate();
-            let next = rows
-                .filter_map(|(at, row)| Some((due(row)?, row.id, at)))
-                .min();
+            let next = rows.filter_map(|(at, row)| Some((due(row)?, row.id, at))).min();
             let Some((_, _, at)) = next.filter(|(due, _, _)| *due <= self.now) else {
                 return expired;
             };
@@ -226,11 +188,7 @@ impl Model {
                     row.standing = Standing::Open;
                     expired += 1;
                 }
-                Standing::Held {
-                    deadline,
-                    started: Some(started),
-                    ..
-                } => {
+                Standing::Held { deadline, started: Some(started), .. } => {
                     expired += 1;
                     if row.attempts >= row.request.attempts_max {
                         row.standing = Standing::Dead;
@@ -248,12 +206,7 @@ impl Model {
 
     fn grant(&mut self) -> Token {
         self.grants += 1;
-        Token {
-            mode_epoch: 0,
-            term: self.at.term,
-            index: self.at.index,
-            n: self.grants - 1,
-        }
+        Token { mode_epoch: 0, term: self.at.term, index: self.at.index, n: self.grants - 1 }
     }
 
     fn held(&self, id: u64, wanted: Token) -> Result<usize, Answer> {
@@ -268,11 +221,7 @@ impl Model {
     fn begin(&mut self, at: usize) {
         let now = self.now;
         let row = &mut self.rows[at];
-        if let Standing::Held {
-            started: started @ None,
-            ..
-        } = &mut row.standing
-        {
+        if let Standing::Held { started: started @ None, .. } = &mut row.standing {
             *started = Some(now);
             row.attempts += 1;
         }
@@ -285,14 +234,8 @@ impl Model {
         let (mut renewed, mut lost) = (0, vec![]);
         for (id, token) in claims {
             let until = self.now + lease;
-            match self
-                .held(id.0, *token)
-                .ok()
-                .map(|at| &mut self.rows[at].standing)
-            {
-                Some(Standing::Held {
-                    node: by, deadline, ..
-                }) if by == node => {
+            match self.held(id.0, *token).ok().map(|at| &mut self.rows[at].standing) {
+                Some(Standing::Held { node: by, deadline, .. }) if by == node => {
                     *deadline = until;
                     renewed += 1;
                 }
@@ -304,11 +247,7 @@ impl Model {
 
     fn complete(&mut self, id: u64, token: Token, brought: Option<&PairResult>) -> Answer {
         let done = Standing::Done { token };
-        if self
-            .rows
-            .iter()
-            .any(|row| row.id == id && row.standing == done)
-        {
+        if self.rows.iter().any(|row| row.id == id && row.standing == done) {
             return Answer::Done;
         }
         match self.held(id, token) {
@@ -335,18 +274,8 @@ impl Model {
     /// 1 s doubled each time, at most 300 s, half of it left to chance.
     fn wait(&mut self, at: usize) -> u64 {
         let row = &mut self.rows[at];
-        let started = matches!(
-            row.standing,
-            Standing::Held {
-                started: Some(_),
-                ..
-            }
-        );
-        let round = if started {
-            row.attempts
-        } else {
-            row.deliveries
-        };
+        let started = matches!(row.standing, Standing::Held { started: Some(_), .. });
+        let round = if started { row.attempts } else { row.deliveries };
         let mut whole = 1_000_u64;
         for _ in 1..round {
             whole = (whole * 2).min(300_000);
@@ -368,36 +297,23 @@ impl Model {
             {
                 return Answer::Refused("Invalid");
             }
-            let known = rows
-                .iter()
-                .find(|row| row.request.key.is_some() && row.request.key == request.key);
+            let known =
+                rows.iter().find(|row| row.request.key.is_some() && row.request.key == request.key);
             if let Some(row) = known {
                 if row.request == *request {
                     answer.push((row.id, false));
                     continue;
                 }
                 let from_this_batch = row.id > self.rows.len() as u64;
-                return Answer::Refused(if from_this_batch {
-                    "Invalid"
-                } else {
-                    "KeyConflict"
-                });
+                return Answer::Refused(if from_this_batch { "Invalid" } else { "KeyConflict" });
             }
             let id = rows.len() as u64 + 1;
             let standing = match request.delay.0 {
                 0 => Standing::Open,
-                delay => Standing::Waiting {
-                    until: self.now + delay,
-                },
+                delay => Standing::Waiting { until: self.now + delay },
             };
             let request = request.clone();
-            rows.push(Row {
-                id,
-                request,
-                standing,
-                attempts: 0,
-                deliveries: 0,
-            });
+            rows.push(Row { id, request, standing, attempts: 0, deliveries: 0 });
             answer.push((id, true));
         }
         self.rows = rows;
@@ -412,20 +328,11 @@ impl Model {
             let request = &row.request;
             row.standing == Standing::Open
                 && (claim.work_types.is_empty() || claim.work_types.contains(&request.work_type))
-                && request
-                    .needs
-                    .capabilities
-                    .iter()
-                    .all(|c| claim.capabilities.contains(c))
-                && request
-                    .needs
-                    .labels
-                    .iter()
-                    .all(|(l, v)| claim.labels.get(l) == Some(v))
+                && request.needs.capabilities.iter().all(|c| claim.capabilities.contains(c))
+                && request.needs.labels.iter().all(|(l, v)| claim.labels.get(l) == Some(v))
         };
-        let mut line: Vec<usize> = (0..self.rows.len())
-            .filter(|at| fits(&self.rows[*at]))
-            .collect();
+        let mut line: Vec<usize> =
+            (0..self.rows.len()).filter(|at| fits(&self.rows[*at])).collect();
         line.sort_by_key(|at| (100 - self.rows[*at].request.priority, self.rows[*at].id));
         line.truncate(claim.limit as usize);
         let mut answer = vec![];
@@ -434,12 +341,7 @@ impl Model {
             let row = &mut self.rows[at];
             row.deliveries += 1;
             let node = claim.node.as_str().to_owned();
-            row.standing = Standing::Held {
-                node,
-                token,
-                deadline,
-                started: None,
-            };
+            row.standing = Standing::Held { node, token, deadline, started: None };
             answer.push((row.id, token, deadline, row.attempts, row.deliveries));
         }
         Answer::Claimed(answer)
@@ -455,11 +357,7 @@ impl Model {
             return Answer::Done;
         }
         let cancelled = self.rows[at].standing == Standing::Cancelled;
-        if cancelled {
-            Answer::Done
-        } else {
-            Answer::Refused("Ended")
-        }
+        if cancelled { Answer::Done } else { Answer::Refused("Ended") }
     }
 
     /// Unfinished items by type.

@@ -57,11 +57,7 @@ impl Pairing {
         // Recent grants are the interesting ones.
         let recent = self.granted.len().saturating_sub(12);
         let recent = &self.granted[recent..];
-        if recent.is_empty() {
-            none
-        } else {
-            recent[pick % recent.len()]
-        }
+        if recent.is_empty() { none } else { recent[pick % recent.len()] }
     }
 
     fn concrete(&self, op: &Op) -> Command {
@@ -86,28 +82,16 @@ impl Pairing {
                 };
                 let text = "{}".into();
                 let result = WorkResult { text, pair };
-                Command::Complete {
-                    work_id,
-                    token,
-                    result,
-                }
+                Command::Complete { work_id, token, result }
             }
             Op::Fail { pick, retry } => {
                 let (work_id, token) = self.pick(pick);
-                Command::Fail {
-                    work_id,
-                    token,
-                    error: "broken".into(),
-                    retry,
-                }
+                Command::Fail { work_id, token, error: "broken".into(), retry }
             }
-            Op::WrongToken(item, token) => Command::Start {
-                work_id: self.pick(item).0,
-                token: self.pick(token).1,
-            },
-            Op::Cancel(id) => Command::Cancel {
-                work_id: WorkId(id),
-            },
+            Op::WrongToken(item, token) => {
+                Command::Start { work_id: self.pick(item).0, token: self.pick(token).1 }
+            }
+            Op::Cancel(id) => Command::Cancel { work_id: WorkId(id) },
             Op::Lock { name, owner, ttl } => Command::LockAcquire {
                 name: ["first", "second"][name].parse().expect("a name"),
                 owner: ["", "me", "you"][owner].into(),
@@ -137,15 +121,7 @@ impl Pairing {
 
     /// A planner's step, on the version that the run has or on one that it has not.
     fn advance(&self, run: RunId, op: &Op) -> Command {
-        let Op::Advance {
-            stale,
-            parts,
-            handle,
-            close,
-            end,
-            run: _,
-        } = op
-        else {
+        let Op::Advance { stale, parts, handle, close, end, run: _ } = op else {
             panic!("no planner's step: {op:?}")
         };
         let seen = self.machine.run(&run);
@@ -164,17 +140,9 @@ impl Pairing {
     }
 
     fn part(&self, run: &RunId, (matchup, index, replay): (u16, u32, u16)) -> NewItem {
-        let is_job = self
-            .machine
-            .run(run)
-            .is_some_and(|run| run.spec.matchups() == 0);
+        let is_job = self.machine.run(run).is_some_and(|run| run.spec.matchups() == 0);
         let matchup = if is_job { 0 } else { matchup };
-        let origin = Origin {
-            run: run.clone(),
-            matchup,
-            index,
-            replay,
-        };
+        let origin = Origin { run: run.clone(), matchup, index, replay };
         NewItem {
             key: Some(format!("run/{run}/{matchup}/{index}/{replay}")),
             payload: Payload::OfRun(origin),
@@ -187,10 +155,7 @@ impl Pairing {
         let commands: Vec<_> = ops.iter().map(|op| self.concrete(op)).collect();
         self.asked.extend(commands.iter().cloned());
         let index = self.log.len() as u64 + 1;
-        let position = Position {
-            term: 1 + index / 20,
-            index,
-        };
+        let position = Position { term: 1 + index / 20, index };
         let now = Moment(self.log.last().map_or(1_000_000, |(_, batch)| batch.now.0) + elapsed);
         let batch = Batch { now, commands };
         let expected = self.model.apply(position, &batch);
@@ -235,15 +200,7 @@ impl Pairing {
         let machine = &self.machine;
         prop_assert_eq!(machine.violations(), Vec::<String>::new());
         let c = machine.counts();
-        let counts = [
-            c.delayed,
-            c.ready,
-            c.claimed,
-            c.running,
-            c.completed,
-            c.dead,
-            c.cancelled,
-        ];
+        let counts = [c.delayed, c.ready, c.claimed, c.running, c.completed, c.dead, c.cancelled];
         prop_assert_eq!(counts, self.model.counts());
         prop_assert_eq!(machine.counts_by_type(), self.model.by_type());
         for id in &self.acknowledged {
@@ -261,10 +218,7 @@ impl Pairing {
             prop_assert_eq!((run.ledger.tasks_done, run.ledger.tasks_failed), row.tasks);
             let fallen: Vec<_> = run.fallen.iter().map(|f| f.origin.clone()).collect();
             prop_assert_eq!(&fallen, &row.fallen);
-            prop_assert_eq!(
-                (run.version, run.failures_count),
-                (row.version, row.failures)
-            );
+            prop_assert_eq!((run.version, run.failures_count), (row.version, row.failures));
             prop_assert_eq!(&run.outcome, &row.outcome);
         }
         Ok(())
@@ -310,10 +264,7 @@ fn planted(bug: Bug, machine: &Machine, batch: &Batch) -> Batch {
 }
 
 fn play(history: &[(u64, Vec<Op>)], bug: Option<Bug>) -> Result<Pairing, TestCaseError> {
-    let mut pairing = Pairing {
-        bug,
-        ..Pairing::default()
-    };
+    let mut pairing = Pairing { bug, ..Pairing::default() };
     for (elapsed, ops) in history {
         pairing.step(*elapsed, ops)?;
     }
@@ -356,26 +307,23 @@ fn a_replay_of_the_log_gives_the_same_machine() {
 
 #[test]
 fn a_snapshot_goes_on_as_the_machine_that_wrote_it() {
-    let played = runner(3, 300).run(
-        &(history(), any::<prop::sample::Index>()),
-        |(history, at)| {
-            let pairing = play(&history, None)?;
-            let (before, after) = pairing.log.split_at(at.index(pairing.log.len()));
-            let mut machine = Machine::default();
-            for (position, batch) in before {
-                machine.apply(*position, batch);
-            }
-            let text = serde_json::to_string(&machine).expect("a snapshot");
-            let mut restored: Machine = serde_json::from_str(&text).expect("the same snapshot");
-            prop_assert_eq!(&restored, &machine);
-            for (position, batch) in after {
-                let replies = restored.apply(*position, batch);
-                prop_assert_eq!(replies, machine.apply(*position, batch));
-            }
-            prop_assert_eq!(restored, pairing.machine);
-            Ok(())
-        },
-    );
+    let played = runner(3, 300).run(&(history(), any::<prop::sample::Index>()), |(history, at)| {
+        let pairing = play(&history, None)?;
+        let (before, after) = pairing.log.split_at(at.index(pairing.log.len()));
+        let mut machine = Machine::default();
+        for (position, batch) in before {
+            machine.apply(*position, batch);
+        }
+        let text = serde_json::to_string(&machine).expect("a snapshot");
+        let mut restored: Machine = serde_json::from_str(&text).expect("the same snapshot");
+        prop_assert_eq!(&restored, &machine);
+        for (position, batch) in after {
+            let replies = restored.apply(*position, batch);
+            prop_assert_eq!(replies, machine.apply(*position, batch));
+        }
+        prop_assert_eq!(restored, pairing.machine);
+        Ok(())
+    });
     if let Err(error) = played {
         panic!("{error}");
     }
@@ -463,9 +411,6 @@ fn the_model_catches_planted_bugs() {
             ..Config::default()
         });
         let played = runner.run(&history(), |history| play(&history, Some(bug)).map(drop));
-        assert!(
-            matches!(played, Err(TestError::Fail(..))),
-            "{bug:?} went unseen"
-        );
+        assert!(matches!(played, Err(TestError::Fail(..))), "{bug:?} went unseen");
     }
 }

@@ -58,18 +58,12 @@ impl Machine {
     #[must_use]
     pub fn counts_by_type(&self) -> BTreeMap<&str, u64> {
         let types = self.index.types.iter();
-        types
-            .map(|(name, of_type)| (name.as_str(), of_type.unfinished))
-            .collect()
+        types.map(|(name, of_type)| (name.as_str(), of_type.unfinished)).collect()
     }
 
     /// The first claimable items, in the order in which a claimer that fits all gets them.
     pub fn ready(&self, limit: usize) -> impl Iterator<Item = &Item> {
-        let classes = self
-            .index
-            .types
-            .values()
-            .flat_map(|of_type| of_type.classes.values());
+        let classes = self.index.types.values().flat_map(|of_type| of_type.classes.values());
         let classes = classes.filter(|class| !class.ready.is_empty()).collect();
         in_line(classes).take(limit).filter_map(|id| self.item(id))
     }
@@ -82,26 +76,14 @@ impl Machine {
 
     /// Items that one node holds, by age.
     pub fn held_by(&self, node: &NodeId) -> impl Iterator<Item = &Item> {
-        let ids = self
-            .index
-            .nodes
-            .get(node)
-            .into_iter()
-            .flat_map(|of_node| &of_node.held);
+        let ids = self.index.nodes.get(node).into_iter().flat_map(|of_node| &of_node.held);
         ids.filter_map(|id| self.item(*id))
     }
 
     /// Finished items that are remembered, newest first; with a status only those.
     pub fn history(&self, limit: usize, status: Option<Status>) -> impl Iterator<Item = &Item> {
-        let items = self
-            .index
-            .finished
-            .iter()
-            .rev()
-            .filter_map(|(_, id)| self.item(*id));
-        items
-            .filter(move |item| status.is_none_or(|wanted| item.status() == wanted))
-            .take(limit)
+        let items = self.index.finished.iter().rev().filter_map(|(_, id)| self.item(*id));
+        items.filter(move |item| status.is_none_or(|wanted| item.status() == wanted)).take(limit)
     }
 
     /// For each node the items that it holds, and those together with the ones that ended there as
@@ -125,11 +107,7 @@ impl Machine {
 
     /// All remembered runs, newest first.
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.index
-            .submitted
-            .iter()
-            .rev()
-            .filter_map(|(_, id)| self.run(id))
+        self.index.submitted.iter().rev().filter_map(|(_, id)| self.run(id))
     }
 
     /// The runs that have not ended, by id.
@@ -140,22 +118,16 @@ impl Machine {
     /// Unfinished items of a run.
     #[must_use]
     pub fn run_items(&self, id: &RunId) -> RunItems {
-        self.index
-            .runs
-            .get(id)
-            .map_or_else(RunItems::default, |of_run| RunItems {
-                outstanding: of_run.outstanding.len() as u64,
-                running: of_run.running,
-            })
+        self.index.runs.get(id).map_or_else(RunItems::default, |of_run| RunItems {
+            outstanding: of_run.outstanding.len() as u64,
+            running: of_run.running,
+        })
     }
 
     /// A lock, while it is held.
     #[must_use]
     pub fn lock(&self, name: &LockName) -> Option<&Lock> {
-        self.facts
-            .locks
-            .get(name)
-            .filter(|lock| lock.expires > self.facts.now)
+        self.facts.locks.get(name).filter(|lock| lock.expires > self.facts.now)
     }
 
     /// The earliest moment at which a [`crate::queue::command::Command::Tick`] changes something.

@@ -41,10 +41,7 @@ impl Machine {
                 decided: vec![None; planned],
                 ..PlanState::default()
             },
-            ledger: Ledger {
-                pairs: vec![BTreeMap::new(); matchups],
-                ..Ledger::default()
-            },
+            ledger: Ledger { pairs: vec![BTreeMap::new(); matchups], ..Ledger::default() },
             fallen: Vec::new(),
             failures: Vec::new(),
             failures_count: 0,
@@ -65,29 +62,16 @@ impl Machine {
         let run = self.active_run(id)?;
         if run.version != version {
             let current = run.version;
-            return Err(Refusal::StaleRun {
-                run: id.clone(),
-                current,
-                planned: version,
-            });
+            return Err(Refusal::StaleRun { run: id.clone(), current, planned: version });
         }
-        let Advance {
-            plan,
-            enqueue,
-            fallen_handled,
-            close,
-            outcome,
-        } = advance;
+        let Advance { plan, enqueue, fallen_handled, close, outcome } = advance;
         let handled = usize::try_from(*fallen_handled).unwrap_or(usize::MAX);
         if handled > run.fallen.len() {
             let problem = format!("is {handled} of {} fallen items", run.fallen.len());
             return Err(invalid("fallen_handled", problem));
         }
         check_parts(run, enqueue)?;
-        let outstanding = self
-            .run_items(id)
-            .outstanding
-            .saturating_add(enqueue.len() as u64);
+        let outstanding = self.run_items(id).outstanding.saturating_add(enqueue.len() as u64);
         if outstanding > u64::from(limits::RUN_OUTSTANDING_MAX) {
             let problem = format!(
                 "would make {outstanding} outstanding items of at most {}",
@@ -116,10 +100,7 @@ impl Machine {
 
     /// Ends a run as cancelled. A repeat changes nothing.
     pub(super) fn cancel_run(&mut self, id: &RunId) -> Result<Reply, Refusal> {
-        if self
-            .run(id)
-            .is_some_and(|run| run.outcome == Some(Outcome::Cancelled))
-        {
+        if self.run(id).is_some_and(|run| run.outcome == Some(Outcome::Cancelled)) {
             return Ok(Reply::Done);
         }
         self.active_run(id)?;
@@ -131,24 +112,12 @@ impl Machine {
     }
 
     fn active_run(&self, id: &RunId) -> Result<&Run, Refusal> {
-        let run = self
-            .facts
-            .runs
-            .get(id)
-            .ok_or_else(|| Refusal::UnknownRun(id.clone()))?;
-        if run.ended.is_some() {
-            Err(Refusal::RunEnded(id.clone()))
-        } else {
-            Ok(run)
-        }
+        let run = self.facts.runs.get(id).ok_or_else(|| Refusal::UnknownRun(id.clone()))?;
+        if run.ended.is_some() { Err(Refusal::RunEnded(id.clone())) } else { Ok(run) }
     }
 
     fn end_run(&mut self, id: &RunId, outcome: Outcome) {
-        let outstanding = self
-            .index
-            .runs
-            .get(id)
-            .map(|of_run| of_run.outstanding.clone());
+        let outstanding = self.index.runs.get(id).map(|of_run| of_run.outstanding.clone());
         for (_, item) in outstanding.unwrap_or_default() {
             self.call_off(item);
         }
@@ -165,11 +134,7 @@ impl Machine {
             return;
         };
         let span = (matchup, WorkId(u64::MIN))..=(matchup, WorkId(u64::MAX));
-        let outstanding: Vec<_> = of_run
-            .outstanding
-            .range(span)
-            .map(|(_, item)| *item)
-            .collect();
+        let outstanding: Vec<_> = of_run.outstanding.range(span).map(|(_, item)| *item).collect();
         for item in outstanding {
             self.call_off(item);
         }
@@ -204,12 +169,8 @@ impl Machine {
         match scored(brought) {
             Ok(result) => {
                 let at = self.facts.now;
-                let pair = Pair {
-                    work_id: id,
-                    node: node.clone(),
-                    at,
-                    games: result.games.clone(),
-                };
+                let pair =
+                    Pair { work_id: id, node: node.clone(), at, games: result.games.clone() };
                 pairs.insert(origin.index, pair);
                 run.version += 1;
             }
@@ -267,16 +228,12 @@ fn check_spec(spec: &RunSpec) -> Result<(), Refusal> {
             }
             (1, job.parallelism, "parallelism")
         }
-        RunSpec::Gauntlet(gauntlet) => (
-            gauntlet.baselines.len().saturating_add(1),
-            gauntlet.play.window,
-            "play.window",
-        ),
-        RunSpec::Tournament(tournament) => (
-            tournament.contestants.len(),
-            tournament.play.window,
-            "play.window",
-        ),
+        RunSpec::Gauntlet(gauntlet) => {
+            (gauntlet.baselines.len().saturating_add(1), gauntlet.play.window, "play.window")
+        }
+        RunSpec::Tournament(tournament) => {
+            (tournament.contestants.len(), tournament.play.window, "play.window")
+        }
     };
     if contestants > limits::CONTESTANTS_MAX {
         let problem = format!("are {contestants} of at most {}", limits::CONTESTANTS_MAX);
@@ -296,19 +253,13 @@ fn check_parts(run: &Run, enqueue: &[NewItem]) -> Result<(), Refusal> {
     let lines = run.spec.matchups().max(1);
     for (at, request) in enqueue.iter().enumerate() {
         let own = match &request.payload {
-            Payload::OfRun(Origin {
-                run: of,
-                matchup,
-                index,
-                replay: _,
-            }) => *of == run.id && usize::from(*matchup) < lines && *index < limits::RUN_ITEMS_MAX,
+            Payload::OfRun(Origin { run: of, matchup, index, replay: _ }) => {
+                *of == run.id && usize::from(*matchup) < lines && *index < limits::RUN_ITEMS_MAX
+            }
             Payload::Opaque(_) => false,
         };
         if !own {
-            return Err(invalid(
-                format!("enqueue[{at}].payload"),
-                "is no part of this run",
-            ));
+            return Err(invalid(format!("enqueue[{at}].payload"), "is no part of this run"));
         }
     }
     Ok(())

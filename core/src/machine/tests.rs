@@ -33,10 +33,7 @@ pub(super) fn task(work_type: &str) -> NewItem {
 
 pub(super) fn job() -> RunSpec {
     RunSpec::Job(JobSpec {
-        task: Task {
-            argv: vec!["true".into()],
-            env: BTreeMap::new(),
-        },
+        task: Task { argv: vec!["true".into()], env: BTreeMap::new() },
         completions: 4,
         parallelism: 4,
         attempts_max: 2,
@@ -80,20 +77,13 @@ pub(super) fn gauntlet() -> RunSpec {
 }
 
 pub(super) fn pair_result(scored: bool) -> PairResult {
-    let game = |score, ending| GameResult {
-        score,
-        ending,
-        plies: 60,
-        moves_hash: 7,
-    };
+    let game = |score, ending| GameResult { score, ending, plies: 60, moves_hash: 7 };
     let second = if scored {
         game(Ok(Score::Win), Ending::Checkmate)
     } else {
         game(Err("engine crashed".into()), Ending::Crash)
     };
-    PairResult {
-        games: [game(Ok(Score::Draw), Ending::Repetition), second],
-    }
+    PairResult { games: [game(Ok(Score::Draw), Ending::Repetition), second] }
 }
 
 /// A machine, its log position and its clock.
@@ -107,14 +97,8 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn apply(&mut self, command: Command) -> Result<Reply, Refusal> {
         self.index += 1;
-        let position = Position {
-            term: 1,
-            index: self.index,
-        };
-        let batch = Batch {
-            now: Moment(self.now),
-            commands: vec![command],
-        };
+        let position = Position { term: 1, index: self.index };
+        let batch = Batch { now: Moment(self.now), commands: vec![command] };
         let reply = self.machine.apply(position, &batch).remove(0);
         assert_eq!(self.machine.violations(), Vec::<String>::new());
         reply
@@ -128,10 +112,7 @@ impl Bench {
     }
 
     pub(super) fn claim(&mut self, node: &str, limit: u32) -> Vec<(WorkId, Token)> {
-        self.claim_as(Claim {
-            limit,
-            ..claimer(node)
-        })
+        self.claim_as(Claim { limit, ..claimer(node) })
     }
 
     pub(super) fn claim_as(&mut self, claim: Claim) -> Vec<(WorkId, Token)> {
@@ -142,10 +123,7 @@ impl Bench {
             State::Claimed(lease) => lease.token,
             other => panic!("claimed as {other:?}"),
         };
-        items
-            .iter()
-            .map(|item| (item.id, token(&item.state)))
-            .collect()
+        items.iter().map(|item| (item.id, token(&item.state))).collect()
     }
 
     pub(super) fn start(&mut self, (work_id, token): (WorkId, Token)) -> Result<Reply, Refusal> {
@@ -161,25 +139,13 @@ impl Bench {
         (work_id, token): (WorkId, Token),
         pair: Option<PairResult>,
     ) -> Result<Reply, Refusal> {
-        let result = WorkResult {
-            text: "{\"ok\":true}".into(),
-            pair,
-        };
-        self.apply(Command::Complete {
-            work_id,
-            token,
-            result,
-        })
+        let result = WorkResult { text: "{\"ok\":true}".into(), pair };
+        self.apply(Command::Complete { work_id, token, result })
     }
 
     pub(super) fn fail(&mut self, (work_id, token): (WorkId, Token)) -> Option<Moment> {
         let error = "exit status 1".into();
-        match self.apply(Command::Fail {
-            work_id,
-            token,
-            error,
-            retry: true,
-        }) {
+        match self.apply(Command::Fail { work_id, token, error, retry: true }) {
             Ok(Reply::Failed { retry_at }) => retry_at,
             other => panic!("not failed: {other:?}"),
         }

@@ -102,12 +102,7 @@ impl foca::Codec<Identity> for Codec {
         let src_incarnation = take_u16(&mut buf, "the incarnation")?;
         let dst = take_identity(&mut buf)?;
         let message = take_message(tag, &mut buf)?;
-        Ok(Header {
-            src,
-            src_incarnation,
-            dst,
-            message,
-        })
+        Ok(Header { src, src_incarnation, dst, message })
     }
 
     fn encode_member(
@@ -136,10 +131,7 @@ impl foca::Codec<Identity> for Codec {
             1 => State::Suspect,
             2 => State::Down,
             value => {
-                return Err(CodecError::Tag {
-                    what: "member state",
-                    value,
-                });
+                return Err(CodecError::Tag { what: "member state", value });
             }
         };
         Ok(foca::Member::new(identity, incarnation, state))
@@ -156,10 +148,7 @@ pub(super) fn readdress_announce(
         return Ok(None);
     }
     let mut rest = packet;
-    let header = Header {
-        dst: own.clone(),
-        ..Codec.decode_header(&mut rest)?
-    };
+    let header = Header { dst: own.clone(), ..Codec.decode_header(&mut rest)? };
     let mut readdressed = Vec::with_capacity(packet.len());
     Codec.encode_header(&header, &mut readdressed)?;
     readdressed.extend_from_slice(rest);
@@ -185,22 +174,10 @@ fn parts(message: &Message<Identity>) -> (u8, Option<&Identity>, Option<u8>) {
     match message {
         Message::Ping(probe) => (1, None, Some(*probe)),
         Message::Ack(probe) => (2, None, Some(*probe)),
-        Message::PingReq {
-            target,
-            probe_number,
-        } => (3, Some(target), Some(*probe_number)),
-        Message::IndirectPing {
-            origin,
-            probe_number,
-        } => (4, Some(origin), Some(*probe_number)),
-        Message::IndirectAck {
-            target,
-            probe_number,
-        } => (5, Some(target), Some(*probe_number)),
-        Message::ForwardedAck {
-            origin,
-            probe_number,
-        } => (6, Some(origin), Some(*probe_number)),
+        Message::PingReq { target, probe_number } => (3, Some(target), Some(*probe_number)),
+        Message::IndirectPing { origin, probe_number } => (4, Some(origin), Some(*probe_number)),
+        Message::IndirectAck { target, probe_number } => (5, Some(target), Some(*probe_number)),
+        Message::ForwardedAck { origin, probe_number } => (6, Some(origin), Some(*probe_number)),
         Message::Announce => (ANNOUNCE, None, None),
         Message::Feed => (8, None, None),
         Message::Gossip => (9, None, None),
@@ -214,42 +191,23 @@ fn take_message(tag: u8, buf: &mut impl Buf) -> Result<Message<Identity>, CodecE
     Ok(match tag {
         1 => Message::Ping(probe(buf)?),
         2 => Message::Ack(probe(buf)?),
-        3 => Message::PingReq {
-            target: take_identity(buf)?,
-            probe_number: probe(buf)?,
-        },
-        4 => Message::IndirectPing {
-            origin: take_identity(buf)?,
-            probe_number: probe(buf)?,
-        },
-        5 => Message::IndirectAck {
-            target: take_identity(buf)?,
-            probe_number: probe(buf)?,
-        },
-        6 => Message::ForwardedAck {
-            origin: take_identity(buf)?,
-            probe_number: probe(buf)?,
-        },
+        3 => Message::PingReq { target: take_identity(buf)?, probe_number: probe(buf)? },
+        4 => Message::IndirectPing { origin: take_identity(buf)?, probe_number: probe(buf)? },
+        5 => Message::IndirectAck { target: take_identity(buf)?, probe_number: probe(buf)? },
+        6 => Message::ForwardedAck { origin: take_identity(buf)?, probe_number: probe(buf)? },
         ANNOUNCE => Message::Announce,
         8 => Message::Feed,
         9 => Message::Gossip,
         10 => Message::Broadcast,
         11 => Message::TurnUndead,
         value => {
-            return Err(CodecError::Tag {
-                what: "message",
-                value,
-            });
+            return Err(CodecError::Tag { what: "message", value });
         }
     })
 }
 
 fn size_of(identity: &Identity) -> usize {
-    let ip_bytes = if identity.swim_address().is_ipv4() {
-        4
-    } else {
-        16
-    };
+    let ip_bytes = if identity.swim_address().is_ipv4() { 4 } else { 16 };
     let texts = identity.node_id().as_str().len()
         + identity.http_address().len()
         + identity.raft_address().map_or(0, str::len);
@@ -297,24 +255,15 @@ fn take_identity(buf: &mut impl Buf) -> Result<Identity, CodecError> {
             IpAddr::V6(Ipv6Addr::from(buf.get_u128()))
         }
         value => {
-            return Err(CodecError::Tag {
-                what: "address family",
-                value,
-            });
+            return Err(CodecError::Tag { what: "address family", value });
         }
     };
     let port = take_u16(buf, "the port")?;
     let http_address = take_text(buf, ADDRESS_BYTES_MAX, "the HTTP address")?;
     let raft_address = take_text(buf, ADDRESS_BYTES_MAX, "the Raft address")?;
     let raft_address = (!raft_address.is_empty()).then_some(raft_address);
-    Identity::new(
-        node_id,
-        generation,
-        SocketAddr::new(ip, port),
-        http_address,
-        raft_address,
-    )
-    .map_err(|_named| CodecError::Text("an address of the identity"))
+    Identity::new(node_id, generation, SocketAddr::new(ip, port), http_address, raft_address)
+        .map_err(|_named| CodecError::Text("an address of the identity"))
 }
 
 fn take_text(buf: &mut impl Buf, max: usize, what: &'static str) -> Result<String, CodecError> {
@@ -339,11 +288,7 @@ fn take_u16(buf: &mut impl Buf, what: &'static str) -> Result<u16, CodecError> {
 }
 
 fn ensure(buf: &impl Buf, bytes: usize, what: &'static str) -> Result<(), CodecError> {
-    if buf.remaining() < bytes {
-        Err(CodecError::Truncated(what))
-    } else {
-        Ok(())
-    }
+    if buf.remaining() < bytes { Err(CodecError::Truncated(what)) } else { Ok(()) }
 }
 
 #[cfg(test)]

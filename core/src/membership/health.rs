@@ -43,10 +43,7 @@ mod tests {
         for _ in 0..20 {
             health.worsen();
         }
-        assert_eq!(
-            (health.doubt(), health.stretch(second)),
-            (8, Duration::from_secs(9))
-        );
+        assert_eq!((health.doubt(), health.stretch(second)), (8, Duration::from_secs(9)));
         health.improve();
         assert_eq!(health.stretch(second), Duration::from_secs(8));
     }

@@ -55,21 +55,13 @@ impl Identity {
         raft_address: Option<String>,
     ) -> Result<Self, IdentityError> {
         if swim_address.ip().is_unspecified() || swim_address.port() == 0 {
-            return Err(IdentityError::Unreachable {
-                address: swim_address,
-            });
+            return Err(IdentityError::Unreachable { address: swim_address });
         }
         check("http", &http_address)?;
         if let Some(address) = &raft_address {
             check("raft", address)?;
         }
-        Ok(Self {
-            generation,
-            node_id,
-            swim_address,
-            http_address,
-            raft_address,
-        })
+        Ok(Self { generation, node_id, swim_address, http_address, raft_address })
     }
 
     /// The agent.
@@ -103,19 +95,12 @@ impl Identity {
     }
 
     pub(super) fn next_generation(&self) -> Self {
-        Self {
-            generation: self.generation.saturating_add(1),
-            ..self.clone()
-        }
+        Self { generation: self.generation.saturating_add(1), ..self.clone() }
     }
 
     /// Stands for whoever listens at an address.
     pub(super) fn placeholder_at(&self, swim_address: SocketAddr) -> Self {
-        Self {
-            generation: 0,
-            swim_address,
-            ..self.clone()
-        }
+        Self { generation: 0, swim_address, ..self.clone() }
     }
 }
 

@@ -38,9 +38,7 @@ pub struct ProfileError {
 
 impl Default for Profile {
     fn default() -> Self {
-        Self {
-            probe_period: Self::PROBE_PERIOD_DEFAULT,
-        }
+        Self { probe_period: Self::PROBE_PERIOD_DEFAULT }
     }
 }
 
@@ -64,9 +62,7 @@ impl Profile {
         if (Self::PROBE_PERIOD_MIN..=Self::PROBE_PERIOD_MAX).contains(&probe_period) {
             Ok(Self { probe_period })
         } else {
-            Err(ProfileError {
-                asked: probe_period,
-            })
+            Err(ProfileError { asked: probe_period })
         }
     }
 
@@ -97,12 +93,7 @@ impl Profile {
     }
 
     pub(super) fn config(self) -> foca::Config {
-        let every = |frequency, num_members| {
-            Some(foca::PeriodicParams {
-                frequency,
-                num_members,
-            })
-        };
+        let every = |frequency, num_members| Some(foca::PeriodicParams { frequency, num_members });
         foca::Config {
             probe_period: self.probe_period,
             probe_rtt: self.direct_wait(),

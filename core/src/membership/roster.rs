@@ -64,16 +64,9 @@ pub(super) fn of<'a>(
             *held = candidate;
         }
     }
-    let own_state = if own_left {
-        State::Failed
-    } else {
-        State::Alive
-    };
+    let own_state = if own_left { State::Failed } else { State::Alive };
     newest.insert(own.node_id(), (own, own_state));
-    newest
-        .into_values()
-        .map(|(identity, state)| member(identity, state))
-        .collect()
+    newest.into_values().map(|(identity, state)| member(identity, state)).collect()
 }
 
 /// A number that changes with what [`of`] would answer.
@@ -87,11 +80,7 @@ pub(super) fn fingerprint<'a>(
         (identity, state).hash(&mut hash);
         hash.finish()
     };
-    let own_state = if own_left {
-        State::Failed
-    } else {
-        State::Alive
-    };
+    let own_state = if own_left { State::Failed } else { State::Alive };
     // foca shuffles its members, so the sum must not depend on their order.
     let sum = |sum: u64, member: &foca::Member<Identity>| {
         sum.wrapping_add(one(member.id(), state_of(member)))
@@ -145,14 +134,7 @@ mod tests {
 
     fn identity(node: &str, generation: u64, port: u16) -> Identity {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Identity::new(
-            node.parse().unwrap(),
-            generation,
-            address,
-            "h:1".to_string(),
-            None,
-        )
-        .unwrap()
+        Identity::new(node.parse().unwrap(), generation, address, "h:1".to_string(), None).unwrap()
     }
 
     #[test]
@@ -166,10 +148,8 @@ mod tests {
                 .into_iter()
                 .map(|member| (member.node_id.to_string(), member.generation, member.state))
                 .collect();
-            let expected = [
-                ("a".to_string(), 1, State::Alive),
-                ("b".to_string(), 2, State::Suspected),
-            ];
+            let expected =
+                [("a".to_string(), 1, State::Alive), ("b".to_string(), 2, State::Suspected)];
             assert_eq!(seen, expected);
         }
     }

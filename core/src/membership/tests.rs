@@ -85,14 +85,7 @@ impl World {
         let membership = Membership::new(identity, Profile::default(), self.rng.random());
         let (inbox, downs, timers) = (Vec::new(), Vec::new(), Timers::default());
         let asleep_until = self.now;
-        let node = Node {
-            membership,
-            timers,
-            asleep_until,
-            is_deaf_asleep: false,
-            inbox,
-            downs,
-        };
+        let node = Node { membership, timers, asleep_until, is_deaf_asleep: false, inbox, downs };
         self.nodes.insert(address(index), node);
     }
 
@@ -130,9 +123,7 @@ impl World {
     }
 
     fn deliver(&mut self) {
-        let later = self
-            .flying
-            .split_off(&(self.now + Duration::from_nanos(1), 0));
+        let later = self.flying.split_off(&(self.now + Duration::from_nanos(1), 0));
         for (to, packet) in core::mem::replace(&mut self.flying, later).into_values() {
             let to = self.aliases.get(&to).copied().unwrap_or(to);
             let Some(node) = self.nodes.get_mut(&to) else {
@@ -164,10 +155,7 @@ impl World {
         let node = self.nodes.get_mut(&at).unwrap();
         let effects = node.membership.step(self.now, input);
         assert_eq!(effects.fault, None, "{at} at {:?}", self.now);
-        effects
-            .timers
-            .into_iter()
-            .for_each(|timer| node.timers.insert(timer));
+        effects.timers.into_iter().for_each(|timer| node.timers.insert(timer));
         for event in effects.events {
             if let Event::Down(identity) = event {
                 node.downs.push(identity);
@@ -180,8 +168,7 @@ impl World {
             }
             self.sent += 1;
             let flight = Duration::from_micros(self.rng.random_range(300..1_500));
-            self.flying
-                .insert((self.now + flight, self.sent), (to, packet));
+            self.flying.insert((self.now + flight, self.sent), (to, packet));
         }
     }
 
@@ -204,18 +191,11 @@ impl World {
     fn sees(&self, observer: SocketAddr, index: u16) -> Option<State> {
         let node_id = format!("n{index}");
         let roster = self.nodes[&observer].membership.roster();
-        roster
-            .into_iter()
-            .find(|member| member.node_id.as_str() == node_id)
-            .map(|m| m.state)
+        roster.into_iter().find(|member| member.node_id.as_str() == node_id).map(|m| m.state)
     }
 
     fn everybody_sees(&self, state: State, mut indexes: impl Iterator<Item = u16>) -> bool {
-        indexes.all(|index| {
-            self.nodes
-                .keys()
-                .all(|at| self.sees(*at, index) == Some(state))
-        })
+        indexes.all(|index| self.nodes.keys().all(|at| self.sees(*at, index) == Some(state)))
     }
 
     fn expect_everybody(&self, state: State, indexes: impl Iterator<Item = u16>) {
@@ -231,11 +211,7 @@ impl World {
         let mut names: Vec<_> = self
             .nodes
             .values()
-            .flat_map(|node| {
-                node.downs
-                    .iter()
-                    .map(|identity| identity.node_id().to_string())
-            })
+            .flat_map(|node| node.downs.iter().map(|identity| identity.node_id().to_string()))
             .collect();
         names.sort();
         names.dedup();
@@ -251,10 +227,7 @@ fn two_killed_of_twenty_are_known_within_five_seconds_and_nobody_else() {
         world.kill(11);
         let killed_at = world.now;
         let known = |world: &World| world.everybody_sees(State::Failed, [3, 11].into_iter());
-        assert!(
-            world.run_until(killed_at + KNOWN_WITHIN, known),
-            "seed {seed}"
-        );
+        assert!(world.run_until(killed_at + KNOWN_WITHIN, known), "seed {seed}");
 
         world.run_until(killed_at + seconds(20), |_| false);
         assert_eq!(world.declared_failed(), ["n11", "n3"], "seed {seed}");
@@ -271,16 +244,10 @@ fn a_killed_member_that_restarts_is_alive_again_everywhere() {
         world.run_until(world.now + seconds(pause), |_| false);
         world.start(5);
         let back = |world: &World| world.everybody_sees(State::Alive, 0..MEMBERS);
-        assert!(
-            world.run_until(world.now + seconds(5), back),
-            "after {pause} s"
-        );
+        assert!(world.run_until(world.now + seconds(5), back), "after {pause} s");
         let newest = world.generation;
         let roster = world.nodes[&address(0)].membership.roster();
-        let member = roster
-            .iter()
-            .find(|member| member.node_id.as_str() == "n5")
-            .unwrap();
+        let member = roster.iter().find(|member| member.node_id.as_str() == "n5").unwrap();
         assert_eq!(member.generation, newest);
     }
 }
@@ -296,9 +263,8 @@ fn a_member_that_sleeps_shorter_than_the_suspicion_is_not_declared_failed() {
             let asleep = Profile::default().suspicion() * 2;
             world.sleep(sleeper, asleep);
             world.run_until(world.now + asleep, |_| false);
-            suspected += world
-                .sees(address(0), sleeper)
-                .map_or(0, |s| u32::from(s == State::Suspected));
+            suspected +=
+                world.sees(address(0), sleeper).map_or(0, |s| u32::from(s == State::Suspected));
             world.run_until(world.now + seconds(3), |_| false);
         }
         assert_eq!(world.declared_failed(), [""; 0], "seed {seed}");
@@ -317,10 +283,7 @@ fn a_suspecter_that_missed_the_refutation_in_its_sleep_asks_again_before_it_judg
         let mut world = World::grown_to(seed, 3);
         world.sleep(1, seconds(60));
         let suspects = |world: &World| world.sees(address(0), 1) == Some(State::Suspected);
-        assert!(
-            world.run_until(world.now + seconds(5), suspects),
-            "seed {seed}"
-        );
+        assert!(world.run_until(world.now + seconds(5), suspects), "seed {seed}");
         // Now the suspected wakes and refutes, and the suspecter sleeps through it.
         world.sleep(1, Duration::ZERO);
         world.nodes.get_mut(&address(0)).unwrap().is_deaf_asleep = true;
@@ -365,9 +328,7 @@ fn a_member_that_was_declared_failed_comes_back_by_itself() {
     world.sleep(4, seconds(15));
     let failed = |world: &World| {
         let others = world.nodes.keys().filter(|at| **at != address(4));
-        others
-            .copied()
-            .all(|at| world.sees(at, 4) == Some(State::Failed))
+        others.copied().all(|at| world.sees(at, 4) == Some(State::Failed))
     };
     assert!(world.run_until(world.now + seconds(10), failed));
     let back = |world: &World| world.everybody_sees(State::Alive, 0..MEMBERS);
@@ -381,10 +342,7 @@ fn who_leaves_is_failed_at_once_and_answers_no_more() {
     world.step(address(8), Input::Leave);
     let left_at = world.now;
     let gone = |world: &World| world.everybody_sees(State::Failed, [8].into_iter());
-    assert!(
-        world.run_until(left_at + seconds(2), gone),
-        "no probe is needed to see it"
-    );
+    assert!(world.run_until(left_at + seconds(2), gone), "no probe is needed to see it");
     world.run_until(left_at + seconds(5), |_| false);
     assert!(gone(&world), "it does not come back by itself");
 }
@@ -394,11 +352,7 @@ fn the_queue_of_timers_does_not_grow_with_time() {
     let mut world = World::grown(2);
     world.run_until(seconds(60), |_| false);
     for node in world.nodes.values() {
-        assert!(
-            node.timers.len() <= 5 + 2 * usize::from(MEMBERS),
-            "{}",
-            node.timers.len()
-        );
+        assert!(node.timers.len() <= 5 + 2 * usize::from(MEMBERS), "{}", node.timers.len());
     }
 }
 
@@ -409,10 +363,7 @@ fn foreign_and_oversized_packets_are_faults_and_change_nothing() {
     let before = node.membership.fingerprint();
     for packet in [&b""[..], b"x", &[7; 40], &[9; PACKET_BYTES_MAX + 1]] {
         let effects = node.membership.step(world.now, Input::Datagram(packet));
-        assert!(
-            matches!(effects.fault, Some(Fault::Packet(_))),
-            "{effects:?}"
-        );
+        assert!(matches!(effects.fault, Some(Fault::Packet(_))), "{effects:?}");
         assert!(effects.datagrams.is_empty() && effects.timers.is_empty());
     }
     assert_eq!(node.membership.fingerprint(), before);

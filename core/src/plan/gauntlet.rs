@@ -70,51 +70,34 @@ fn decision(
         };
         match status {
             Status::AcceptH1 => {
-                return Some(Decision {
-                    kind: DecisionKind::AcceptH1,
-                    pairs,
-                });
+                return Some(Decision { kind: DecisionKind::AcceptH1, pairs });
             }
             Status::AcceptH0 => {
-                return Some(Decision {
-                    kind: DecisionKind::AcceptH0,
-                    pairs,
-                });
+                return Some(Decision { kind: DecisionKind::AcceptH0, pairs });
             }
             Status::Continue => {}
         }
     }
-    Some(Decision {
-        kind: DecisionKind::Inconclusive,
-        pairs: first.max(stop.pairs_max),
-    })
+    Some(Decision { kind: DecisionKind::Inconclusive, pairs: first.max(stop.pairs_max) })
 }
 
 /// The end of a run one of whose open match-ups has come to a pair that cannot be played.
 fn blocked(step: &Step<'_>) -> Option<Outcome> {
     let plan = &step.advance.plan;
-    let open = plan
-        .decided
-        .iter()
-        .zip(&plan.tested)
-        .zip(&plan.unplayable)
-        .enumerate();
-    open.filter(|(_, ((decided, _), _))| decided.is_none())
-        .find_map(|(matchup, ((_, tested), pair))| {
+    let open = plan.decided.iter().zip(&plan.tested).zip(&plan.unplayable).enumerate();
+    open.filter(|(_, ((decided, _), _))| decided.is_none()).find_map(
+        |(matchup, ((_, tested), pair))| {
             let pair = pair.as_ref()?;
             let prefix: u64 = tested.iter().copied().map(u64::from).sum();
             (prefix == u64::from(pair.index)).then(|| step.unplayable(matchup, pair))
-        })
+        },
+    )
 }
 
 /// The verdict, once every match-up is decided. Nothing was shown about a candidate without
 /// baselines.
 pub(super) fn verdict(decided: &[Option<Decision>]) -> Option<Verdict> {
-    let mut verdict = if decided.is_empty() {
-        Verdict::Inconclusive
-    } else {
-        Verdict::Promote
-    };
+    let mut verdict = if decided.is_empty() { Verdict::Inconclusive } else { Verdict::Promote };
     for decision in decided {
         verdict = match (decision.as_ref()?.kind, verdict) {
             (DecisionKind::AcceptH0, _) | (_, Verdict::Reject) => Verdict::Reject,

@@ -28,19 +28,11 @@ pub(super) fn step(run: &Run, spec: &JobSpec) -> Advance {
         return advance;
     }
     let next = run.plan.next.first().copied().unwrap_or(0);
-    let ended = run
-        .ledger
-        .tasks_done
-        .saturating_add(run.ledger.tasks_failed);
+    let ended = run.ledger.tasks_done.saturating_add(run.ledger.tasks_failed);
     // A spec that asks for no parallelism would never end; validation refuses it at the edge.
-    let room = spec
-        .parallelism
-        .max(1)
-        .saturating_sub(next.saturating_sub(ended));
+    let room = spec.parallelism.max(1).saturating_sub(next.saturating_sub(ended));
     let batch = u32::try_from(limits::BATCH_ITEMS_MAX).unwrap_or(u32::MAX);
-    let end = next
-        .saturating_add(room.min(batch))
-        .min(spec.completions.max(next));
+    let end = next.saturating_add(room.min(batch)).min(spec.completions.max(next));
     advance.enqueue = (next..end).map(|index| task(run, spec, index)).collect();
     advance.plan.next = vec![end];
     advance
@@ -53,31 +45,20 @@ fn outcome(run: &Run, spec: &JobSpec) -> Option<Outcome> {
             "task {} died after its last attempt: {}; {done} of {} tasks had ended well",
             first.origin.index, first.error, spec.completions
         );
-        return Some(Outcome::Failed {
-            reason: "TasksFailed".to_string(),
-            message,
-        });
+        return Some(Outcome::Failed { reason: "TasksFailed".to_string(), message });
     }
     if run.ledger.tasks_failed > 0 {
         let message = format!(
             "{} tasks died; {done} of {} tasks had ended well",
             run.ledger.tasks_failed, spec.completions
         );
-        return Some(Outcome::Failed {
-            reason: "TasksFailed".to_string(),
-            message,
-        });
+        return Some(Outcome::Failed { reason: "TasksFailed".to_string(), message });
     }
     (done >= spec.completions).then_some(Outcome::Succeeded)
 }
 
 fn task(run: &Run, spec: &JobSpec, index: u32) -> NewItem {
-    let origin = Origin {
-        run: run.id.clone(),
-        matchup: 0,
-        index,
-        replay: 0,
-    };
+    let origin = Origin { run: run.id.clone(), matchup: 0, index, replay: 0 };
     NewItem {
         key: Some(key(&origin)),
         work_type: WORK_TYPE_TASK.to_string(),
@@ -92,11 +73,6 @@ fn task(run: &Run, spec: &JobSpec, index: u32) -> NewItem {
 
 /// The idempotency key of a run's item: the same part of a run is never enqueued twice.
 pub(super) fn key(origin: &Origin) -> String {
-    let Origin {
-        run,
-        matchup,
-        index,
-        replay,
-    } = origin;
+    let Origin { run, matchup, index, replay } = origin;
     format!("run/{run}/{matchup}/{index}/{replay}")
 }

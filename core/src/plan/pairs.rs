@@ -30,19 +30,8 @@ impl<'a> Step<'a> {
         plan.decided.resize(matchups, None);
         plan.unplayable.resize(matchups, None);
         let (enqueue, close) = (Vec::new(), Vec::new());
-        let advance = Advance {
-            plan,
-            enqueue,
-            fallen_handled: 0,
-            close,
-            outcome: None,
-        };
-        Self {
-            run,
-            play,
-            pairs_max,
-            advance,
-        }
+        let advance = Advance { plan, enqueue, fallen_handled: 0, close, outcome: None };
+        Self { run, play, pairs_max, advance }
     }
 
     /// Pairs of a match-up that were accepted.
@@ -65,21 +54,12 @@ impl<'a> Step<'a> {
                 continue;
             }
             if origin.replay < limits::PAIR_REPLAYS_MAX {
-                let again = Origin {
-                    replay: origin.replay + 1,
-                    ..origin.clone()
-                };
+                let again = Origin { replay: origin.replay + 1, ..origin.clone() };
                 self.advance.enqueue.push(self.item(again));
-            } else if let Some(slot) = self
-                .advance
-                .plan
-                .unplayable
-                .get_mut(usize::from(origin.matchup))
+            } else if let Some(slot) =
+                self.advance.plan.unplayable.get_mut(usize::from(origin.matchup))
             {
-                *slot = Some(Unplayable {
-                    index: origin.index,
-                    error: fallen.error.clone(),
-                });
+                *slot = Some(Unplayable { index: origin.index, error: fallen.error.clone() });
             }
         }
     }
@@ -89,10 +69,7 @@ impl<'a> Step<'a> {
     fn is_needed(&self, origin: &Origin) -> bool {
         let matchup = usize::from(origin.matchup);
         let plan = &self.advance.plan;
-        let asked = plan
-            .next
-            .get(matchup)
-            .is_some_and(|next| origin.index < *next);
+        let asked = plan.next.get(matchup).is_some_and(|next| origin.index < *next);
         let pairs = self.run.ledger.pairs.get(matchup);
         let brought = pairs.is_some_and(|pairs| pairs.contains_key(&origin.index));
         let decided = matches!(plan.decided.get(matchup), Some(Some(_)));
@@ -110,21 +87,14 @@ impl<'a> Step<'a> {
         let mut open: Vec<(usize, u32)> = (0..self.advance.plan.next.len())
             .filter(|matchup| self.is_open(*matchup))
             .map(|matchup| {
-                let limit = self
-                    .accepted(matchup)
-                    .saturating_add(window)
-                    .min(self.pairs_max);
+                let limit = self.accepted(matchup).saturating_add(window).min(self.pairs_max);
                 (matchup, limit)
             })
             .collect();
         // Each round enqueues at least one pair or is the last, so BATCH_ITEMS_MAX bounds them.
         while !open.is_empty() {
             open.retain(|(matchup, limit)| {
-                self.advance
-                    .plan
-                    .next
-                    .get(*matchup)
-                    .is_some_and(|next| next < limit)
+                self.advance.plan.next.get(*matchup).is_some_and(|next| next < limit)
             });
             for (matchup, _) in &open {
                 if self.advance.enqueue.len() >= limits::BATCH_ITEMS_MAX {
@@ -151,12 +121,7 @@ impl<'a> Step<'a> {
         };
         let index = *next;
         *next = index.saturating_add(1);
-        let origin = Origin {
-            run: self.run.id.clone(),
-            matchup: number,
-            index,
-            replay: 0,
-        };
+        let origin = Origin { run: self.run.id.clone(), matchup: number, index, replay: 0 };
         self.advance.enqueue.push(self.item(origin));
     }
 
@@ -197,10 +162,7 @@ impl<'a> Step<'a> {
             limits::PAIR_REPLAYS_MAX + 1,
             pair.error
         );
-        Outcome::Failed {
-            reason: "PairUnplayable".to_string(),
-            message,
-        }
+        Outcome::Failed { reason: "PairUnplayable".to_string(), message }
     }
 }
 

@@ -9,9 +9,7 @@ pub(super) fn step(run: &Run, spec: &TournamentSpec) -> Advance {
     let mut step = Step::new(run, &spec.play, spec.pairs);
     step.replay_fallen();
     let lost = step.advance.plan.unplayable.iter().enumerate();
-    let lost = lost
-        .filter_map(|(matchup, pair)| Some((matchup, pair.as_ref()?)))
-        .next();
+    let lost = lost.filter_map(|(matchup, pair)| Some((matchup, pair.as_ref()?))).next();
     if let Some((matchup, pair)) = lost {
         let outcome = step.unplayable(matchup, pair);
         return step.end(outcome);

@@ -160,9 +160,7 @@ impl State {
             Self::Delayed { .. } => Status::Delayed,
             Self::Ready => Status::Ready,
             Self::Claimed(Lease { started: None, .. }) => Status::Claimed,
-            Self::Claimed(Lease {
-                started: Some(_), ..
-            }) => Status::Running,
+            Self::Claimed(Lease { started: Some(_), .. }) => Status::Running,
             Self::Completed { .. } => Status::Completed,
             Self::Dead { .. } => Status::Dead,
             Self::Cancelled { .. } => Status::Cancelled,

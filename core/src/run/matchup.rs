@@ -71,8 +71,9 @@ pub fn round_robin(players: usize, matchup: u16) -> Option<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::round_robin;
     use std::collections::BTreeSet;
+
+    use super::round_robin;
 
     #[test]
     fn six_players_meet_as_the_circle_method_lets_them_meet() {

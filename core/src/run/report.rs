@@ -218,8 +218,5 @@ fn progress(run: &Run, matchups: &[MatchupReport]) -> (u64, u64) {
         Some(_) => done(matchup),
         None => u64::from(matchup.pairs_max),
     };
-    (
-        matchups.iter().map(done).sum(),
-        matchups.iter().map(total).sum(),
-    )
+    (matchups.iter().map(done).sum(), matchups.iter().map(total).sum())
 }

@@ -36,11 +36,7 @@ impl RunSpec {
         match self {
             Self::Job(spec) => job(spec),
             Self::Gauntlet(spec) => {
-                within(
-                    "baselines",
-                    spec.baselines.len(),
-                    1..=limits::CONTESTANTS_MAX - 1,
-                )?;
+                within("baselines", spec.baselines.len(), 1..=limits::CONTESTANTS_MAX - 1)?;
                 let baselines = spec.baselines.iter().enumerate();
                 let baselines = baselines.map(|(i, one)| (format!("baselines[{i}]"), one));
                 let all = core::iter::once(("candidate".to_string(), &spec.candidate));
@@ -50,16 +46,9 @@ impl RunSpec {
                 in_all("stop.pairs_max", self, &spec.play)
             }
             Self::Tournament(spec) => {
-                within(
-                    "contestants",
-                    spec.contestants.len(),
-                    2..=limits::CONTESTANTS_MAX,
-                )?;
+                within("contestants", spec.contestants.len(), 2..=limits::CONTESTANTS_MAX)?;
                 let all = spec.contestants.iter().enumerate();
-                contestants(
-                    all.map(|(i, one)| (format!("contestants[{i}]"), one)),
-                    &spec.play,
-                )?;
+                contestants(all.map(|(i, one)| (format!("contestants[{i}]"), one)), &spec.play)?;
                 play(&spec.play)?;
                 within("pairs", spec.pairs, 1..=limits::RUN_ITEMS_MAX)?;
                 in_all("pairs", self, &spec.play)
@@ -82,45 +71,27 @@ fn job(spec: &JobSpec) -> Checked {
     within("env", task.env.len(), 0..=limits::TASK_WORDS_MAX)?;
     for (name, value) in &task.env {
         refuse_if(name.is_empty() || name.contains(['=', '\0']), "env", || {
-            format!(
-                "has the name {}, but names are not empty and have no '='",
-                quoted(name)
-            )
+            format!("has the name {}, but names are not empty and have no '='", quoted(name))
         })?;
-        refuse_if(value.contains('\0'), "env", || {
-            format!("has a zero byte in {}", quoted(name))
-        })?;
+        refuse_if(value.contains('\0'), "env", || format!("has a zero byte in {}", quoted(name)))?;
     }
     let bytes = words_bytes(&task.argv) + entries_bytes(&task.env);
     at_most("argv", "bytes with env", bytes, limits::PAYLOAD_BYTES_MAX)?;
     within("completions", *completions, 1..=limits::RUN_ITEMS_MAX)?;
     within("parallelism", *parallelism, 1..=limits::RUN_OUTSTANDING_MAX)?;
     within("max_attempts", *attempts_max, 1..=limits::ATTEMPTS_MAX)?;
-    refuse_if(*attempt_timeout == Span(0), "timeout_seconds", || {
-        "must be above 0".to_string()
-    })?;
+    refuse_if(*attempt_timeout == Span(0), "timeout_seconds", || "must be above 0".to_string())?;
     within("priority", *priority, 0..=limits::PRIORITY_MAX)?;
     needs(wanted)
 }
 
 fn needs(needs: &Needs) -> Checked {
-    let Needs {
-        capabilities,
-        labels,
-    } = needs;
+    let Needs { capabilities, labels } = needs;
     within("capabilities", capabilities.len(), 0..=limits::NEEDS_MAX)?;
     within("labels", labels.len(), 0..=limits::NEEDS_MAX)?;
-    let words = capabilities
-        .iter()
-        .chain(labels.keys())
-        .chain(labels.values());
+    let words = capabilities.iter().chain(labels.keys()).chain(labels.values());
     for word in words {
-        at_most(
-            "labels",
-            "bytes in one word",
-            word.len(),
-            limits::NAME_BYTES_MAX,
-        )?;
+        at_most("labels", "bytes in one word", word.len(), limits::NAME_BYTES_MAX)?;
     }
     Ok(())
 }
@@ -143,34 +114,22 @@ fn contestants<'a>(all: impl Iterator<Item = (String, &'a Contestant)>, play: &P
 }
 
 fn contestant(field: &str, one: &Contestant, play: &Play) -> Checked {
-    let Contestant {
-        name,
-        argv,
-        options,
-        limit,
-    } = one;
+    let Contestant { name, argv, options, limit } = one;
     let name_field = format!("{field}.name");
-    refuse_if(
-        name.trim().is_empty() || has_control(name),
-        &name_field,
-        || format!("must be a plain, visible text, but is {}", quoted(name)),
-    )?;
+    refuse_if(name.trim().is_empty() || has_control(name), &name_field, || {
+        format!("must be a plain, visible text, but is {}", quoted(name))
+    })?;
     at_most(&name_field, "bytes", name.len(), limits::NAME_BYTES_MAX)?;
     program(&format!("{field}.argv"), argv)?;
     let options_field = format!("{field}.options");
     within(&options_field, options.len(), 0..=limits::TASK_WORDS_MAX)?;
     for (option, value) in options {
         // Engines are told their options line by line: a line break would be a command of its own.
-        refuse_if(
-            option.trim().is_empty() || has_control(option),
-            &options_field,
-            || format!("must have plain, visible names, but has {}", quoted(option)),
-        )?;
+        refuse_if(option.trim().is_empty() || has_control(option), &options_field, || {
+            format!("must have plain, visible names, but has {}", quoted(option))
+        })?;
         refuse_if(has_control(value), &options_field, || {
-            format!(
-                "must have plain values, but {} has control characters",
-                quoted(option)
-            )
+            format!("must have plain values, but {} has control characters", quoted(option))
         })?;
     }
     let field = format!("{field}.limit");
@@ -179,10 +138,7 @@ fn contestant(field: &str, one: &Contestant, play: &Play) -> Checked {
             Err(fault(&field, "must be above 0".to_string()))
         }
         Limit::MoveTime(time) => refuse_if(*time >= play.reply_timeout, &field, || {
-            format!(
-                "must be below the reply timeout of {}, but is {time}",
-                play.reply_timeout
-            )
+            format!("must be below the reply timeout of {}, but is {time}", play.reply_timeout)
         }),
         Limit::Nodes(_) | Limit::Depth(_) => Ok(()),
     }
@@ -198,46 +154,22 @@ fn program(field: &str, argv: &[String]) -> Checked {
 }
 
 fn play(play: &Play) -> Checked {
-    let Play {
-        seed: _,
-        opening_plies,
-        plies_max,
-        reply_timeout,
-        window,
-        priority,
-    } = play;
-    within(
-        "play.opening_plies",
-        *opening_plies,
-        0..=limits::OPENING_PLIES_MAX,
-    )?;
+    let Play { seed: _, opening_plies, plies_max, reply_timeout, window, priority } = play;
+    within("play.opening_plies", *opening_plies, 0..=limits::OPENING_PLIES_MAX)?;
     within("play.plies_max", *plies_max, 1..=limits::PLIES_MAX)?;
     let silent = *reply_timeout == Span(0) || *reply_timeout > limits::PAIR_TIMEOUT_MAX;
     refuse_if(silent, "play.reply_timeout_seconds", || {
-        format!(
-            "must be above 0 and at most {}, but is {reply_timeout}",
-            limits::PAIR_TIMEOUT_MAX
-        )
+        format!("must be above 0 and at most {}, but is {reply_timeout}", limits::PAIR_TIMEOUT_MAX)
     })?;
     within("play.window", *window, 1..=limits::RUN_OUTSTANDING_MAX)?;
     within("play.priority", *priority, 0..=limits::PRIORITY_MAX)
 }
 
 fn stop(stop: &Stop) -> Checked {
-    let Stop {
-        pairs_min,
-        pairs_max,
-        sprt,
-    } = stop;
+    let Stop { pairs_min, pairs_max, sprt } = stop;
     within("stop.pairs_max", *pairs_max, 1..=limits::RUN_ITEMS_MAX)?;
     within("stop.pairs_min", *pairs_min, 0..=*pairs_max)?;
-    let Sprt {
-        model: _,
-        elo0_milli,
-        elo1_milli,
-        alpha_ppm,
-        beta_ppm,
-    } = sprt;
+    let Sprt { model: _, elo0_milli, elo1_milli, alpha_ppm, beta_ppm } = sprt;
     let elo = -limits::ELO_MILLI_MAX..=limits::ELO_MILLI_MAX;
     within("stop.elo0_milli", *elo0_milli, elo.clone())?;
     within("stop.elo1_milli", *elo1_milli, elo)?;
@@ -274,10 +206,7 @@ fn words_bytes(words: &[String]) -> usize {
 }
 
 fn entries_bytes(entries: &BTreeMap<String, String>) -> usize {
-    entries
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum()
+    entries.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
 fn within<T: PartialOrd + Display>(field: &str, value: T, range: RangeInclusive<T>) -> Checked {
@@ -288,24 +217,15 @@ fn within<T: PartialOrd + Display>(field: &str, value: T, range: RangeInclusive<
 }
 
 fn at_most(field: &str, noun: &str, value: usize, most: usize) -> Checked {
-    refuse_if(value > most, field, || {
-        format!("must have at most {most} {noun}, but has {value}")
-    })
+    refuse_if(value > most, field, || format!("must have at most {most} {noun}, but has {value}"))
 }
 
 fn refuse_if(faulty: bool, field: &str, problem: impl FnOnce() -> String) -> Checked {
-    if faulty {
-        Err(fault(field, problem()))
-    } else {
-        Ok(())
-    }
+    if faulty { Err(fault(field, problem())) } else { Ok(()) }
 }
 
 fn fault(field: &str, problem: String) -> SpecError {
-    SpecError {
-        field: field.to_string(),
-        problem,
-    }
+    SpecError { field: field.to_string(), problem }
 }
 
 /// A refused text, cut to a length that fits a message.

@@ -51,8 +51,7 @@ impl<const K: usize> Counts<K> {
 
     /// The counts as weights, each zero replaced by `floor`.
     pub(crate) fn weights(&self, floor: f64) -> [f64; K] {
-        self.0
-            .map(|count| if count == 0 { floor } else { f64::from(count) })
+        self.0.map(|count| if count == 0 { floor } else { f64::from(count) })
     }
 }
 
@@ -85,11 +84,7 @@ pub(crate) struct Moments {
 pub(crate) fn moments<const K: usize>(scores: &[f64; K], weights: &[f64; K]) -> Moments {
     let total: f64 = weights.iter().sum();
     let expect = |value: &dyn Fn(f64) -> f64| {
-        scores
-            .iter()
-            .zip(weights)
-            .map(|(score, weight)| weight * value(*score))
-            .sum::<f64>()
+        scores.iter().zip(weights).map(|(score, weight)| weight * value(*score)).sum::<f64>()
             / total
     };
     let mean = expect(&|score| score);

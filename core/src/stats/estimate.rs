@@ -54,9 +54,7 @@ pub fn estimate<const K: usize>(counts: &Counts<K>) -> Option<Estimate> {
         elo: elo_of_score(mean),
         elo_error,
         nelo: per_game.map(|sigma| margin / sigma * NELO_SCALE),
-        nelo_error: error
-            .zip(per_game)
-            .map(|(error, sigma)| Z95 * error / sigma * NELO_SCALE),
+        nelo_error: error.zip(per_game).map(|(error, sigma)| Z95 * error / sigma * NELO_SCALE),
         los: error.map(|error| normal_cdf(margin / error)),
     })
 }
@@ -78,9 +76,7 @@ pub fn elo_of_score(score: f64) -> Option<f64> {
 /// unless the ratio lies in [0, 1] (Van den Bergh, vdbergh/simul).
 #[must_use]
 pub fn elo_of_nelo(nelo: f64, draw_ratio: f64) -> Option<f64> {
-    (0.0..=1.0)
-        .contains(&draw_ratio)
-        .then(|| nelo * sqrt(1.0 - draw_ratio))
+    (0.0..=1.0).contains(&draw_ratio).then(|| nelo * sqrt(1.0 - draw_ratio))
 }
 
 /// Likelihood of superiority from wins and losses alone, as cutechess prints it; nothing without a

@@ -59,9 +59,7 @@ pub fn llr<const K: usize>(
         SprtModel::Normalized => record.fit_normalized(target),
     };
     let [cost0, cost1] = hypotheses.map(cost);
-    let exact = cost0
-        .zip(cost1)
-        .map(|(cost0, cost1)| record.total * (cost0 - cost1));
+    let exact = cost0.zip(cost1).map(|(cost0, cost1)| record.total * (cost0 - cost1));
     let (value, method) = match exact.filter(|value| value.is_finite()) {
         Some(value) => (value, Method::Exact),
         None => (record.closed_form(model, hypotheses), Method::ClosedForm),
@@ -99,11 +97,7 @@ impl<const K: usize> Record<K> {
         let weights = counts.weights(UNSEEN_WEIGHT);
         let total: f64 = weights.iter().sum();
         let probabilities = weights.map(|weight| weight / total);
-        Self {
-            scores: Counts::<K>::scores(),
-            probabilities,
-            total,
-        }
+        Self { scores: Counts::<K>::scores(), probabilities, total }
     }
 
     /// What one unit loses in log-likelihood when the mean score must be `target`: the empirical
@@ -136,11 +130,7 @@ impl<const K: usize> Record<K> {
             let theta = tilt(&self.probabilities, &constraint)?;
             let next: [f64; K] =
                 core::array::from_fn(|i| self.probabilities[i] / (1.0 + theta * constraint[i]));
-            let change = next
-                .iter()
-                .zip(&fit)
-                .map(|(a, b)| fabs(a - b))
-                .fold(0.0, f64::max);
+            let change = next.iter().zip(&fit).map(|(a, b)| fabs(a - b)).fold(0.0, f64::max);
             fit = next;
             cost = Some(self.cost(theta, &constraint));
             if change < ROUND_CHANGE_MIN {
@@ -152,11 +142,7 @@ impl<const K: usize> Record<K> {
 
     /// Mean of ln(1 + theta x): what the tilted distribution loses against the empirical one.
     fn cost(&self, theta: f64, distances: &[f64; K]) -> f64 {
-        self.probabilities
-            .iter()
-            .zip(distances)
-            .map(|(p, x)| p * log1p(theta * x))
-            .sum()
+        self.probabilities.iter().zip(distances).map(|(p, x)| p * log1p(theta * x)).sum()
     }
 
     /// Closed forms that are close to the exact value in normal use and finite everywhere.
@@ -214,11 +200,7 @@ fn tilt<const K: usize>(probabilities: &[f64; K], distances: &[f64; K]) -> Optio
         // Newton creeps beside a pole: a step must stay inside and halve, or it is a bisection.
         let newton = theta - value / slope;
         let fast = newton > low && newton < high && fabs(newton - theta) <= step / 2.0;
-        let next = if fast {
-            newton
-        } else {
-            low + (high - low) / 2.0
-        };
+        let next = if fast { newton } else { low + (high - low) / 2.0 };
         step = fabs(next - theta);
         theta = next;
         if step <= f64::EPSILON * fabs(theta) {

@@ -21,10 +21,8 @@ impl Bounds {
     /// both are positive and their sum is below 1.
     #[must_use]
     pub fn wald(alpha: f64, beta: f64) -> Option<Self> {
-        (alpha > 0.0 && beta > 0.0 && alpha + beta < 1.0).then(|| Self {
-            lower: log(beta / (1.0 - alpha)),
-            upper: log((1.0 - beta) / alpha),
-        })
+        (alpha > 0.0 && beta > 0.0 && alpha + beta < 1.0)
+            .then(|| Self { lower: log(beta / (1.0 - alpha)), upper: log((1.0 - beta) / alpha) })
     }
 }
 
@@ -62,18 +60,10 @@ impl TryFrom<&Sprt> for Test {
 
     fn try_from(spec: &Sprt) -> Result<Self, InvalidTest> {
         let parts = |millionths: u32| f64::from(millionths) / 1e6;
-        let (elo0, elo1) = (
-            f64::from(spec.elo0_milli) / 1e3,
-            f64::from(spec.elo1_milli) / 1e3,
-        );
+        let (elo0, elo1) = (f64::from(spec.elo0_milli) / 1e3, f64::from(spec.elo1_milli) / 1e3);
         let bounds = Bounds::wald(parts(spec.alpha_ppm), parts(spec.beta_ppm));
         match bounds {
-            Some(bounds) if elo0 < elo1 => Ok(Self {
-                model: spec.model,
-                elo0,
-                elo1,
-                bounds,
-            }),
+            Some(bounds) if elo0 < elo1 => Ok(Self { model: spec.model, elo0, elo1, bounds }),
             Some(_) | None => Err(InvalidTest),
         }
     }
@@ -129,10 +119,7 @@ impl Test {
         let tilt = -2.0 * drift / variance;
         if fabs(tilt) * (upper - lower) < DRIFTLESS {
             let pass = -lower / (upper - lower);
-            return Expectation {
-                pass,
-                pairs: -lower * upper / variance,
-            };
+            return Expectation { pass, pairs: -lower * upper / variance };
         }
         // One formula, with the growing exponential divided out, so that neither sign overflows.
         let pass = if tilt > 0.0 {
@@ -140,10 +127,7 @@ impl Test {
         } else {
             expm1(-tilt * lower) / expm1(tilt * (upper - lower))
         };
-        Expectation {
-            pass,
-            pairs: (lower * (1.0 - pass) + upper * pass) / drift,
-        }
+        Expectation { pass, pairs: (lower * (1.0 - pass) + upper * pass) / drift }
     }
 }
 

@@ -1,19 +1,17 @@
 //! Held against published and independently computed figures.
 
+use SprtModel::{Logistic, Normalized};
+
 use super::estimate::{elo_of_nelo, los_of_decisive_games};
 use super::likelihood::llr;
 use super::sprt::InvalidTest;
 use super::*;
 use crate::run::{Score, Sprt, SprtModel};
-use SprtModel::{Logistic, Normalized};
 
 fn close(name: &str, got: Option<f64>, want: f64, abs: f64) {
     let got = got.unwrap_or_else(|| panic!("{name}: no number, expected {want}"));
     let bound = abs.max(1e-5 * want.abs());
-    assert!(
-        (got - want).abs() <= bound,
-        "{name}: got {got}, expected {want}"
-    );
+    assert!((got - want).abs() <= bound, "{name}: got {got}, expected {want}");
 }
 
 fn test(model: SprtModel, elo0: i32, elo1: i32) -> Test {
@@ -29,14 +27,7 @@ fn test(model: SprtModel, elo0: i32, elo1: i32) -> Test {
 
 fn check_estimate<const K: usize>(name: &str, counts: [u32; K], want: [f64; 6]) {
     let got = estimate(&counts.into()).unwrap();
-    let fields = [
-        Some(got.score),
-        got.elo,
-        got.elo_error,
-        got.nelo,
-        got.nelo_error,
-        got.los,
-    ];
+    let fields = [Some(got.score), got.elo, got.elo_error, got.nelo, got.nelo_error, got.los];
     let names = ["score", "elo", "elo_error", "nelo", "nelo_error", "los"];
     for ((field, got), want) in names.into_iter().zip(fields).zip(want) {
         close(&format!("{name} {field}"), got, want, 1e-4);
@@ -49,16 +40,12 @@ fn estimates_agree_with_fastchess_and_van_den_bergh() {
     check_estimate(
         "t1",
         [89, 123, 76],
-        [
-            0.477431, -15.693521, 30.458001, -20.75645, 40.126026, 0.155326,
-        ],
+        [0.477431, -15.693521, 30.458001, -20.75645, 40.126026, 0.155326],
     );
     check_estimate(
         "t2",
         [96, 111, 136],
-        [
-            0.558309, 40.702458, 30.427218, 49.768415, 36.768451, 0.99601,
-        ],
+        [0.558309, 40.702458, 30.427218, 49.768415, 36.768451, 0.99601],
     );
     check_estimate(
         "p1",
@@ -78,19 +65,10 @@ fn a_record_without_spread_has_no_error_bars_and_a_perfect_one_no_elo() {
     assert_eq!(estimate(&Pentanomial::default()), None);
     let perfect = estimate(&Pentanomial::from([0, 0, 0, 0, 12])).unwrap();
     assert_eq!(perfect.score, 1.0);
-    let rest = [
-        perfect.elo,
-        perfect.elo_error,
-        perfect.nelo,
-        perfect.nelo_error,
-        perfect.los,
-    ];
+    let rest = [perfect.elo, perfect.elo_error, perfect.nelo, perfect.nelo_error, perfect.los];
     assert_eq!(rest, [None; 5]);
     let level = estimate(&Pentanomial::from([0, 0, 7, 0, 0])).unwrap();
-    assert_eq!(
-        (level.elo, level.elo_error, level.los),
-        (Some(0.0), None, None)
-    );
+    assert_eq!((level.elo, level.elo_error, level.los), (Some(0.0), None, None));
     // One point short of perfect: there is an Elo, but its interval has no upper end.
     let nearly = estimate(&Pentanomial::from([0, 0, 0, 1, 2])).unwrap();
     assert!(nearly.elo.is_some() && nearly.los.is_some());
@@ -112,12 +90,7 @@ fn check_ratio<const K: usize>(case: &Ratio<K>) {
     close(case.name, Some(got.value), case.want, 2e-4);
     // The closed form is not what is used here, but it must be the right one when it is.
     let closed = super::likelihood::closed_form_of(case.model, case.elo, &case.counts.into());
-    close(
-        &format!("{} closed", case.name),
-        Some(closed),
-        case.closed,
-        2e-4,
-    );
+    close(&format!("{} closed", case.name), Some(closed), case.closed, 2e-4);
 }
 
 #[test]
@@ -164,65 +137,16 @@ fn ratios_of_pairs_agree_with_the_published_ones() {
     };
     let cases = [
         // fastchess, app/tests/sprt_test.cpp; six digits by fishtest, LLRcalc.py.
-        case(
-            "n5a",
-            Normalized,
-            [365, 16618, 36229, 16974, 390],
-            [0.0, 2.0],
-            2.250368,
-            2.250395,
-        ),
-        case(
-            "l5a",
-            Logistic,
-            [223, 9863, 21279, 10037, 246],
-            [0.5, 2.5],
-            -3.074126,
-            -3.073995,
-        ),
+        case("n5a", Normalized, [365, 16618, 36229, 16974, 390], [0.0, 2.0], 2.250368, 2.250395),
+        case("l5a", Logistic, [223, 9863, 21279, 10037, 246], [0.5, 2.5], -3.074126, -3.073995),
         // OpenBench, stats.py, its own example.
-        case(
-            "n5d",
-            Normalized,
-            [39, 8843, 26675, 9240, 44],
-            [0.5, 2.5],
-            2.941675,
-            2.941877,
-        ),
+        case("n5d", Normalized, [39, 8843, 26675, 9240, 44], [0.5, 2.5], 2.941675, 2.941877),
         // Van den Bergh, comparing_approximations.pdf, example 1.6.
-        case(
-            "v1",
-            Logistic,
-            [729, 5234, 10174, 5154, 898],
-            [-0.5, 1.5],
-            2.936964,
-            2.93533,
-        ),
-        case(
-            "v3",
-            Logistic,
-            [1746, 11875, 23034, 11679, 1820],
-            [-0.5, 1.5],
-            -2.936411,
-            -2.936728,
-        ),
-        case(
-            "v5",
-            Logistic,
-            [504, 6686, 20525, 6609, 557],
-            [0.25, 1.75],
-            -2.949029,
-            -2.949765,
-        ),
+        case("v1", Logistic, [729, 5234, 10174, 5154, 898], [-0.5, 1.5], 2.936964, 2.93533),
+        case("v3", Logistic, [1746, 11875, 23034, 11679, 1820], [-0.5, 1.5], -2.936411, -2.936728),
+        case("v5", Logistic, [504, 6686, 20525, 6609, 557], [0.25, 1.75], -2.949029, -2.949765),
         // fishtest, stat_util.py, its own example.
-        case(
-            "f1",
-            Logistic,
-            [10789, 19328, 33806, 19402, 10543],
-            [-3.0, 1.0],
-            2.131068,
-            2.131028,
-        ),
+        case("f1", Logistic, [10789, 19328, 33806, 19402, 10543], [-3.0, 1.0], 2.131068, 2.131028),
     ];
     cases.iter().for_each(check_ratio);
 }
@@ -246,36 +170,16 @@ fn ratios_are_finite_for_every_small_record_and_far_bounds() {
     for code in 0..4_u32.pow(5) {
         let counts: [u32; 5] =
             std::array::from_fn(|i| [0, 1, 7, 100_000][(code >> (2 * i)) as usize & 3]);
-        for (elo0, elo1) in [
-            (0.0, 30.0),
-            (-1_000.0, 1_000.0),
-            (900.0, 1_000.0),
-            (-1e9, 1e9),
-        ] {
+        for (elo0, elo1) in [(0.0, 30.0), (-1_000.0, 1_000.0), (900.0, 1_000.0), (-1e9, 1e9)] {
             for model in [Normalized, Logistic] {
                 let got = llr(model, elo0, elo1, &counts.into());
-                assert!(
-                    got.is_none_or(|llr| llr.value.is_finite()),
-                    "{counts:?} {elo0} {elo1}"
-                );
+                assert!(got.is_none_or(|llr| llr.value.is_finite()), "{counts:?} {elo0} {elo1}");
                 seen += u32::from(got.is_some());
             }
         }
         let got = estimate(&Pentanomial::from(counts));
-        let fields = got.map(|e| {
-            [
-                Some(e.score),
-                e.elo,
-                e.elo_error,
-                e.nelo,
-                e.nelo_error,
-                e.los,
-            ]
-        });
-        assert!(
-            fields.into_iter().flatten().flatten().all(f64::is_finite),
-            "{counts:?}"
-        );
+        let fields = got.map(|e| [Some(e.score), e.elo, e.elo_error, e.nelo, e.nelo_error, e.los]);
+        assert!(fields.into_iter().flatten().flatten().all(f64::is_finite), "{counts:?}");
     }
     assert!(seen > 7_000, "only {seen} records had a ratio");
 }
@@ -288,10 +192,7 @@ fn a_ratio_mirrors_when_the_sides_do() {
     for model in [Normalized, Logistic] {
         let ours = llr(model, -4.0, 11.0, &Pentanomial::from(counts)).unwrap();
         let theirs = llr(model, -11.0, 4.0, &Pentanomial::from(mirrored)).unwrap();
-        assert!(
-            (ours.value + theirs.value).abs() < 1e-9,
-            "{ours:?} {theirs:?}"
-        );
+        assert!((ours.value + theirs.value).abs() < 1e-9, "{ours:?} {theirs:?}");
     }
 }
 
@@ -308,18 +209,9 @@ fn bounds_are_walds_and_a_decision_needs_more_than_the_bound() {
     }
     let test = test(Normalized, 0, 30);
     assert_eq!(test.status(&Pentanomial::default()), Status::Continue);
-    assert_eq!(
-        test.status(&Pentanomial::from([5, 5, 5, 5, 5])),
-        Status::Continue
-    );
-    assert_eq!(
-        test.status(&Pentanomial::from([0, 10, 100, 60, 10])),
-        Status::AcceptH1
-    );
-    assert_eq!(
-        test.status(&Pentanomial::from([10, 60, 100, 10, 0])),
-        Status::AcceptH0
-    );
+    assert_eq!(test.status(&Pentanomial::from([5, 5, 5, 5, 5])), Status::Continue);
+    assert_eq!(test.status(&Pentanomial::from([0, 10, 100, 60, 10])), Status::AcceptH1);
+    assert_eq!(test.status(&Pentanomial::from([10, 60, 100, 10, 0])), Status::AcceptH0);
 }
 
 #[test]
@@ -333,23 +225,11 @@ fn a_test_that_could_not_decide_is_refused() {
     };
     assert!(Test::try_from(&good).is_ok());
     let bad = [
-        Sprt {
-            elo1_milli: 0,
-            ..good
-        },
-        Sprt {
-            alpha_ppm: 0,
-            ..good
-        },
-        Sprt {
-            beta_ppm: 950_000,
-            ..good
-        },
+        Sprt { elo1_milli: 0, ..good },
+        Sprt { alpha_ppm: 0, ..good },
+        Sprt { beta_ppm: 950_000, ..good },
     ];
-    assert!(
-        bad.iter()
-            .all(|spec| Test::try_from(spec) == Err(InvalidTest))
-    );
+    assert!(bad.iter().all(|spec| Test::try_from(spec) == Err(InvalidTest)));
 }
 
 #[test]
@@ -365,10 +245,7 @@ fn expected_lengths_follow_walds_identities() {
     for nelo in [-1e6, -30.0, -1e-3, 2.5 - 1e-6, 2.5 + 1e-6, 2.6, 1e6] {
         let expected = test(Normalized, 0, 5).expectation(nelo).unwrap();
         assert!((0.0..=1.0).contains(&expected.pass), "{nelo}: {expected:?}");
-        assert!(
-            expected.pairs > 0.0 && expected.pairs < 20_931.0,
-            "{nelo}: {expected:?}"
-        );
+        assert!(expected.pairs > 0.0 && expected.pairs < 20_931.0, "{nelo}: {expected:?}");
     }
 }
 
@@ -417,9 +294,6 @@ fn a_null_candidate_passes_as_rarely_as_the_test_promises() {
     }
     let share = f64::from(passed) / f64::from(RUNS);
     let mean = pairs as f64 / f64::from(RUNS);
-    assert!(
-        (0.030..=0.065).contains(&share),
-        "{share} of the null candidates passed"
-    );
+    assert!((0.030..=0.065).contains(&share), "{share} of the null candidates passed");
     assert!((340.0..=395.0).contains(&mean), "{mean} pairs on average");
 }

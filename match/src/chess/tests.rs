@@ -1,10 +1,7 @@
 use super::*;
 
 fn from(fen: &str) -> Game {
-    Game {
-        board: fen.parse().unwrap(),
-        ..Game::default()
-    }
+    Game { board: fen.parse().unwrap(), ..Game::default() }
 }
 
 fn played(moves: &str) -> Game {
@@ -27,10 +24,7 @@ fn castling_is_the_kings_move_in_both_directions() {
         assert!(game.legal_moves().contains(&text.to_owned()));
         game.play(text).unwrap();
         assert_eq!(last_san(&game), san);
-        assert_eq!(
-            game.board.piece_on(rook.parse().unwrap()),
-            Some(Piece::Rook)
-        );
+        assert_eq!(game.board.piece_on(rook.parse().unwrap()), Some(Piece::Rook));
         assert_eq!(game.played[0].uci, text);
     }
     let mut game = from("r3k2r/8/8/8/8/8/8/R3K2R b KQkq - 0 1");
@@ -39,11 +33,7 @@ fn castling_is_the_kings_move_in_both_directions() {
     // The notation of Chess960 is not the one that was agreed on.
     assert!(from(fen).play("e1h1").is_err());
     // Through check it stays forbidden.
-    assert!(
-        from("4k3/8/8/8/8/8/5r2/4K2R w K - 0 1")
-            .play("e1g1")
-            .is_err()
-    );
+    assert!(from("4k3/8/8/8/8/8/5r2/4K2R w K - 0 1").play("e1g1").is_err());
 }
 
 #[test]
@@ -52,11 +42,7 @@ fn en_passant_takes_the_pawn_and_only_at_once() {
     assert_eq!(last_san(&game), "exd6");
     assert_eq!(game.board.piece_on("d5".parse().unwrap()), None);
     assert!(game.play("e5d6").is_err());
-    assert!(
-        played("e2e4 a7a6 e4e5 d7d5 h2h3 h7h6")
-            .play("e5d6")
-            .is_err()
-    );
+    assert!(played("e2e4 a7a6 e4e5 d7d5 h2h3 h7h6").play("e5d6").is_err());
 }
 
 #[test]
@@ -93,18 +79,8 @@ fn short_notation_names_the_right_piece() {
 
 #[test]
 fn nonsense_is_not_a_move() {
-    for text in [
-        "",
-        "e",
-        "e2e5",
-        "e2e4 ",
-        "e2e4x",
-        "0000",
-        "(none)",
-        "é2e4",
-        "e7e5",
-        "\u{1F600}",
-    ] {
+    for text in ["", "e", "e2e5", "e2e4 ", "e2e4x", "0000", "(none)", "é2e4", "e7e5", "\u{1F600}"]
+    {
         assert!(Game::default().play(text).is_err(), "{text:?}");
     }
     let error = Game::default().play(&"x".repeat(10_000)).unwrap_err();
@@ -113,14 +89,8 @@ fn nonsense_is_not_a_move() {
 
 #[test]
 fn the_rules_end_games() {
-    assert_eq!(
-        played("f2f3 e7e5 g2g4 d8h4").ending(),
-        Some(Ending::Checkmate)
-    );
-    assert_eq!(
-        from("7k/5Q2/8/8/8/8/8/K7 b - - 0 1").ending(),
-        Some(Ending::Stalemate)
-    );
+    assert_eq!(played("f2f3 e7e5 g2g4 d8h4").ending(), Some(Ending::Checkmate));
+    assert_eq!(from("7k/5Q2/8/8/8/8/8/K7 b - - 0 1").ending(), Some(Ending::Stalemate));
     assert_eq!(Game::default().ending(), None);
 
     let mut game = from("7k/8/8/8/8/8/R7/K7 w - - 98 80");
@@ -158,11 +128,7 @@ fn too_little_material_is_a_draw() {
         "b6k/8/8/8/8/8/8/KB6 w - - 0 1",
     ];
     for fen in dead {
-        assert_eq!(
-            from(fen).ending(),
-            Some(Ending::InsufficientMaterial),
-            "{fen}"
-        );
+        assert_eq!(from(fen).ending(), Some(Ending::InsufficientMaterial), "{fen}");
     }
     let alive = [
         "7k/8/8/8/8/8/8/KNN5 w - - 0 1",

@@ -33,10 +33,7 @@ impl Announced {
     /// is another line.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
-        let rest = line
-            .strip_prefix("option ")?
-            .trim_start()
-            .strip_prefix("name ")?;
+        let rest = line.strip_prefix("option ")?.trim_start().strip_prefix("name ")?;
         let (name, rest) = rest.split_once(" type ")?;
         let mut words = rest.split_ascii_whitespace();
         let kind = match words.next()? {
@@ -48,20 +45,12 @@ impl Announced {
             },
             "combo" => {
                 // A value may hold blanks; only the word `var` parts them.
-                let values = rest
-                    .split(" var ")
-                    .skip(1)
-                    .map(|value| value.trim().to_owned());
-                Kind::Combo {
-                    values: values.collect(),
-                }
+                let values = rest.split(" var ").skip(1).map(|value| value.trim().to_owned());
+                Kind::Combo { values: values.collect() }
             }
             _ => Kind::Free,
         };
-        Some(Self {
-            name: name.trim().to_owned(),
-            kind,
-        })
+        Some(Self { name: name.trim().to_owned(), kind })
     }
 
     /// Whether this is the option of that name; the protocol does not tell cases apart.
@@ -119,14 +108,8 @@ mod tests {
     fn values_are_held_against_the_announcement() {
         // Lines of Stockfish 15.1 and Fairy-Stockfish 11.1.
         let spin = "option name Skill Level type spin default 20 min 0 max 20";
-        assert_eq!(
-            set(spin, "3").unwrap(),
-            "setoption name Skill Level value 3"
-        );
-        assert_eq!(
-            set(spin, "21").unwrap_err(),
-            "it takes a number from 0 to 20"
-        );
+        assert_eq!(set(spin, "3").unwrap(), "setoption name Skill Level value 3");
+        assert_eq!(set(spin, "21").unwrap_err(), "it takes a number from 0 to 20");
         assert!(set(spin, "high").is_err());
         let check = "option name Ponder type check default false";
         assert!(set(check, "true").is_ok());
@@ -137,27 +120,14 @@ mod tests {
         let combo =
             "option name Analysis Contempt type combo default Both var Off var In White var Both";
         assert!(set(combo, "in white").is_ok());
-        assert_eq!(
-            set(combo, "Never").unwrap_err(),
-            "it takes one of Off, In White, Both"
-        );
+        assert_eq!(set(combo, "Never").unwrap_err(), "it takes one of Off, In White, Both");
         let text = "option name SyzygyPath type string default <empty>";
-        assert_eq!(
-            set(text, "/a b").unwrap(),
-            "setoption name SyzygyPath value /a b"
-        );
+        assert_eq!(set(text, "/a b").unwrap(), "setoption name SyzygyPath value /a b");
     }
 
     #[test]
     fn other_lines_are_no_options() {
-        for line in [
-            "",
-            "id name x",
-            "option",
-            "option name",
-            "option name X",
-            "uciok",
-        ] {
+        for line in ["", "id name x", "option", "option name", "option name X", "uciok"] {
             assert_eq!(Announced::parse(line), None, "{line:?}");
         }
         let option = Announced::parse("option name Hash type spin default 1").unwrap();

@@ -33,21 +33,19 @@ pub struct Line {
 /// No thread could be started.
 pub fn read_lines(output: ChildStdout) -> io::Result<Receiver<Line>> {
     let (sender, receiver) = sync_channel(LINES_QUEUED_MAX);
-    thread::Builder::new()
-        .name("engine-output".to_owned())
-        .spawn(move || {
-            let mut output = BufReader::new(output);
-            // A failed read is an end: a pipe has no failure from which it recovers.
-            while let Ok(Some(text)) = next_line(&mut output) {
-                // The bulk of an engine's words, and none that decides anything.
-                if text.starts_with("info") {
-                    continue;
-                }
-                if sender.send(Line { text, at: now() }).is_err() {
-                    break;
-                }
+    thread::Builder::new().name("engine-output".to_owned()).spawn(move || {
+        let mut output = BufReader::new(output);
+        // A failed read is an end: a pipe has no failure from which it recovers.
+        while let Ok(Some(text)) = next_line(&mut output) {
+            // The bulk of an engine's words, and none that decides anything.
+            if text.starts_with("info") {
+                continue;
             }
-        })?;
+            if sender.send(Line { text, at: now() }).is_err() {
+                break;
+            }
+        }
+    })?;
     Ok(receiver)
 }
 
@@ -98,17 +96,15 @@ impl Tail {
     pub fn of(mut errors: ChildStderr) -> io::Result<Self> {
         let kept = Arc::new(Mutex::new(VecDeque::with_capacity(TAIL_BYTES_MAX)));
         let written = Arc::clone(&kept);
-        let reader = thread::Builder::new()
-            .name("engine-errors".to_owned())
-            .spawn(move || {
-                let mut chunk = [0; TAIL_BYTES_MAX];
-                while let Ok(read @ 1..) = errors.read(&mut chunk) {
-                    let mut kept = written.lock().unwrap_or_else(PoisonError::into_inner);
-                    let surplus = (kept.len() + read).saturating_sub(TAIL_BYTES_MAX);
-                    kept.drain(..surplus);
-                    kept.extend(&chunk[..read]);
-                }
-            })?;
+        let reader = thread::Builder::new().name("engine-errors".to_owned()).spawn(move || {
+            let mut chunk = [0; TAIL_BYTES_MAX];
+            while let Ok(read @ 1..) = errors.read(&mut chunk) {
+                let mut kept = written.lock().unwrap_or_else(PoisonError::into_inner);
+                let surplus = (kept.len() + read).saturating_sub(TAIL_BYTES_MAX);
+                kept.drain(..surplus);
+                kept.extend(&chunk[..read]);
+            }
+        })?;
         Ok(Self { kept, reader })
     }
 

@@ -49,12 +49,7 @@ impl Waits {
 
 /// The second number: nanoseconds ready to run, but not running.
 fn wait(counters: &str) -> Option<Duration> {
-    counters
-        .split_ascii_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
-        .map(Duration::from_nanos)
+    counters.split_ascii_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
 }
 
 #[cfg(test)]
@@ -63,10 +58,7 @@ mod tests {
 
     #[test]
     fn the_longest_new_wait_counts() {
-        assert_eq!(
-            wait("4063714 1500000 3\n"),
-            Some(Duration::from_micros(1_500))
-        );
+        assert_eq!(wait("4063714 1500000 3\n"), Some(Duration::from_micros(1_500)));
         assert_eq!(wait("4063714"), None);
         let waits = |entries: &[(&str, u64)]| {
             let entry =

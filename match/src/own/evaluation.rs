@@ -27,12 +27,7 @@ pub struct Weights {
 
 impl Default for Weights {
     fn default() -> Self {
-        Self {
-            knight: 320,
-            bishop: 330,
-            rook: 500,
-            queen: 950,
-        }
+        Self { knight: 320, bishop: 330, rook: 500, queen: 950 }
     }
 }
 
@@ -43,12 +38,10 @@ impl Weights {
     /// The options as `uci` announces them.
     pub fn announcements() -> impl Iterator<Item = String> {
         let mut default = Self::default();
-        ["Knight", "Bishop", "Rook", "Queen"]
-            .into_iter()
-            .map(move |name| {
-                let value = default.named(name).map_or(0, |value| *value);
-                format!("option name {name} type spin default {value} min 0 max {WEIGHT_MAX}")
-            })
+        ["Knight", "Bishop", "Rook", "Queen"].into_iter().map(move |name| {
+            let value = default.named(name).map_or(0, |value| *value);
+            format!("option name {name} type spin default {value} min 0 max {WEIGHT_MAX}")
+        })
     }
 
     /// Obeys the arguments of `setoption`.
@@ -62,11 +55,7 @@ impl Weights {
             .and_then(|rest| rest.split_once(" value "))
             .ok_or_else(problem)?;
         let weight = self.named(name.trim()).ok_or_else(problem)?;
-        let value = value
-            .trim()
-            .parse()
-            .ok()
-            .filter(|value| (0..=WEIGHT_MAX).contains(value));
+        let value = value.trim().parse().ok().filter(|value| (0..=WEIGHT_MAX).contains(value));
         *weight = value.ok_or_else(problem)?;
         Ok(())
     }
@@ -184,12 +173,7 @@ fn place_pawn(value: &mut Value, board: &Board, color: Color, square: Square) {
     let advance = rank_of(square, color) - 1;
     let file = square.file();
     let is_central = matches!(file, File::D | File::E);
-    value.middle += 2 * advance
-        + if is_central {
-            10 * advance.min(3) - 10
-        } else {
-            0
-        };
+    value.middle += 2 * advance + if is_central { 10 * advance.min(3) - 10 } else { 0 };
     value.end += 6 * advance;
     let own = board.colored_pieces(color, Piece::Pawn);
     if !(ahead(file, square, color, false) & own).is_empty() {
@@ -229,12 +213,7 @@ fn rank_at(rank: i32, color: Color) -> BitBoard {
 
 /// The squares before a pawn on its file, and on the neighbouring ones if asked for.
 fn ahead(file: File, square: Square, color: Color, neighbours: bool) -> BitBoard {
-    let files = file.bitboard()
-        | if neighbours {
-            file.adjacent()
-        } else {
-            BitBoard::EMPTY
-        };
+    let files = file.bitboard() | if neighbours { file.adjacent() } else { BitBoard::EMPTY };
     let rank = square.rank() as u32;
     let ranks = match color {
         Color::White => u64::MAX.checked_shl(8 * (rank + 1)).unwrap_or(0),
@@ -257,10 +236,7 @@ mod tests {
 
     #[test]
     fn both_sides_are_judged_alike() {
-        assert_eq!(
-            worth("rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"),
-            TEMPO
-        );
+        assert_eq!(worth("rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"), TEMPO);
         let white = worth("r3k3/1p3p2/2n5/8/3P4/5N2/P4PP1/3R2K1 w - - 0 1");
         let black = worth("3r2k1/p4pp1/5n2/3p4/8/2N5/1P3P2/R3K3 b - - 0 1");
         assert_eq!(white, black);
@@ -287,13 +263,9 @@ mod tests {
         let mut weights = Weights::default();
         weights.set("name queen value 1000").unwrap();
         assert_eq!(weights.of(Piece::Queen), 1_000);
-        for bad in [
-            "",
-            "name Queen",
-            "name Pawn value 1",
-            "name Queen value 2001",
-            "name Rook value x",
-        ] {
+        for bad in
+            ["", "name Queen", "name Pawn value 1", "name Queen value 2001", "name Rook value x"]
+        {
             assert!(weights.set(bad).is_err(), "{bad}");
         }
         assert_eq!(Weights::announcements().count(), 4);

@@ -40,14 +40,9 @@ impl Position {
             Board::default()
         } else {
             let fen = start.strip_prefix("fen ").ok_or(PositionError::NoStart)?;
-            fen.trim()
-                .parse()
-                .map_err(|_unreadable| PositionError::Fen(fen.to_owned()))?
+            fen.trim().parse().map_err(|_unreadable| PositionError::Fen(fen.to_owned()))?
         };
-        let mut position = Self {
-            board,
-            past: Vec::new(),
-        };
+        let mut position = Self { board, past: Vec::new() };
         for text in moves.split_ascii_whitespace() {
             position.play(text)?;
         }

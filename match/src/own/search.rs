@@ -5,12 +5,12 @@
 use std::fmt;
 
 use cozy_chess::{Board, Move, Piece};
+use order::Order;
+use table::{Bound, Entry, Table};
 
 use super::evaluation::Weights;
 use super::position::Position;
 use crate::chess::{is_dead, uci};
-use order::Order;
-use table::{Bound, Entry, Table};
 
 mod order;
 mod table;
@@ -49,15 +49,8 @@ pub struct Bounds<'a> {
 
 impl fmt::Debug for Bounds<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            nodes,
-            depth,
-            poll: _,
-        } = self;
-        f.debug_struct("Bounds")
-            .field("nodes", nodes)
-            .field("depth", depth)
-            .finish_non_exhaustive()
+        let Self { nodes, depth, poll: _ } = self;
+        f.debug_struct("Bounds").field("nodes", nodes).field("depth", depth).finish_non_exhaustive()
     }
 }
 
@@ -111,11 +104,7 @@ impl Search {
             best: None,
         };
         // Even one node must give a move.
-        tree.best = tree
-            .order
-            .sorted(&position.board, weights, None, 0)
-            .first()
-            .copied();
+        tree.best = tree.order.sorted(&position.board, weights, None, 0).first().copied();
         let mut found = Found::default();
         if tree.best.is_some() {
             for depth in 1..=depth.unwrap_or(DEPTH_MAX).clamp(1, DEPTH_MAX) {
@@ -185,9 +174,7 @@ impl Tree<'_> {
             return score;
         }
 
-        let moves = self
-            .order
-            .sorted(board, self.weights, known.and_then(|e| e.best), ply);
+        let moves = self.order.sorted(board, self.weights, known.and_then(|e| e.best), ply);
         if moves.is_empty() {
             return if in_check { mated_at(ply) } else { 0 };
         }
@@ -217,8 +204,7 @@ impl Tree<'_> {
             alpha = alpha.max(score);
             if alpha >= beta {
                 if quiet {
-                    self.order
-                        .praise(board.side_to_move(), candidate, depth, ply);
+                    self.order.praise(board.side_to_move(), candidate, depth, ply);
                 }
                 break;
             }
@@ -226,10 +212,7 @@ impl Tree<'_> {
         self.path.pop();
         if !self.stopped {
             let bound = Bound::of(best_score, before, beta);
-            self.table.put(
-                board.hash(),
-                Entry::new(best, depth, best_score, bound, ply),
-            );
+            self.table.put(board.hash(), Entry::new(best, depth, best_score, bound, ply));
         }
         best_score
     }
@@ -278,9 +261,7 @@ impl Tree<'_> {
                     continue;
                 }
                 // A capture that cannot come near alpha is not looked at.
-                let gain = self
-                    .weights
-                    .of(order::victim(board, candidate).unwrap_or(Piece::Pawn));
+                let gain = self.weights.of(order::victim(board, candidate).unwrap_or(Piece::Pawn));
                 if candidate.promotion.is_none() && standing + gain + HOPE < alpha {
                     continue;
                 }
@@ -302,12 +283,7 @@ impl Tree<'_> {
 
     fn is_draw(&self, board: &Board) -> bool {
         let since = usize::from(board.halfmove_clock());
-        let repeated = self
-            .path
-            .iter()
-            .rev()
-            .take(since)
-            .any(|hash| *hash == board.hash());
+        let repeated = self.path.iter().rev().take(since).any(|hash| *hash == board.hash());
         repeated || since >= 100 || is_dead(board)
     }
 }

@@ -1,16 +1,13 @@
+use ringrift_wire::pair::Ending;
+
 use super::search::{Bounds, Worth};
 use super::*;
 use crate::chess::Game;
-use ringrift_wire::pair::Ending;
 
 fn think(fen: &str, nodes: Option<u64>, depth: Option<u32>) -> Found {
     let position = Position::parse(&format!("fen {fen}")).unwrap();
     let mut poll = || false;
-    let bounds = Bounds {
-        nodes,
-        depth,
-        poll: &mut poll,
-    };
+    let bounds = Bounds { nodes, depth, poll: &mut poll };
     Search::default().run(&position, &Weights::default(), bounds)
 }
 
@@ -45,11 +42,7 @@ fn a_search_can_be_stopped() {
         left -= 1;
         left == 0
     };
-    let bounds = Bounds {
-        nodes: None,
-        depth: None,
-        poll: &mut poll,
-    };
+    let bounds = Bounds { nodes: None, depth: None, poll: &mut poll };
     let found = Search::default().run(&position, &Weights::default(), bounds);
     assert!(found.best.is_some() && found.nodes < 2_000, "{found:?}");
 }
@@ -67,49 +60,26 @@ fn tactics_are_seen() {
     ];
     for (fen, best, score) in cases {
         let found = think(fen, Some(20_000), None);
-        assert!(
-            found.best.as_deref().unwrap().starts_with(best),
-            "{fen}: {found:?}"
-        );
-        assert!(
-            found.score.to_string().starts_with(score),
-            "{fen}: {found:?}"
-        );
+        assert!(found.best.as_deref().unwrap().starts_with(best), "{fen}: {found:?}");
+        assert!(found.score.to_string().starts_with(score), "{fen}: {found:?}");
     }
-    for over in [
-        "7k/8/5KQ1/8/8/8/8/8 b - - 0 1",
-        "7k/6Q1/6K1/8/8/8/8/8 b - - 0 1",
-    ] {
+    for over in ["7k/8/5KQ1/8/8/8/8/8 b - - 0 1", "7k/6Q1/6K1/8/8/8/8/8 b - - 0 1"] {
         assert_eq!(think(over, Some(100), None).best, None);
     }
-    assert_eq!(
-        (Worth(-31).to_string(), Worth(0).to_string()),
-        ("cp -31".into(), "cp 0".into())
-    );
+    assert_eq!((Worth(-31).to_string(), Worth(0).to_string()), ("cp -31".into(), "cp 0".into()));
 }
 
 #[test]
 fn castling_is_written_as_the_kings_move() {
     let position = Position::parse("fen 4k3/8/8/8/8/8/8/4K2R w K - 0 1 moves e1g1").unwrap();
-    assert_eq!(
-        position.board.king(cozy_chess::Color::White),
-        "g1".parse().unwrap()
-    );
+    assert_eq!(position.board.king(cozy_chess::Color::White), "g1".parse().unwrap());
 }
 
 #[test]
 fn positions_are_read_or_refused() {
-    let past = Position::parse("startpos moves e2e4 e7e5 g1f3 b8c6 f3g1")
-        .unwrap()
-        .past;
+    let past = Position::parse("startpos moves e2e4 e7e5 g1f3 b8c6 f3g1").unwrap().past;
     assert_eq!(past.len(), 3);
-    for bad in [
-        "",
-        "here",
-        "fen x",
-        "startpos moves e2e5",
-        "startpos moves é",
-    ] {
+    for bad in ["", "here", "fen x", "startpos moves e2e5", "startpos moves é"] {
         assert!(Position::parse(bad).is_err(), "{bad}");
     }
 }
@@ -118,19 +88,10 @@ fn positions_are_read_or_refused() {
 fn arguments_of_go_are_read() {
     let position = Position::default();
     let read = |arguments| limits(arguments, &position);
-    assert_eq!(
-        read("nodes 5"),
-        Limits {
-            nodes: Some(5),
-            ..Limits::default()
-        }
-    );
+    assert_eq!(read("nodes 5"), Limits { nodes: Some(5), ..Limits::default() });
     assert_eq!(read("depth 3 nodes 9").depth, Some(3));
     assert_eq!(read("movetime 50").time, Some(Duration::from_millis(45)));
-    assert_eq!(
-        read("wtime 60000 btime 1 winc 1000").time,
-        Some(Duration::from_millis(2_500))
-    );
+    assert_eq!(read("wtime 60000 btime 1 winc 1000").time, Some(Duration::from_millis(2_500)));
     assert_eq!(read("infinite"), Limits::default());
 }
 
@@ -149,11 +110,7 @@ fn game(opening: &Game, nodes: [u64; 2]) -> u32 {
         let side = ply % 2;
         let position = Position::parse(&format!("startpos moves {game}")).unwrap();
         let mut poll = || false;
-        let bounds = Bounds {
-            nodes: Some(nodes[side]),
-            depth: None,
-            poll: &mut poll,
-        };
+        let bounds = Bounds { nodes: Some(nodes[side]), depth: None, poll: &mut poll };
         let found = searches[side].run(&position, &weights, bounds);
         game.play(&found.best.unwrap()).unwrap();
     }

@@ -1,20 +1,12 @@
 use super::*;
 
 fn contestant(name: &str, limit: Limit) -> Contestant {
-    Contestant {
-        name: name.to_owned(),
-        argv: vec!["own".to_owned()],
-        options: [].into(),
-        limit,
-    }
+    Contestant { name: name.to_owned(), argv: vec!["own".to_owned()], options: [].into(), limit }
 }
 
 fn spec(limits: [Limit; 2], plies_max: u16) -> PairSpec {
     PairSpec {
-        contestants: [
-            contestant("first", limits[0]),
-            contestant("second", limits[1]),
-        ],
+        contestants: [contestant("first", limits[0]), contestant("second", limits[1])],
         seed: 1,
         index: 3,
         opening_plies: 2,
@@ -39,23 +31,13 @@ fn the_score_is_the_first_contestants() {
     let (opening, mated) = (game("f2f3 e7e5"), game(FOOLS_MATE));
     // White is mated: the first contestant in game 0, the second in game 1.
     for (number, score, result) in [(0, Score::Loss, "0-1"), (1, Score::Win, "0-1")] {
-        let report = report(
-            &spec,
-            number,
-            &opening,
-            &mated,
-            End::by_rule(Ending::Checkmate),
-        );
+        let report = report(&spec, number, &opening, &mated, End::by_rule(Ending::Checkmate));
         assert_eq!(report.score, Some(score));
         assert_eq!(report.plies, 2);
         assert!(report.pgn.contains(&format!("[Result \"{result}\"]")));
         let white = if number == 0 { "first" } else { "second" };
         assert!(report.pgn.contains(&format!("[White \"{white}\"]")));
-        assert!(
-            report
-                .pgn
-                .contains(&format!("[Round \"3.{}\"]", number + 1))
-        );
+        assert!(report.pgn.contains(&format!("[Round \"3.{}\"]", number + 1)));
     }
 }
 
@@ -65,36 +47,17 @@ fn the_culprit_loses_or_there_is_no_score() {
     let opening = game("f2f3 e7e5");
     for ending in [Ending::IllegalMove, Ending::TimeLoss] {
         // By the first as White, by the first as Black, by the second as Black.
-        let cases = [
-            (0, 0, Score::Loss, "0-1"),
-            (1, 0, Score::Loss, "1-0"),
-            (0, 1, Score::Win, "1-0"),
-        ];
+        let cases =
+            [(0, 0, Score::Loss, "0-1"), (1, 0, Score::Loss, "1-0"), (0, 1, Score::Win, "1-0")];
         for (number, culprit, score, result) in cases {
-            let report = report(
-                &spec,
-                number,
-                &opening,
-                &opening,
-                End::by(culprit, ending, "why"),
-            );
-            assert_eq!(
-                (report.score, report.at_fault),
-                (Some(score), Some(culprit))
-            );
-            assert!(
-                report.pgn.contains(&format!("[Result \"{result}\"]")),
-                "{}",
-                report.pgn
-            );
+            let report = report(&spec, number, &opening, &opening, End::by(culprit, ending, "why"));
+            assert_eq!((report.score, report.at_fault), (Some(score), Some(culprit)));
+            assert!(report.pgn.contains(&format!("[Result \"{result}\"]")), "{}", report.pgn);
         }
     }
     for ending in [Ending::Crash, Ending::Hang, Ending::Infrastructure] {
         let report = report(&spec, 0, &opening, &opening, End::by(1, ending, "why"));
-        assert_eq!(
-            (report.score, report.detail.as_deref()),
-            (None, Some("why"))
-        );
+        assert_eq!((report.score, report.detail.as_deref()), (None, Some("why")));
         assert!(report.pgn.contains("[Result \"*\"]"));
     }
 }
@@ -111,16 +74,10 @@ fn sides_are_swapped() {
 #[test]
 fn a_game_has_a_budget_that_its_limits_explain() {
     let nodes = Limit::Nodes(1);
-    assert_eq!(
-        game_budget(&spec([nodes; 2], 400)),
-        Duration::from_secs(800)
-    );
+    assert_eq!(game_budget(&spec([nodes; 2], 400)), Duration::from_secs(800));
     assert_eq!(game_budget(&spec([nodes; 2], 10)), GAME_TIME_MIN);
     let slow = Limit::MovetimeMs(9_900);
-    assert_eq!(
-        game_budget(&spec([nodes, slow], 400)),
-        Duration::from_secs(4_000)
-    );
+    assert_eq!(game_budget(&spec([nodes, slow], 400)), Duration::from_secs(4_000));
     assert_eq!(game_budget(&spec([slow; 2], 2_000)), GAME_TIME_MAX);
 }
 
@@ -130,10 +87,7 @@ fn the_slower_player_is_blamed_for_an_endless_game() {
     let spent = [Duration::from_secs(10), Duration::from_secs(790)];
     let end = endless(&spec, game_budget(&spec), spent);
     assert_eq!((end.ending, end.at_fault), (Ending::Hang, Some(1)));
-    assert_eq!(
-        end.detail.unwrap(),
-        "the game is not over after 800 s; second used 790 s of them"
-    );
+    assert_eq!(end.detail.unwrap(), "the game is not over after 800 s; second used 790 s of them");
 }
 
 #[test]
@@ -147,12 +101,7 @@ fn the_longest_report_fits_into_a_result() {
         }
     }
     let games = [0, 1].map(|n| report(&spec, n, &long, &long, End::by_rule(Ending::PlyLimit)));
-    let whole = PairReport {
-        index: 0,
-        opening: Vec::new(),
-        games: games.into(),
-        wall_ms: 0,
-    };
+    let whole = PairReport { index: 0, opening: Vec::new(), games: games.into(), wall_ms: 0 };
     let bytes = serde_json::to_string(&whole).unwrap().len();
     // A tenth of a move more for checks and captures still fits.
     assert!(bytes * 3 / 2 < limits::RESULT_BYTES_MAX, "{bytes}");
@@ -162,11 +111,7 @@ fn the_longest_report_fits_into_a_result() {
 fn a_late_reply_loses_only_when_the_engine_was_late() {
     let ms = Duration::from_millis;
     let judged = |took, starved| {
-        let reply = Reply {
-            text: String::new(),
-            took: ms(took),
-            starved: ms(starved),
-        };
+        let reply = Reply { text: String::new(), took: ms(took), starved: ms(starved) };
         judge_time(1, "late", ms(20), &reply).map_err(|end| (end.ending, end.at_fault))
     };
     assert_eq!(judged(120, 0), Ok(()));

@@ -24,10 +24,7 @@ fn playing(second: &[&str]) -> (Child, Vec<Process>) {
 
 fn name(process: &Process) -> String {
     let path = format!("/proc/{}/comm", process.id);
-    std::fs::read_to_string(path)
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
 fn signal(id: u32, signal: Signal) {
@@ -37,13 +34,7 @@ fn signal(id: u32, signal: Signal) {
 
 #[test]
 fn engines_die_with_the_runner() {
-    for how in [
-        Signal::TERM,
-        Signal::INT,
-        Signal::HUP,
-        Signal::ABORT,
-        Signal::KILL,
-    ] {
+    for how in [Signal::TERM, Signal::INT, Signal::HUP, Signal::ABORT, Signal::KILL] {
         let (mut runner, seen) = playing(&misbehaving("hang"));
         assert!(seen.iter().all(is_alive));
         signal(runner.id(), how);
@@ -70,10 +61,7 @@ fn engines_that_started_others_die_with_them() {
 #[test]
 fn engines_die_with_the_runner_also_without_the_guard() {
     let (mut runner, seen) = playing(&misbehaving("hang"));
-    let guard = seen
-        .iter()
-        .find(|process| process.id == process.group)
-        .unwrap();
+    let guard = seen.iter().find(|process| process.id == process.group).unwrap();
     signal(guard.id, Signal::KILL);
     wait_for("the guard is dead", || !is_alive(guard));
     let engines: Vec<Process> = seen.iter().filter(|p| p.id != guard.id).copied().collect();
@@ -86,10 +74,7 @@ fn engines_die_with_the_runner_also_without_the_guard() {
 #[test]
 fn engines_yield_to_the_rest_of_the_machine() {
     let (mut runner, seen) = playing(&misbehaving("hang"));
-    let engine = seen
-        .iter()
-        .find(|process| process.id != process.group)
-        .unwrap();
+    let engine = seen.iter().find(|process| process.id != process.group).unwrap();
     let id = Pid::from_raw(i32::try_from(engine.id).unwrap());
     wait_for("the engine is nice", || {
         rustix::process::getpriority_process(id).is_ok_and(|nice| nice >= 10)

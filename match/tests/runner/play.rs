@@ -9,11 +9,7 @@ use serde_json::{Value, json};
 use crate::program::{PROGRAM, calm, pair, report};
 
 fn hashes(report: &PairReport) -> Vec<&str> {
-    report
-        .games
-        .iter()
-        .map(|game| game.moves_hash.as_str())
-        .collect()
+    report.games.iter().map(|game| game.moves_hash.as_str()).collect()
 }
 
 #[test]
@@ -33,9 +29,7 @@ fn both_games_share_the_opening_and_the_sides_are_swapped() {
     spec["contestants"][1]["limit"] = json!({"nodes": 40});
     let report = report(&spec);
     assert_eq!((report.index, report.opening.len()), (1, 8));
-    let [first, second] = report.games.as_slice() else {
-        panic!("{report:?}")
-    };
+    let [first, second] = report.games.as_slice() else { panic!("{report:?}") };
     assert!(first.pgn.contains("[White \"first\"]\n[Black \"second\"]"));
     assert!(second.pgn.contains("[White \"second\"]\n[Black \"first\"]"));
     for game in [first, second] {
@@ -66,10 +60,7 @@ fn move_times_are_kept_by_the_own_engine() {
     spec["plies_max"] = json!(20);
     let report = calm(&spec);
     // Twelve moves a game of at most 20 ms and a margin of 100 ms each.
-    assert!(
-        report.games.iter().all(|game| game.at_fault.is_none()),
-        "{report:?}"
-    );
+    assert!(report.games.iter().all(|game| game.at_fault.is_none()), "{report:?}");
     assert!(report.wall_ms >= 2 * 12 * 10, "{} ms", report.wall_ms);
 }
 
@@ -93,17 +84,9 @@ fn the_own_engine_answers_while_it_thinks() {
     let mut input = engine.stdin.take().unwrap();
     let mut lines = BufReader::new(engine.stdout.take().unwrap()).lines();
     let mut until = |wanted: &str| {
-        lines
-            .by_ref()
-            .map(Result::unwrap)
-            .find(|line| line.starts_with(wanted))
-            .unwrap()
+        lines.by_ref().map(Result::unwrap).find(|line| line.starts_with(wanted)).unwrap()
     };
-    writeln!(
-        input,
-        "uci\nposition startpos moves e2e4\ngo infinite\nisready"
-    )
-    .unwrap();
+    writeln!(input, "uci\nposition startpos moves e2e4\ngo infinite\nisready").unwrap();
     until("uciok");
     until("readyok");
     writeln!(input, "stop").unwrap();

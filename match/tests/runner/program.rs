@@ -72,11 +72,7 @@ pub(crate) fn report(spec: &Value) -> PairReport {
 pub(crate) fn calm(spec: &Value) -> PairReport {
     for _ in 0..CALM_TRIES_MAX {
         let report = report(spec);
-        if report
-            .games
-            .iter()
-            .all(|game| game.ending != Ending::Infrastructure)
-        {
+        if report.games.iter().all(|game| game.ending != Ending::Infrastructure) {
             return report;
         }
     }
@@ -108,8 +104,7 @@ fn process(id: u32) -> Option<Process> {
 
 fn all() -> Vec<Process> {
     let ids = fs::read_dir("/proc").unwrap();
-    ids.filter_map(|entry| process(entry.ok()?.file_name().to_str()?.parse().ok()?))
-        .collect()
+    ids.filter_map(|entry| process(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
 }
 
 /// Every process that was seen as a child or in the group of a child of the runner, until the
@@ -134,13 +129,8 @@ pub(crate) fn family(runner: u32) -> Vec<Process> {
 pub(crate) fn members(runner: u32) -> Vec<Process> {
     let all = all();
     let children = all.iter().filter(|process| process.parent == runner);
-    let groups: Vec<u32> = children
-        .map(|child| child.group)
-        .filter(|g| is_foreign(*g))
-        .collect();
-    all.into_iter()
-        .filter(|process| groups.contains(&process.group))
-        .collect()
+    let groups: Vec<u32> = children.map(|child| child.group).filter(|g| is_foreign(*g)).collect();
+    all.into_iter().filter(|process| groups.contains(&process.group)).collect()
 }
 
 /// A child between fork and exec still has the group of the tests.

@@ -31,10 +31,7 @@ fn stockfish_plays_a_pair_the_same_way_twice() {
     for game in &first.games {
         assert!(game.score.is_some() && game.at_fault.is_none(), "{game:?}");
         assert!(game.plies > 10);
-        assert!(!matches!(
-            game.ending,
-            Ending::IllegalMove | Ending::TimeLoss
-        ));
+        assert!(!matches!(game.ending, Ending::IllegalMove | Ending::TimeLoss));
     }
     assert_eq!(first.games, second.games);
 }
@@ -45,15 +42,6 @@ fn stockfish_refuses_what_it_does_not_have() {
     spec["contestants"][0]["options"] = json!({"Skill Level": "21"});
     let report = report(&spec);
     let game = &report.games[0];
-    assert_eq!(
-        (game.ending, game.at_fault),
-        (Ending::Infrastructure, Some(0))
-    );
-    assert!(
-        game.detail
-            .as_deref()
-            .unwrap()
-            .contains("a number from 0 to 20"),
-        "{game:?}"
-    );
+    assert_eq!((game.ending, game.at_fault), (Ending::Infrastructure, Some(0)));
+    assert!(game.detail.as_deref().unwrap().contains("a number from 0 to 20"), "{game:?}");
 }

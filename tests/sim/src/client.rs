@@ -32,12 +32,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     const fn new() -> Self {
-        Self {
-            target: 0,
-            next_request: 0,
-            pending: None,
-            resend_at: 0,
-        }
+        Self { target: 0, next_request: 0, pending: None, resend_at: 0 }
     }
 
     fn ask(&mut self, now: u64, commands: Vec<Command>) -> (usize, Message) {
@@ -88,23 +83,9 @@ struct Held {
 
 #[derive(Debug)]
 enum Part {
-    Submitter {
-        steps: Vec<Vec<Command>>,
-        next: usize,
-    },
-    Worker {
-        node: NodeId,
-        gpu: bool,
-        held: Vec<Held>,
-        beat_at: u64,
-        asleep_until: u64,
-    },
-    Owner {
-        name: LockName,
-        owner: String,
-        token: Option<Token>,
-        rest_until: u64,
-    },
+    Submitter { steps: Vec<Vec<Command>>, next: usize },
+    Worker { node: NodeId, gpu: bool, held: Vec<Held>, beat_at: u64, asleep_until: u64 },
+    Owner { name: LockName, owner: String, token: Option<Token>, rest_until: u64 },
 }
 
 #[derive(Debug)]
@@ -117,20 +98,13 @@ pub(crate) struct Client {
 
 impl Client {
     const fn of(part: Part) -> Self {
-        Self {
-            caller: Caller::new(),
-            part,
-            answered: 0,
-        }
+        Self { caller: Caller::new(), part, answered: 0 }
     }
 
     /// Submits the runs and all batches, some of them twice.
     pub(crate) fn submitter(scenario: &Scenario, chance: &mut Chance) -> Self {
         let submit = |(run, spec): &(_, _)| {
-            vec![Command::SubmitRun {
-                run: Clone::clone(run),
-                spec: Clone::clone(spec),
-            }]
+            vec![Command::SubmitRun { run: Clone::clone(run), spec: Clone::clone(spec) }]
         };
         let mut steps: Vec<_> = scenario.runs.iter().map(submit).collect();
         for batch in &scenario.batches {
@@ -143,26 +117,13 @@ impl Client {
     pub(crate) fn worker(number: usize) -> Result<Self, String> {
         let (node, held) = (node_name(number)?, Vec::new());
         let gpu = number.is_multiple_of(2);
-        Ok(Self::of(Part::Worker {
-            node,
-            gpu,
-            held,
-            beat_at: 0,
-            asleep_until: 0,
-        }))
+        Ok(Self::of(Part::Worker { node, gpu, held, beat_at: 0, asleep_until: 0 }))
     }
 
     pub(crate) fn owner(number: usize) -> Result<Self, String> {
-        let name = "lock"
-            .parse()
-            .map_err(|error| format!("bad name: {error}"))?;
+        let name = "lock".parse().map_err(|error| format!("bad name: {error}"))?;
         let owner = format!("owner-{number}");
-        Ok(Self::of(Part::Owner {
-            name,
-            owner,
-            token: None,
-            rest_until: 0,
-        }))
+        Ok(Self::of(Part::Owner { name, owner, token: None, rest_until: 0 }))
     }
 
     /// True when a submitter has been told that all of its requests were carried out.
@@ -202,19 +163,12 @@ impl Client {
         }
         let command = match &mut self.part {
             Part::Submitter { steps, next } => steps.get(*next).cloned(),
-            Part::Worker {
-                node,
-                gpu,
-                held,
-                beat_at,
-                asleep_until: _,
-            } => work(now, node, *gpu, held, beat_at, chance, scenario)?,
-            Part::Owner {
-                name,
-                owner,
-                token,
-                rest_until,
-            } => (now >= *rest_until).then(|| lock(name, owner, *token, chance)),
+            Part::Worker { node, gpu, held, beat_at, asleep_until: _ } => {
+                work(now, node, *gpu, held, beat_at, chance, scenario)?
+            }
+            Part::Owner { name, owner, token, rest_until } => {
+                (now >= *rest_until).then(|| lock(name, owner, *token, chance))
+            }
         };
         Ok(command.map(|commands| self.caller.ask(now, commands)))
     }
@@ -237,9 +191,7 @@ impl Client {
                     acknowledge(command, reply, observer)?;
                 }
                 Part::Worker { held, .. } => learn(now, held, command, reply, chance)?,
-                Part::Owner {
-                    token, rest_until, ..
-                } => {
+                Part::Owner { token, rest_until, .. } => {
                     *token = match reply {
                         Ok(Reply::Locked { token, .. }) => Some(*token),
                         Ok(_) | Err(_) => None,
@@ -282,11 +234,7 @@ fn work(
     if !held.is_empty() && now >= *beat_at {
         *beat_at = now + BEAT;
         let claims = held.iter().map(|held| (held.item.id, held.token)).collect();
-        return Ok(Some(vec![Command::Heartbeat {
-            node: node.clone(),
-            claims,
-            lease: LEASE,
-        }]));
+        return Ok(Some(vec![Command::Heartbeat { node: node.clone(), claims, lease: LEASE }]));
     }
     if let Some(held) = held.iter().find(|held| !held.started) {
         let (work_id, token) = (held.item.id, held.token);
@@ -296,12 +244,7 @@ fn work(
         if chance.per_mille(60) {
             let (work_id, token) = (done.item.id, done.token);
             let (error, retry) = ("exit status 1".to_owned(), chance.per_mille(900));
-            return Ok(Some(vec![Command::Fail {
-                work_id,
-                token,
-                error,
-                retry,
-            }]));
+            return Ok(Some(vec![Command::Fail { work_id, token, error, retry }]));
         }
         return Ok(Some(vec![scenario.completion(&done.item)?]));
     }
@@ -338,12 +281,7 @@ fn learn(
                 };
                 let done_at = now + chance.between(20, 1_600);
                 let (item, token) = (item.clone(), lease.token);
-                held.push(Held {
-                    item,
-                    token,
-                    started: false,
-                    done_at,
-                });
+                held.push(Held { item, token, started: false, done_at });
             }
         }
         (Command::Start { work_id, token }, Ok(_)) => {
@@ -383,10 +321,6 @@ fn lock(name: &LockName, owner: &str, token: Option<Token>, chance: &mut Chance)
     let name = name.clone();
     vec![match token {
         Some(token) if chance.per_mille(400) => Command::LockRelease { name, token },
-        Some(_) | None => Command::LockAcquire {
-            name,
-            owner: owner.to_owned(),
-            ttl: Span(1_000),
-        },
+        Some(_) | None => Command::LockAcquire { name, owner: owner.to_owned(), ttl: Span(1_000) },
     }]
 }

@@ -65,14 +65,7 @@ impl Mutation {
                         *key = format!("{key}@{index}");
                     }
                 }
-                (
-                    Self::NoVersionCheck,
-                    Command::AdvanceRun {
-                        run,
-                        version,
-                        advance,
-                    },
-                ) => {
+                (Self::NoVersionCheck, Command::AdvanceRun { run, version, advance }) => {
                     *version = machine.run(run).map_or(0, |run| run.version);
                     // Keys would hide that the step was done twice.
                     for (n, item) in advance.enqueue.iter_mut().enumerate() {
@@ -107,11 +100,8 @@ impl Network {
         }
         let copies = 1 + u64::from(chance.per_mille(self.duplicates));
         let arrival = |chance: &mut Chance| {
-            let late = if chance.per_mille(self.stragglers) {
-                chance.between(50, 3_000)
-            } else {
-                0
-            };
+            let late =
+                if chance.per_mille(self.stragglers) { chance.between(50, 3_000) } else { 0 };
             now + chance.between(1, 8) + late
         };
         (0..copies).map(|_| arrival(chance)).collect()
@@ -134,7 +124,5 @@ impl Network {
 
 /// A name that is known to be one.
 pub(crate) fn node_name(number: usize) -> Result<NodeId, String> {
-    format!("node-{number}")
-        .parse()
-        .map_err(|error| format!("bad name: {error}"))
+    format!("node-{number}").parse().map_err(|error| format!("bad name: {error}"))
 }

@@ -27,11 +27,7 @@ use crate::world::World;
 const SEEDS_MAX: u64 = 10_000_000;
 
 #[derive(Debug, Parser)]
-#[command(
-    name = "ringrift-sim",
-    about = "Seeded simulation of RingRift's core",
-    version
-)]
+#[command(name = "ringrift-sim", about = "Seeded simulation of RingRift's core", version)]
 struct Args {
     #[command(subcommand)]
     world: Worlds,
@@ -61,18 +57,14 @@ struct Seeds {
 
 fn parse_seeds(text: &str) -> Result<Seeds, String> {
     let number = |part: &str| {
-        part.trim()
-            .parse::<u64>()
-            .map_err(|error| format!("{part:?} is no seed: {error}"))
+        part.trim().parse::<u64>().map_err(|error| format!("{part:?} is no seed: {error}"))
     };
     let (first, end) = match text.split_once("..") {
         Some((first, end)) => (number(first)?, number(end)?),
         None => (number(text)?, number(text)?.saturating_add(1)),
     };
     if first >= end || end - first > SEEDS_MAX {
-        return Err(format!(
-            "{text:?} must name 1 to {SEEDS_MAX} seeds, as A..B with A below B"
-        ));
+        return Err(format!("{text:?} must name 1 to {SEEDS_MAX} seeds, as A..B with A below B"));
     }
     Ok(Seeds { first, end })
 }
@@ -95,18 +87,9 @@ struct Summary {
 }
 
 fn main() -> ExitCode {
-    let Args {
-        world: Worlds::Queue {
-            seeds,
-            json,
-            mutation,
-        },
-    } = Args::parse();
+    let Args { world: Worlds::Queue { seeds, json, mutation } } = Args::parse();
     let played = play_all(seeds, mutation);
-    let failed: Vec<_> = played
-        .iter()
-        .filter(|played| played.failure.is_some())
-        .collect();
+    let failed: Vec<_> = played.iter().filter(|played| played.failure.is_some()).collect();
     let summary = Summary {
         seeds: seeds.end - seeds.first,
         failed: failed.iter().map(|played| played.seed).collect(),
@@ -114,18 +97,10 @@ fn main() -> ExitCode {
     };
     let verdicts = played.iter().filter(|played| played.verdict).count();
     report(&summary, verdicts, &failed, json, mutation);
-    if failed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program for people at a terminal"
-)]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
 fn report(
     summary: &Summary,
     verdicts: usize,
@@ -133,13 +108,7 @@ fn report(
     json: bool,
     mutation: Option<Mutation>,
 ) {
-    for Played {
-        seed,
-        failure,
-        operations: _,
-        verdict: _,
-    } in failed
-    {
+    for Played { seed, failure, operations: _, verdict: _ } in failed {
         let why = failure.as_deref().unwrap_or_default();
         let with = mutation.map_or_else(String::new, |m| format!(" --mutation {}", m.name()));
         eprintln!("seed {seed}: {why}");
@@ -149,11 +118,7 @@ fn report(
         let line = serde_json::to_string(summary).unwrap_or_default();
         println!("{line}");
     } else {
-        let Summary {
-            seeds,
-            failed,
-            operations,
-        } = summary;
+        let Summary { seeds, failed, operations } = summary;
         let held = seeds.saturating_sub(failed.len() as u64);
         println!("{held} of {seeds} seeds hold: {operations} operations, {verdicts} verdicts");
     }
@@ -184,10 +149,5 @@ fn play_all(seeds: Seeds, mutation: Option<Mutation>) -> Vec<Played> {
 fn play(seed: u64, mutation: Option<Mutation>) -> Played {
     let mut world = World::new(seed, mutation);
     let failure = world.play().err();
-    Played {
-        seed,
-        operations: world.operations(),
-        verdict: world.has_verdict(),
-        failure,
-    }
+    Played { seed, operations: world.operations(), verdict: world.has_verdict(), failure }
 }

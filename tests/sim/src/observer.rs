@@ -42,12 +42,7 @@ impl Observer {
 
     /// Takes note of an entry that a replica applied.
     pub(crate) fn watch(&mut self, replica: &Replica, applied: &Applied) -> Result<(), String> {
-        let Applied {
-            index,
-            entry,
-            fed,
-            replies,
-        } = applied;
+        let Applied { index, entry, fed, replies } = applied;
         let id = replica.id;
         let at = usize::try_from(*index - 1).unwrap_or(usize::MAX);
         match self.log.get(at) {
@@ -58,24 +53,14 @@ impl Observer {
                     ));
                 }
                 if known_replies != replies {
-                    return Err(format!(
-                        "replica {id} answered entry {index} in its own way"
-                    ));
+                    return Err(format!("replica {id} answered entry {index} in its own way"));
                 }
             }
             None if at == self.log.len() => {
                 // The batch as fed: what a mutation does to all replicas alike is not to be seen here.
-                let own = self.machine.apply(
-                    Position {
-                        term: entry.term,
-                        index: *index,
-                    },
-                    fed,
-                );
+                let own = self.machine.apply(Position { term: entry.term, index: *index }, fed);
                 if own != *replies {
-                    return Err(format!(
-                        "replica {id} answered entry {index} in its own way"
-                    ));
+                    return Err(format!("replica {id} answered entry {index} in its own way"));
                 }
                 sound(&self.machine, "the observer", *index)?;
                 self.judge(&entry.batch.commands, replies)?;
@@ -93,27 +78,17 @@ impl Observer {
         };
         match *self.leaders.entry(term).or_insert(replica.id) {
             first if first == replica.id => Ok(()),
-            first => Err(format!(
-                "replicas {first} and {} both led in term {term}",
-                replica.id
-            )),
+            first => Err(format!("replicas {first} and {} both led in term {term}", replica.id)),
         }
     }
 
     /// Compares a replica with the observer's machine, if both are at the same entry.
     pub(crate) fn compare(&self, replica: &Replica) -> Result<(), String> {
         if replica.applied == self.log.len() as u64 && replica.machine != self.machine {
-            return Err(format!(
-                "replica {} differs at entry {}",
-                replica.id, replica.applied
-            ));
+            return Err(format!("replica {} differs at entry {}", replica.id, replica.applied));
         }
         if replica.applied.is_multiple_of(SEARCH_EVERY) {
-            sound(
-                &replica.machine,
-                &format!("replica {}", replica.id),
-                replica.applied,
-            )?;
+            sound(&replica.machine, &format!("replica {}", replica.id), replica.applied)?;
         }
         Ok(())
     }
@@ -177,18 +152,13 @@ impl Observer {
     fn unlock(&mut self, token: Token) -> Result<(), String> {
         match self.lock.take() {
             Some((_, held, _)) if held == token => Ok(()),
-            held => Err(format!(
-                "the lock was released under {token}, but it was {held:?}"
-            )),
+            held => Err(format!("the lock was released under {token}, but it was {held:?}")),
         }
     }
 
     fn grant(&mut self, token: Token) -> Result<(), String> {
         if self.last_grant.is_some_and(|last| last >= token) {
-            return Err(format!(
-                "token {token} does not exceed {:?}",
-                self.last_grant
-            ));
+            return Err(format!("token {token} does not exceed {:?}", self.last_grant));
         }
         self.last_grant = Some(token);
         Ok(())
@@ -197,9 +167,7 @@ impl Observer {
     fn is_holder(&self, id: WorkId, token: Token) -> Result<(), String> {
         match self.holders.get(&id) {
             Some(last) if *last == token => Ok(()),
-            last => Err(format!(
-                "{id} was changed under {token}, but the last claim is {last:?}"
-            )),
+            last => Err(format!("{id} was changed under {token}, but the last claim is {last:?}")),
         }
     }
 
@@ -207,23 +175,15 @@ impl Observer {
     pub(crate) fn acknowledge(&mut self, key: &str, id: WorkId) -> Result<(), String> {
         let first = *self.acknowledged.entry(key.to_owned()).or_insert(id);
         if first != id {
-            return Err(format!(
-                "key {key:?} was acknowledged as {first} and as {id}"
-            ));
+            return Err(format!("key {key:?} was acknowledged as {first} and as {id}"));
         }
         self.kept(key, id)
     }
 
     fn kept(&self, key: &str, id: WorkId) -> Result<(), String> {
-        match self
-            .machine
-            .item(id)
-            .and_then(|item| item.request.key.as_deref())
-        {
+        match self.machine.item(id).and_then(|item| item.request.key.as_deref()) {
             Some(kept) if kept.split('@').next() == Some(key) => Ok(()),
-            kept => Err(format!(
-                "{id} was acknowledged for key {key:?}, but holds {kept:?}"
-            )),
+            kept => Err(format!("{id} was acknowledged for key {key:?}, but holds {kept:?}")),
         }
     }
 

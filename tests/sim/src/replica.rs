@@ -113,8 +113,7 @@ impl Replica {
         }
         if self.mutation == Some(Mutation::LostTail) {
             let kept = self.log.len().saturating_sub(UNSYNCED);
-            self.log
-                .truncate(kept.max(usize::try_from(self.applied).unwrap_or(usize::MAX)));
+            self.log.truncate(kept.max(usize::try_from(self.applied).unwrap_or(usize::MAX)));
         }
         self.election_at = now + ELECTION + chance.between(0, ELECTION);
         Ok(())
@@ -134,10 +133,7 @@ impl Replica {
     }
 
     fn last(&self) -> (u64, u64) {
-        (
-            self.log.last().map_or(0, |entry| entry.term),
-            self.log.len() as u64,
-        )
+        (self.log.last().map_or(0, |entry| entry.term), self.log.len() as u64)
     }
 
     fn term_at(&self, index: u64) -> Option<u64> {
@@ -165,19 +161,13 @@ impl Replica {
             self.votes = BTreeSet::from([self.id]);
             self.election_at = now + ELECTION + chance.between(0, ELECTION);
             let (term, last) = (self.term, self.last());
-            effects.sent.extend(
-                self.others()
-                    .map(|to| (to, Message::AskVote { term, last })),
-            );
+            effects.sent.extend(self.others().map(|to| (to, Message::AskVote { term, last })));
         }
     }
 
     /// The leader's duties: heartbeats, time, planners.
     fn lead(&mut self, now: u64, effects: &mut Effects) {
-        let due = self
-            .machine
-            .next_due()
-            .is_some_and(|due| due.0 <= self.clock(now));
+        let due = self.machine.next_due().is_some_and(|due| due.0 <= self.clock(now));
         let idle = self.log.len() as u64 == self.applied;
         if due && idle {
             self.append(now, vec![Command::Tick], effects);
@@ -190,11 +180,7 @@ impl Replica {
                 .active_runs()
                 .filter_map(|run| {
                     let (id, version) = (run.id.clone(), run.version);
-                    plan::plan(run).map(|advance| Command::AdvanceRun {
-                        run: id,
-                        version,
-                        advance,
-                    })
+                    plan::plan(run).map(|advance| Command::AdvanceRun { run: id, version, advance })
                 })
                 .collect();
             if !steps.is_empty() {
@@ -211,38 +197,18 @@ impl Replica {
         for to in self.others() {
             let previous = self.next[to] - 1;
             let from = usize::try_from(previous).unwrap_or(usize::MAX);
-            let entries = self
-                .log
-                .iter()
-                .skip(from)
-                .take(APPEND_MAX)
-                .cloned()
-                .collect();
+            let entries = self.log.iter().skip(from).take(APPEND_MAX).cloned().collect();
             let previous = (self.term_at(previous).unwrap_or(0), previous);
             let (term, commit) = (self.term, self.commit);
-            effects.sent.push((
-                to,
-                Message::Append {
-                    term,
-                    previous,
-                    entries,
-                    commit,
-                },
-            ));
+            effects.sent.push((to, Message::Append { term, previous, entries, commit }));
         }
     }
 
     /// Stamps an entry and writes it to the own log.
     fn append(&mut self, now: u64, commands: Vec<Command>, effects: &mut Effects) -> u64 {
         self.stamped = self.stamped.max(self.clock(now)).max(self.machine.now().0);
-        let batch = Batch {
-            now: Moment(self.stamped),
-            commands,
-        };
-        self.log.push(Entry {
-            term: self.term,
-            batch,
-        });
+        let batch = Batch { now: Moment(self.stamped), commands };
+        self.log.push(Entry { term: self.term, batch });
         let index = self.log.len() as u64;
         self.matched[self.id] = index;
         self.advance_commit(now, effects);
@@ -278,12 +244,7 @@ impl Replica {
                     }
                 }
             }
-            Message::Append {
-                term,
-                previous,
-                entries,
-                commit,
-            } => {
+            Message::Append { term, previous, entries, commit } => {
                 self.see_term(term);
                 let mut matched = None;
                 if term == self.term {
@@ -297,18 +258,10 @@ impl Replica {
                     self.apply_committed(now, effects);
                 }
                 let (term, length) = (self.term, self.log.len() as u64);
-                let heard = Message::Appended {
-                    term,
-                    matched,
-                    length,
-                };
+                let heard = Message::Appended { term, matched, length };
                 effects.sent.push((from, heard));
             }
-            Message::Appended {
-                term,
-                matched,
-                length,
-            } => {
+            Message::Appended { term, matched, length } => {
                 self.see_term(term);
                 if self.role == Role::Leader && term == self.term {
                     self.hear_follower(now, from, matched, length, effects);
@@ -383,8 +336,7 @@ impl Replica {
         for entry in entries {
             matched += 1;
             if self.term_at(matched) != Some(entry.term) {
-                self.log
-                    .truncate(usize::try_from(matched - 1).unwrap_or(usize::MAX));
+                self.log.truncate(usize::try_from(matched - 1).unwrap_or(usize::MAX));
                 self.log.push(entry);
             }
         }
@@ -436,32 +388,17 @@ impl Replica {
                 Some(mutation) => mutation.distort(&self.machine, &entry.batch, clock),
                 None => entry.batch.clone(),
             };
-            let replies = self.machine.apply(
-                Position {
-                    term: entry.term,
-                    index,
-                },
-                &fed,
-            );
+            let replies = self.machine.apply(Position { term: entry.term, index }, &fed);
             if let Some((term, client, request)) = self.waiting.remove(&index) {
                 // Another leader's entry may have come to this place: then the outcome is unknown.
                 if term == entry.term && self.role == Role::Leader {
                     let replies = replies.clone();
-                    effects
-                        .sent
-                        .push((client, Message::Answered { request, replies }));
+                    effects.sent.push((client, Message::Answered { request, replies }));
                 }
             }
-            effects.applied.push(Applied {
-                index,
-                entry,
-                fed,
-                replies,
-            });
+            effects.applied.push(Applied { index, entry, fed, replies });
             if index.is_multiple_of(SNAPSHOT_EVERY + self.id as u64) {
-                self.snapshot = serde_json::to_string(&self.machine)
-                    .ok()
-                    .map(|text| (index, text));
+                self.snapshot = serde_json::to_string(&self.machine).ok().map(|text| (index, text));
             }
         }
     }

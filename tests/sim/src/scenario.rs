@@ -32,33 +32,17 @@ impl Scenario {
     pub(crate) fn new(seed: u64, chance: &mut Chance) -> Result<Self, String> {
         let mut number = 0;
         let batches = (0..chance.between(8, 20))
-            .map(|_| {
-                (0..chance.between(1, 5))
-                    .map(|_| item(&mut number, chance))
-                    .collect()
-            })
+            .map(|_| (0..chance.between(1, 5)).map(|_| item(&mut number, chance)).collect())
             .collect();
         let name = |text: &str| text.parse::<RunId>().map_err(|error| error.to_string());
-        let runs = vec![
-            (name("gauntlet")?, gauntlet(chance)),
-            (name("job")?, job(chance)),
-        ];
-        Ok(Self {
-            seed,
-            batches,
-            runs,
-        })
+        let runs = vec![(name("gauntlet")?, gauntlet(chance)), (name("job")?, job(chance))];
+        Ok(Self { seed, batches, runs })
     }
 
     /// The games of a pair. The score depends on the pair alone, as with engines at fixed nodes; a
     /// crash depends on the replay too.
     pub(crate) fn result(&self, origin: &Origin) -> PairResult {
-        let Origin {
-            run: _,
-            matchup,
-            index,
-            replay,
-        } = origin;
+        let Origin { run: _, matchup, index, replay } = origin;
         let pair = (u64::from(*matchup) << 32) | u64::from(*index);
         let mut pair_chance = Chance::new(self.seed ^ pair.wrapping_mul(0x2545_f491_4f6c_dd1d));
         let score = |chance: &mut Chance| match chance.between(0, 9) {
@@ -87,16 +71,10 @@ impl Scenario {
         let mut index = 0;
         let mut apply = |machine: &mut Machine, command: Command| {
             index += 1;
-            let batch = Batch {
-                now: Moment(index * 1_000),
-                commands: vec![command],
-            };
+            let batch = Batch { now: Moment(index * 1_000), commands: vec![command] };
             machine.apply(Position { term: 1, index }, &batch).pop()
         };
-        let submit = Command::SubmitRun {
-            run: run.clone(),
-            spec: spec.clone(),
-        };
+        let submit = Command::SubmitRun { run: run.clone(), spec: spec.clone() };
         apply(&mut machine, submit);
         for _ in 0..QUIET_STEPS_MAX {
             let Some(known) = machine.run(run) else {
@@ -107,14 +85,7 @@ impl Scenario {
             }
             if let Some(advance) = plan::plan(known) {
                 let version = known.version;
-                apply(
-                    &mut machine,
-                    Command::AdvanceRun {
-                        run: run.clone(),
-                        version,
-                        advance,
-                    },
-                );
+                apply(&mut machine, Command::AdvanceRun { run: run.clone(), version, advance });
                 continue;
             }
             let claim = Claim {
@@ -132,9 +103,7 @@ impl Scenario {
                 apply(&mut machine, self.completion(item)?);
             }
         }
-        Err(format!(
-            "the undisturbed gauntlet did not end in {QUIET_STEPS_MAX} steps"
-        ))
+        Err(format!("the undisturbed gauntlet did not end in {QUIET_STEPS_MAX} steps"))
     }
 
     /// The command that ends a claimed item well.
@@ -142,19 +111,9 @@ impl Scenario {
         let State::Claimed(lease) = &item.state else {
             return Err(format!("{} was handed out as {}", item.id, item.status()));
         };
-        let pair = item
-            .origin()
-            .filter(|o| o.run.as_str() == "gauntlet")
-            .map(|o| self.result(o));
-        let result = WorkResult {
-            text: "{}".to_owned(),
-            pair,
-        };
-        Ok(Command::Complete {
-            work_id: item.id,
-            token: lease.token,
-            result,
-        })
+        let pair = item.origin().filter(|o| o.run.as_str() == "gauntlet").map(|o| self.result(o));
+        let result = WorkResult { text: "{}".to_owned(), pair };
+        Ok(Command::Complete { work_id: item.id, token: lease.token, result })
     }
 }
 
@@ -166,12 +125,7 @@ fn item(number: &mut u64, chance: &mut Chance) -> NewItem {
     }
     NewItem {
         key: Some(format!("item-{number}")),
-        work_type: if chance.per_mille(500) {
-            "selfplay"
-        } else {
-            "training"
-        }
-        .to_owned(),
+        work_type: if chance.per_mille(500) { "selfplay" } else { "training" }.to_owned(),
         priority: [10, 50, 90][chance.below(3)],
         payload: Payload::Opaque(format!("{{\"n\":{number}}}")),
         needs,
@@ -183,10 +137,7 @@ fn item(number: &mut u64, chance: &mut Chance) -> NewItem {
 
 fn job(chance: &mut Chance) -> RunSpec {
     RunSpec::Job(JobSpec {
-        task: Task {
-            argv: vec!["true".to_owned()],
-            env: BTreeMap::new(),
-        },
+        task: Task { argv: vec!["true".to_owned()], env: BTreeMap::new() },
         completions: [3, 6, 12][chance.below(3)],
         parallelism: [1, 4][chance.below(2)],
         attempts_max: 6,

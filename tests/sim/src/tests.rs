@@ -6,21 +6,12 @@ use crate::{Seeds, parse_seeds, play, play_all};
 #[test]
 fn seeds_hold() {
     let played = play_all(Seeds { first: 0, end: 40 }, None);
-    let failed: Vec<_> = played
-        .iter()
-        .filter(|played| played.failure.is_some())
-        .collect();
+    let failed: Vec<_> = played.iter().filter(|played| played.failure.is_some()).collect();
     assert!(failed.is_empty(), "{failed:#?}");
     let operations: u64 = played.iter().map(|played| played.operations).sum();
-    assert!(
-        operations > 40 * 200,
-        "{operations} operations show nothing"
-    );
+    assert!(operations > 40 * 200, "{operations} operations show nothing");
     let verdicts = played.iter().filter(|played| played.verdict).count();
-    assert!(
-        verdicts > 30,
-        "only {verdicts} of 40 gauntlets came to a verdict"
-    );
+    assert!(verdicts > 30, "only {verdicts} of 40 gauntlets came to a verdict");
 }
 
 #[test]

@@ -57,9 +57,7 @@ impl World {
     pub(crate) fn new(seed: u64, mutation: Option<Mutation>) -> Self {
         let mut chance = Chance::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5157);
         let scenario = Scenario::new(seed, &mut chance);
-        let replicas = (0..REPLICAS)
-            .map(|id| Replica::new(id, mutation, &mut chance))
-            .collect();
+        let replicas = (0..REPLICAS).map(|id| Replica::new(id, mutation, &mut chance)).collect();
         let network = Network {
             loss: [0, 20, 100][chance.below(3)],
             duplicates: [0, 50][chance.below(2)],
@@ -94,8 +92,7 @@ impl World {
     /// Lives through trouble and healing; the error says what broke, and when.
     pub(crate) fn play(&mut self) -> Result<(), String> {
         let scenario = self.scenario.clone()?;
-        self.clients
-            .push(Client::submitter(&scenario, &mut self.chance));
+        self.clients.push(Client::submitter(&scenario, &mut self.chance));
         for number in 0..WORKERS {
             self.clients.push(Client::worker(number)?);
         }
@@ -132,11 +129,7 @@ impl World {
                 self.replicas[id].restart(self.now, &mut self.chance)?;
             }
         }
-        while let Some(next) = self
-            .mail
-            .first_entry()
-            .filter(|next| next.key().0 <= self.now)
-        {
+        while let Some(next) = self.mail.first_entry().filter(|next| next.key().0 <= self.now) {
             let envelope = next.remove();
             self.deliver(envelope)?;
         }
@@ -182,8 +175,7 @@ impl World {
         if !applied.is_empty() {
             self.observer.compare(&self.replicas[id])?;
         }
-        sent.into_iter()
-            .try_for_each(|(to, message)| self.send(id, to, message))
+        sent.into_iter().try_for_each(|(to, message)| self.send(id, to, message))
     }
 
     fn send(&mut self, from: usize, to: usize, message: Message) -> Result<(), String> {
@@ -193,8 +185,7 @@ impl World {
         for at in self.network.carry(&mut self.chance, self.now) {
             self.sent += 1;
             let message = message.clone();
-            self.mail
-                .insert((at, self.sent), Envelope { from, to, message });
+            self.mail.insert((at, self.sent), Envelope { from, to, message });
         }
         if self.mail.len() > MESSAGES_MAX {
             return Err(format!("{} messages are on their way", self.mail.len()));
@@ -242,10 +233,7 @@ impl World {
         self.clients.iter().all(Client::is_finished)
             && machine.counts().unfinished() == 0
             && machine.active_runs().next().is_none()
-            && self
-                .replicas
-                .iter()
-                .all(|replica| replica.applied == applied)
+            && self.replicas.iter().all(|replica| replica.applied == applied)
     }
 
     fn conclude(&self, scenario: &Scenario) -> Result<(), String> {
@@ -269,11 +257,7 @@ impl World {
 fn again(machine: &Machine) -> Result<(), String> {
     let text = serde_json::to_string(machine).map_err(|error| error.to_string())?;
     let restored: Machine = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    if restored == *machine {
-        Ok(())
-    } else {
-        Err("a snapshot reads back otherwise".to_owned())
-    }
+    if restored == *machine { Ok(()) } else { Err("a snapshot reads back otherwise".to_owned()) }
 }
 
 /// Whether a run ended as it may.
@@ -289,9 +273,5 @@ fn concluded(run: &Run, scenario: &Scenario) -> Result<(), String> {
             failed("PairUnplayable") || run.outcome == scenario.undisturbed()?
         }
     };
-    if fair {
-        Ok(())
-    } else {
-        Err(format!("run {} ended as {:?}", run.id, run.outcome))
-    }
+    if fair { Ok(()) } else { Err(format!("run {} ended as {:?}", run.id, run.outcome)) }
 }

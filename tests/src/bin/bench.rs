@@ -78,7 +78,10 @@ async fn bench(args: Args) -> Result<(), String> {
         let figures = measure(&address, in_flight, Duration::from_secs(args.seconds)).await?;
         say(&format!(
             "{in_flight:>5} in flight: {:>8.0} cycles/s  p50 {:.1} ms  p99 {:.1} ms  {} errors",
-            figures.cycles_per_s, figures.latency_ms["p50"], figures.latency_ms["p99"], figures.errors
+            figures.cycles_per_s,
+            figures.latency_ms["p50"],
+            figures.latency_ms["p99"],
+            figures.errors
         ));
         report.ours.insert(in_flight, figures);
     }
@@ -92,7 +95,8 @@ async fn bench(args: Args) -> Result<(), String> {
 
 #[expect(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 async fn measure(address: &str, in_flight: usize, length: Duration) -> Result<Figures, String> {
-    let client = Client::new(&[address.to_owned()], None, CALL_TIMEOUT).map_err(|e| e.to_string())?;
+    let client =
+        Client::new(&[address.to_owned()], None, CALL_TIMEOUT).map_err(|e| e.to_string())?;
     let stop = Arc::new(AtomicBool::new(false));
     let started = Instant::now();
     let tasks: Vec<_> = (0..in_flight)

@@ -58,9 +58,10 @@ impl Engine {
     /// The command, and the nodes a move of the candidate and of the two baselines.
     fn contestants(self) -> Result<(String, [u32; 3]), String> {
         match self {
-            Self::Own => Ok(("own".to_owned(), [2_000, 500, 200])),
+            Self::Own => Ok(("own".to_owned(), [1_000, 500, 250])),
             Self::Stockfish => {
-                let places = ["/usr/games/stockfish", "/usr/bin/stockfish", "/usr/local/bin/stockfish"];
+                let places =
+                    ["/usr/games/stockfish", "/usr/bin/stockfish", "/usr/local/bin/stockfish"];
                 let found = places.into_iter().find(|place| Path::new(place).is_file());
                 let missing = "stockfish is not installed: run `make demo`, which installs it, or \
                                `apt-get install stockfish`, or set DEMO_ENGINE=own";
@@ -130,7 +131,8 @@ async fn demo(args: Args) -> Result<(), String> {
     ));
     let mut view = start_view(&cluster, args.engine, &command, nodes, args.seed)?;
     let client = cluster.client().map_err(|error| error.to_string())?;
-    let kill = if args.no_kill { None } else { kill_half_way(&mut cluster, &client, &mut view).await? };
+    let kill =
+        if args.no_kill { None } else { kill_half_way(&mut cluster, &client, &mut view).await? };
     let ended = view.wait().await.map_err(|error| format!("the view was lost: {error}"))?;
     let status = client.run(RUN).await.map_err(|error| error.to_string())?;
     let ledger: LedgerPage =

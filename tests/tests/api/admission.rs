@@ -1,6 +1,8 @@
 //! What the API server itself accepts and refuses, by schema and CEL alone.
 
-use crate::world::{Checked, USERS, World};
+use ringrift_tests::agents::wait_for;
+
+use crate::world::{Checked, SOON, USERS, World};
 
 /// A contestant that is in order.
 const ENGINE: &str = "{name: a, command: [own], nodes: 10}";
@@ -12,7 +14,15 @@ pub(crate) async fn definitions_install_without_a_warning(world: &World) -> Chec
     println!("{}", world.api.kubectl(&create).await?);
     let wait = ["wait", "--for=condition=Established", "--timeout=30s", "--filename", &folder];
     world.api.kubectl(&wait).await?;
-    let explained = world.api.kubectl(&["explain", "gauntlets.spec.stop", "--recursive"]).await?;
+    // The description follows the definition after a moment.
+    let explained = wait_for("kubectl explains", SOON, async || {
+        let explain = ["explain", "gauntlets.spec.stop", "--recursive"];
+        match world.api.kubectl(&explain).await {
+            Ok(text) => Ok(Some(text)),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await?;
     assert!(explained.contains("pairsMin"), "{explained}");
     let known = world.api.kubectl(&["api-resources", "--categories=ringrift"]).await?;
     for short in ["rrg", "rrj", "rrt"] {
@@ -25,7 +35,8 @@ pub(crate) async fn definitions_install_without_a_warning(world: &World) -> Chec
 type Case = (&'static str, String, Option<&'static str>);
 
 fn gauntlets() -> Vec<Case> {
-    let with = |rest: &str| format!("{{candidate: {{name: n, command: [own], nodes: 9}}, {rest}}}");
+    let with =
+        |rest: &str| format!("{{candidate: {{name: new, command: [own], nodes: 9}}, {rest}}}");
     let candidate = |candidate: &str| format!("{{candidate: {candidate}, baselines: [{ENGINE}]}}");
     let stop = |stop: &str| with(&format!("baselines: [{ENGINE}], stop: {stop}"));
     let play = |play: &str| with(&format!("baselines: [{ENGINE}], play: {play}"));
@@ -34,14 +45,17 @@ fn gauntlets() -> Vec<Case> {
         (with(&format!("baselines: [{ENGINE}]")), None),
         (with("baselines: []"), Some("should have at least 1 items")),
         (with(&format!("baselines: [{ENGINE}, {ENGINE}]")), Some("Duplicate value")),
-        (with("baselines: [{name: n, command: [own], nodes: 1}]"), Some("candidate.name must not be")),
-        (candidate("{name: n, command: [own]}"), Some(one_of)),
-        (candidate("{name: n, command: [own], nodes: 1, depth: 1}"), Some(one_of)),
-        (candidate("{name: n, command: [own], moveTimeMilliseconds: 50}"), None),
-        (candidate("{name: n, command: [], nodes: 1}"), Some("should have at least 1 items")),
-        (candidate("{name: n, nodes: 1}"), Some("Required value")),
+        (
+            with("baselines: [{name: new, command: [own], nodes: 1}]"),
+            Some("candidate.name must not be"),
+        ),
+        (candidate("{name: new, command: [own]}"), Some(one_of)),
+        (candidate("{name: new, command: [own], nodes: 1, depth: 1}"), Some(one_of)),
+        (candidate("{name: new, command: [own], moveTimeMilliseconds: 50}"), None),
+        (candidate("{name: new, command: [], nodes: 1}"), Some("should have at least 1 items")),
+        (candidate("{name: new, nodes: 1}"), Some("Required value")),
         (candidate("{name: 'a b', command: [own], nodes: 1}"), Some("should match")),
-        (candidate("{name: n, command: [own], nodes: 0}"), Some("greater than or equal to 1")),
+        (candidate("{name: new, command: [own], nodes: 0}"), Some("greater than or equal to 1")),
         (stop("{pairsMin: 10, pairsMax: 10}"), None),
         (stop("{pairsMin: 11, pairsMax: 10}"), Some("pairsMin must be less than or equal")),
         (stop("{pairsMin: 3000}"), Some("pairsMin must be less than or equal")),
@@ -64,7 +78,10 @@ fn jobs() -> Vec<Case> {
         (with(", env: [{name: A, value: b}, {name: B}], nodeLabels: {pool: a100}"), None),
         ("{}".to_owned(), Some("Required value")),
         (with(", env: [{name: A}, {name: A}]"), Some("Duplicate value")),
-        (with(", env: [{name: RINGRIFT_RUN}]"), Some("names that begin with RINGRIFT_ must not be set")),
+        (
+            with(", env: [{name: RINGRIFT_RUN}]"),
+            Some("names that begin with RINGRIFT_ must not be set"),
+        ),
         (with(", env: [{name: 'A=B'}]"), Some("should match")),
         (with(", completions: 0"), Some("greater than or equal to 1")),
         (with(", completions: 2000000"), Some("less than or equal to 1000000")),
@@ -82,7 +99,10 @@ fn tournaments() -> Vec<Case> {
         (format!("{{contestants: [{ENGINE}, {other}]}}"), None),
         (format!("{{contestants: [{ENGINE}]}}"), Some("should have at least 2 items")),
         (format!("{{contestants: [{ENGINE}, {ENGINE}]}}"), Some("Duplicate value")),
-        (format!("{{contestants: [{ENGINE}, {other}], pairs: 0}}"), Some("greater than or equal to 1")),
+        (
+            format!("{{contestants: [{ENGINE}, {other}], pairs: 0}}"),
+            Some("greater than or equal to 1"),
+        ),
     ]
     .into_iter()
     .map(|(spec, refusal)| ("Tournament", spec, refusal))
@@ -107,7 +127,9 @@ pub(crate) async fn what_breaks_a_rule_is_refused_by_name(world: &World) -> Chec
         let answer = world.api.kubectl_with(&create, Some(&manifest)).await;
         match (answer, refusal) {
             (Ok(_), None) => {}
-            (Ok(_), Some(refusal)) => return Err(format!("{manifest}: not refused: {refusal}").into()),
+            (Ok(_), Some(refusal)) => {
+                return Err(format!("{manifest}: not refused: {refusal}").into());
+            }
             (Err(error), None) => return Err(format!("{manifest}: {error}").into()),
             (Err(error), Some(refusal)) => {
                 let said = error.to_string();

@@ -54,7 +54,8 @@ async fn ends(world: &World, name: &str) -> Checked<()> {
 
 async fn taken_over(world: &World, by: &str, after: &str) -> Checked<()> {
     let begin = Instant::now();
-    let taken = wait_for(&format!("{by} has taken over"), TAKE_OVER, async || {
+    let condition = format!("{by} has taken over");
+    let taken = wait_for(&condition, TAKE_OVER, async || {
         let holder = holder(world).await.map_err(|error| error.to_string())?;
         if holder == by { Ok(Some(())) } else { Err(holder) }
     });

@@ -29,8 +29,11 @@ spec: {command: [/bin/sh, -c, 'echo hello $RINGRIFT_INDEX $WHO'], env: [{name: W
 
     let gauntlet = world.complete("rrg/nodes-2000").await?;
     let status = &gauntlet["status"];
-    assert_eq!((status["verdict"].as_str(), status["reason"].as_str()),
-        (Some("Promote"), Some("CandidatePromoted")), "{status}");
+    assert_eq!(
+        (status["verdict"].as_str(), status["reason"].as_str()),
+        (Some("Promote"), Some("CandidatePromoted")),
+        "{status}"
+    );
     assert_eq!(status["matchups"].as_array().map(Vec::len), Some(2), "{status}");
     assert_eq!(status["observedGeneration"], gauntlet["metadata"]["generation"]);
     let seen = world.run(&gauntlet).await?;
@@ -38,7 +41,11 @@ spec: {command: [/bin/sh, -c, 'echo hello $RINGRIFT_INDEX $WHO'], env: [{name: W
 
     let tournament = world.complete("rrt/three-depths").await?;
     let status = &tournament["status"];
-    assert_eq!((status["done"].as_i64(), status["total"].as_i64()), (Some(12), Some(12)), "{status}");
+    assert_eq!(
+        (status["done"].as_i64(), status["total"].as_i64()),
+        (Some(12), Some(12)),
+        "{status}"
+    );
     assert_eq!(status["standings"].as_array().map(Vec::len), Some(3), "{status}");
 
     printed(world).await?;
@@ -69,8 +76,13 @@ async fn printed(world: &World) -> Checked<()> {
 /// Ended objects are held by nobody and written by nobody.
 async fn at_rest(world: &World) -> Checked<()> {
     let versions = async || {
-        let all = ["get", "ringrift", "--namespace", USERS,
-            "--output=jsonpath={range .items[*]}{.metadata.name} {.metadata.resourceVersion} {.metadata.finalizers}{\"\\n\"}{end}"];
+        let all = [
+            "get",
+            "ringrift",
+            "--namespace",
+            USERS,
+            "--output=jsonpath={range .items[*]}{.metadata.name} {.metadata.resourceVersion} {.metadata.finalizers}{\"\\n\"}{end}",
+        ];
         world.api.kubectl(&all).await
     };
     let settled = wait_for("ended objects are let go", SOON, async || {

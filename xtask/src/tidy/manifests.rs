@@ -7,10 +7,7 @@ fn sections(text: &str) -> Vec<(&str, Vec<(usize, &str)>)> {
     let mut sections = vec![("", Vec::new())];
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim_end();
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             sections.push((name, Vec::new()));
         } else if let Some((_, lines)) = sections.last_mut() {
             lines.push((number, line));
@@ -60,10 +57,7 @@ pub(crate) fn versions(tree: &Tree) -> Vec<Violation> {
 /// Dependencies are sorted, block by block: two branches that add one seldom meet on a line.
 pub(crate) fn sorted(tree: &Tree) -> Vec<Violation> {
     let mut broken = Vec::new();
-    for (path, text) in tree
-        .files()
-        .filter(|(path, _)| path.ends_with("Cargo.toml"))
-    {
+    for (path, text) in tree.files().filter(|(path, _)| path.ends_with("Cargo.toml")) {
         for (name, lines) in sections(text) {
             if !name.ends_with("dependencies") {
                 continue;
@@ -98,10 +92,8 @@ mod tests {
 
     #[test]
     fn finds_the_crate_without_lints() {
-        let tree = Tree::of(&[
-            ("a/Cargo.toml", SOUND),
-            ("b/Cargo.toml", "[package]\nname = \"b\"\n"),
-        ]);
+        let tree =
+            Tree::of(&[("a/Cargo.toml", SOUND), ("b/Cargo.toml", "[package]\nname = \"b\"\n")]);
         let broken = lints(&tree);
         assert_eq!(broken.len(), 1);
         assert_eq!(broken[0].path, "b/Cargo.toml");

@@ -39,13 +39,6 @@ mod tests {
             ("docs/utils.md", ""),
         ]);
         let paths: Vec<String> = check(&tree).into_iter().map(|broken| broken.path).collect();
-        assert_eq!(
-            paths,
-            [
-                "agent/src/common/net.rs",
-                "cli/src/view/mod.rs",
-                "core/src/utils.rs"
-            ]
-        );
+        assert_eq!(paths, ["agent/src/common/net.rs", "cli/src/view/mod.rs", "core/src/utils.rs"]);
     }
 }

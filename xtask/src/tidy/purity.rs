@@ -11,10 +11,7 @@ const CLOCKS: &[&str] = &["Instant", "SystemTime"];
 /// The core is `no_std`, and its code outside of tests names nothing that touches the world.
 pub(crate) fn check(tree: &Tree) -> Vec<Violation> {
     let mut broken = Vec::new();
-    for (path, text) in tree
-        .ending(".rs")
-        .filter(|(path, _)| path.starts_with("core/src/"))
-    {
+    for (path, text) in tree.ending(".rs").filter(|(path, _)| path.starts_with("core/src/")) {
         if path == "core/src/lib.rs" && !text.contains("no_std") {
             broken.push(Violation::of_file(
                 path,
@@ -27,11 +24,8 @@ pub(crate) fn check(tree: &Tree) -> Vec<Violation> {
         };
         let tokens: Vec<&Token> = source.production().collect();
         for (at, token) in tokens.iter().enumerate() {
-            let after = |steps: usize| {
-                tokens
-                    .get(at + steps)
-                    .map_or("", |token| token.text.as_str())
-            };
+            let after =
+                |steps: usize| tokens.get(at + steps).map_or("", |token| token.text.as_str());
             let is_world = token.text == "std"
                 && after(1) == ":"
                 && after(2) == ":"
@@ -62,9 +56,6 @@ mod tests {
         ]);
         let places: Vec<usize> = check(&tree).into_iter().map(|broken| broken.line).collect();
         assert_eq!(places, [2, 3]);
-        assert_eq!(
-            check(&Tree::of(&[("core/src/lib.rs", "mod a;\n")])).len(),
-            1
-        );
+        assert_eq!(check(&Tree::of(&[("core/src/lib.rs", "mod a;\n")])).len(), 1);
     }
 }

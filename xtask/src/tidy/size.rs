@@ -40,11 +40,8 @@ pub(crate) fn functions(tree: &Tree) -> Vec<Violation> {
         let Some(source) = Source::parse(text) else {
             continue;
         };
-        let mut lengths = Lengths {
-            code: source.code_lines(),
-            inside: Vec::new(),
-            found: Vec::new(),
-        };
+        let mut lengths =
+            Lengths { code: source.code_lines(), inside: Vec::new(), found: Vec::new() };
         lengths.visit_file(&source.file);
         for (name, line, length) in lengths.found {
             let key = format!("{path}::{name}");
@@ -58,9 +55,7 @@ pub(crate) fn functions(tree: &Tree) -> Vec<Violation> {
             }
         }
     }
-    let gone = allowed
-        .into_keys()
-        .map(|key| Violation::of_file(LONGER, format!("{key} is gone")));
+    let gone = allowed.into_keys().map(|key| Violation::of_file(LONGER, format!("{key} is gone")));
     broken.extend(gone);
     broken
 }
@@ -147,10 +142,8 @@ mod tests {
         let code = "const A: u8 = 1;\n".repeat(500);
         let tests = format!("#[cfg(test)]\nmod tests {{\n{code}}}\n");
         let fits = format!("//! Docs.\n\n// Why.\n{code}{tests}");
-        let tree = Tree::of(&[
-            ("core/src/a.rs", &fits),
-            ("core/src/b.rs", &format!("{fits}struct A;\n")),
-        ]);
+        let tree =
+            Tree::of(&[("core/src/a.rs", &fits), ("core/src/b.rs", &format!("{fits}struct A;\n"))]);
         let broken = files(&tree);
         assert_eq!(broken.len(), 1);
         assert_eq!(broken[0].path, "core/src/b.rs");
@@ -161,10 +154,7 @@ mod tests {
         assert_eq!(functions(&Tree::of(&[("a.rs", &function(70))])), []);
         let broken = functions(&Tree::of(&[("a.rs", &function(71))]));
         assert_eq!(broken.len(), 1);
-        assert!(
-            broken[0].what.starts_with("`A::f` has 71 lines"),
-            "{broken:?}"
-        );
+        assert!(broken[0].what.starts_with("`A::f` has 71 lines"), "{broken:?}");
     }
 
     #[test]

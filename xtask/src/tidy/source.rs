@@ -39,18 +39,12 @@ impl Source {
                 test_lines.extend(span.start().line..=span.end().line);
             }
         }
-        Some(Self {
-            tokens,
-            file,
-            test_lines,
-        })
+        Some(Self { tokens, file, test_lines })
     }
 
     /// The tokens outside of test modules.
     pub(crate) fn production(&self) -> impl Iterator<Item = &Token> {
-        self.tokens
-            .iter()
-            .filter(|token| !self.test_lines.contains(&token.line))
+        self.tokens.iter().filter(|token| !self.test_lines.contains(&token.line))
     }
 
     /// The lines with code, test modules left out.
@@ -65,9 +59,7 @@ impl Source {
 }
 
 fn lines<'a>(tokens: impl Iterator<Item = &'a Token>) -> BTreeSet<usize> {
-    tokens
-        .flat_map(|token| token.line..=token.last_line)
-        .collect()
+    tokens.flat_map(|token| token.line..=token.last_line).collect()
 }
 
 fn flatten(stream: TokenStream, into: &mut Vec<Token>) {
@@ -87,29 +79,14 @@ fn flatten(stream: TokenStream, into: &mut Vec<Token>) {
                 Delimiter::Bracket => ("[", "]"),
                 Delimiter::None => ("", ""),
             };
-            let (first, last) = (
-                group.span_open().start().line,
-                group.span_close().end().line,
-            );
-            into.push(Token {
-                text: open.to_owned(),
-                line: first,
-                last_line: first,
-            });
+            let (first, last) = (group.span_open().start().line, group.span_close().end().line);
+            into.push(Token { text: open.to_owned(), line: first, last_line: first });
             flatten(group.stream(), into);
-            into.push(Token {
-                text: close.to_owned(),
-                line: last,
-                last_line: last,
-            });
+            into.push(Token { text: close.to_owned(), line: last, last_line: last });
         } else {
             let span = tree.span();
             let (line, last_line) = (span.start().line, span.end().line);
-            into.push(Token {
-                text: tree.to_string(),
-                line,
-                last_line,
-            });
+            into.push(Token { text: tree.to_string(), line, last_line });
         }
     }
 }
@@ -144,9 +121,7 @@ fn attributes(item: &syn::Item) -> &[syn::Attribute] {
 
 fn is_cfg_test(attribute: &syn::Attribute) -> bool {
     attribute.path().is_ident("cfg")
-        && attribute
-            .parse_args::<syn::Ident>()
-            .is_ok_and(|argument| argument == "test")
+        && attribute.parse_args::<syn::Ident>().is_ok_and(|argument| argument == "test")
 }
 
 #[cfg(test)]
@@ -160,9 +135,6 @@ mod tests {
     fn comments_and_blank_lines_are_no_code_and_strings_are() {
         let source = Source::parse(FILE).unwrap();
         assert_eq!(Vec::from_iter(source.production_lines()), [4, 5, 8, 9]);
-        assert_eq!(
-            Vec::from_iter(source.code_lines()),
-            [4, 5, 8, 9, 10, 11, 12, 13]
-        );
+        assert_eq!(Vec::from_iter(source.code_lines()), [4, 5, 8, 9, 10, 11, 12, 13]);
     }
 }

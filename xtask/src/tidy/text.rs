@@ -4,23 +4,15 @@ use super::source::Source;
 use super::{Tree, Violation};
 
 /// Words that announce unfinished work, each in two halves, so that this file does not hold them.
-const WORDS: &[(&str, &str)] = &[
-    ("TO", "DO"),
-    ("FIX", "ME"),
-    ("XX", "X"),
-    ("HA", "CK"),
-    ("for", " now"),
-    ("place", "holder"),
-];
+const WORDS: &[(&str, &str)] =
+    &[("TO", "DO"), ("FIX", "ME"), ("XX", "X"), ("HA", "CK"), ("for", " now"), ("place", "holder")];
 /// Macros that are for the hour of writing.
 const MACROS: &[&str] = &["dbg", "todo", "unimplemented"];
 
 /// No word or macro of unfinished work stands anywhere.
 pub(crate) fn leftovers(tree: &Tree) -> Vec<Violation> {
-    let words: Vec<String> = WORDS
-        .iter()
-        .map(|(first, second)| format!("{first}{second}"))
-        .collect();
+    let words: Vec<String> =
+        WORDS.iter().map(|(first, second)| format!("{first}{second}")).collect();
     let mut broken = Vec::new();
     for (path, text) in tree.files() {
         for (line, content) in (1..).zip(text.lines()) {
@@ -60,11 +52,7 @@ pub(crate) fn ignored_tests(tree: &Tree) -> Vec<Violation> {
 }
 
 fn rust(path: &str, text: &str) -> Option<Source> {
-    if path.ends_with(".rs") {
-        Source::parse(text)
-    } else {
-        None
-    }
+    if path.ends_with(".rs") { Source::parse(text) } else { None }
 }
 
 fn has_word(line: &str, word: &str) -> bool {
@@ -85,19 +73,11 @@ mod tests {
         let note = ["# a FIX", "ME here\nXX", "XX is a template"].concat();
         let tree = Tree::of(&[
             ("docs/a.md", &note),
-            (
-                "core/src/a.rs",
-                "// todo!() in a comment is a comment\nfn f() {\n    dbg!(1);\n}\n",
-            ),
+            ("core/src/a.rs", "// todo!() in a comment is a comment\nfn f() {\n    dbg!(1);\n}\n"),
         ]);
-        let places: Vec<(String, usize)> = leftovers(&tree)
-            .into_iter()
-            .map(|broken| (broken.path, broken.line))
-            .collect();
-        assert_eq!(
-            places,
-            [("core/src/a.rs".to_owned(), 3), ("docs/a.md".to_owned(), 1)]
-        );
+        let places: Vec<(String, usize)> =
+            leftovers(&tree).into_iter().map(|broken| (broken.path, broken.line)).collect();
+        assert_eq!(places, [("core/src/a.rs".to_owned(), 3), ("docs/a.md".to_owned(), 1)]);
     }
 
     #[test]

@@ -6,9 +6,8 @@ use std::path::Path;
 /// Folders that hold no text of ours.
 const SKIPPED: &[&str] = &[".git", "target"];
 /// What the rules read. Other files (images, lock files, recordings) are listed, not read.
-const READ: &[&str] = &[
-    "rs", "toml", "md", "yaml", "yml", "tpl", "json", "txt", "sh", "c", "py", "",
-];
+const READ: &[&str] =
+    &["rs", "toml", "md", "yaml", "yml", "tpl", "json", "txt", "sh", "c", "py", ""];
 /// A larger file is no text that a person wrote.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
@@ -29,12 +28,8 @@ impl Tree {
     /// A tree of the given files.
     #[cfg(test)]
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
-        let files = files
-            .iter()
-            .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
-        Self {
-            files: files.collect(),
-        }
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+        Self { files: files.collect() }
     }
 
     fn read_folder(&mut self, folder: &Path, prefix: &str) -> Result<(), String> {
@@ -67,9 +62,7 @@ impl Tree {
 
     /// All files.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files
-            .iter()
-            .map(|(path, text)| (path.as_str(), text.as_str()))
+        self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
     /// The files whose path ends so.

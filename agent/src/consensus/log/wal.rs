@@ -48,9 +48,7 @@ impl Wal {
         config.wal.flush_batch_wait = Some(FLUSH_WAIT);
         config.wal.flush_queue_max_bytes = Some(FLUSH_QUEUE_BYTES_MAX);
         config.log_cache_capacity = Some(CACHE_BYTES_MAX);
-        Ok(Self {
-            log: RaftLog::open(Arc::new(config))?,
-        })
+        Ok(Self { log: RaftLog::open(Arc::new(config))? })
     }
 }
 
@@ -88,16 +86,13 @@ impl Log for Wal {
     }
 
     fn append(&mut self, entries: Vec<(LogId, Bytes)>, done: Done) -> io::Result<()> {
-        let records = entries
-            .into_iter()
-            .map(|(id, bytes)| (LogKey::of(id), EntryBytes(bytes)));
+        let records = entries.into_iter().map(|(id, bytes)| (LogKey::of(id), EntryBytes(bytes)));
         self.log.append(records)?;
         self.log.flush(true, Some(done))
     }
 
     fn truncate_after(&mut self, keep: Option<LogId>) -> io::Result<()> {
-        self.log
-            .truncate(keep.map_or(0, |log_id| log_id.index.saturating_add(1)))?;
+        self.log.truncate(keep.map_or(0, |log_id| log_id.index.saturating_add(1)))?;
         self.log.flush(true, None)
     }
 
@@ -156,15 +151,8 @@ struct LogKey {
 
 impl LogKey {
     fn of(log_id: LogId) -> Self {
-        let LogId {
-            leader_id: LeaderId { term, node_id },
-            index,
-        } = log_id;
-        Self {
-            term,
-            node: node_id,
-            index,
-        }
+        let LogId { leader_id: LeaderId { term, node_id }, index } = log_id;
+        Self { term, node: node_id, index }
     }
 
     fn to_log_id(self) -> LogId {
@@ -199,33 +187,18 @@ struct VoteRecord {
 impl VoteRecord {
     fn of(vote: Vote) -> Self {
         let LeaderId { term, node_id } = vote.leader_id;
-        Self {
-            term,
-            node: node_id,
-            committed: vote.committed,
-        }
+        Self { term, node: node_id, committed: vote.committed }
     }
 
     fn to_vote(self) -> Vote {
-        Vote {
-            leader_id: LeaderId::new(self.term, self.node),
-            committed: self.committed,
-        }
+        Vote { leader_id: LeaderId::new(self.term, self.node), committed: self.committed }
     }
 }
 
 impl Encode for VoteRecord {
     fn encode<W: Write>(&self, mut writer: W) -> io::Result<usize> {
-        let Self {
-            term,
-            node,
-            committed,
-        } = self;
-        Ok(
-            term.encode(&mut writer)?
-                + node.encode(&mut writer)?
-                + committed.encode(&mut writer)?,
-        )
+        let Self { term, node, committed } = self;
+        Ok(term.encode(&mut writer)? + node.encode(&mut writer)? + committed.encode(&mut writer)?)
     }
 }
 
@@ -234,11 +207,7 @@ impl Decode for VoteRecord {
         let term = u64::decode(&mut reader)?;
         let node = u64::decode(&mut reader)?;
         let committed = bool::decode(&mut reader)?;
-        Ok(Self {
-            term,
-            node,
-            committed,
-        })
+        Ok(Self { term, node, committed })
     }
 }
 

@@ -51,34 +51,20 @@ impl SnapshotDirectory {
         std::fs::create_dir_all(&path)?;
         for file in std::fs::read_dir(&path)? {
             let file = file?.path();
-            if file
-                .extension()
-                .is_some_and(|extension| extension == PARTIAL_EXTENSION)
-            {
+            if file.extension().is_some_and(|extension| extension == PARTIAL_EXTENSION) {
                 std::fs::remove_file(&file)?;
             }
         }
-        Ok(Self {
-            path,
-            drafts: Arc::new(AtomicU64::new(0)),
-        })
+        Ok(Self { path, drafts: Arc::new(AtomicU64::new(0)) })
     }
 
     /// A new empty file for a snapshot in the making.
     pub(in crate::consensus) fn draft(&self) -> io::Result<SnapshotFile> {
         let number = self.drafts.fetch_add(1, Ordering::Relaxed);
         let path = self.path.join(format!("{number}.{PARTIAL_EXTENSION}"));
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)?;
-        Ok(SnapshotFile {
-            file,
-            path,
-            in_the_making: true,
-        })
+        let file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+        Ok(SnapshotFile { file, path, in_the_making: true })
     }
 
     /// The current snapshot, if there is one, without reading its body.
@@ -94,11 +80,7 @@ impl SnapshotDirectory {
         file.read_exact(&mut meta)?;
         let meta =
             postcard::from_bytes(&meta).map_err(|error| damaged(&path, &error.to_string()))?;
-        let snapshot = SnapshotFile {
-            file,
-            path,
-            in_the_making: false,
-        };
+        let snapshot = SnapshotFile { file, path, in_the_making: false };
         Ok(Some(Snapshot { meta, snapshot }))
     }
 
@@ -125,13 +107,7 @@ impl SnapshotDirectory {
         draft.file.write_all(&meta_part)?;
         draft.file.write_all(&body)?;
         let bytes = (HEAD_BYTES + meta_part.len() + body.len()) as u64;
-        Ok((
-            Snapshot {
-                meta,
-                snapshot: self.publish(draft)?,
-            },
-            bytes,
-        ))
+        Ok((Snapshot { meta, snapshot: self.publish(draft)? }, bytes))
     }
 
     /// Takes a received snapshot, or the current one at start: verifies it, makes it the current
@@ -143,10 +119,7 @@ impl SnapshotDirectory {
     ) -> io::Result<Replica> {
         let (meta, replica) = read(&mut snapshot)?;
         if meta != *expected {
-            return Err(damaged(
-                &snapshot.path,
-                "it is not the snapshot that was announced",
-            ));
+            return Err(damaged(&snapshot.path, "it is not the snapshot that was announced"));
         }
         if snapshot.path != self.path.join(CURRENT) {
             self.publish(snapshot)?;
@@ -187,8 +160,7 @@ impl Head {
         let (mut magic, mut meta, mut body, mut sum) = ([0; 8], [0; 4], [0; 8], [0; 4]);
         file.seek(SeekFrom::Start(0))?;
         for part in [&mut magic[..], &mut meta, &mut body, &mut sum] {
-            file.read_exact(part)
-                .map_err(|error| damaged(path, &error.to_string()))?;
+            file.read_exact(part).map_err(|error| damaged(path, &error.to_string()))?;
         }
         if magic != MAGIC {
             return Err(damaged(path, "it does not begin like a snapshot"));
@@ -201,10 +173,7 @@ impl Head {
         let parts = head.body_bytes.saturating_add(u64::from(head.meta_bytes));
         let length = file.metadata()?.len();
         if length != parts.saturating_add(HEAD_BYTES as u64) {
-            return Err(damaged(
-                path,
-                &format!("it has {length} bytes, not what it announces"),
-            ));
+            return Err(damaged(path, &format!("it has {length} bytes, not what it announces")));
         }
         Ok(head)
     }
@@ -218,11 +187,7 @@ fn checksum(meta: &[u8], body: &[u8]) -> u32 {
 }
 
 fn read(snapshot: &mut SnapshotFile) -> io::Result<(SnapshotMeta, Replica)> {
-    let SnapshotFile {
-        file,
-        path,
-        in_the_making: _,
-    } = snapshot;
+    let SnapshotFile { file, path, in_the_making: _ } = snapshot;
     let head = Head::read(file, path)?;
     let mut meta = vec![0; head.meta_bytes as usize];
     file.read_exact(&mut meta)?;
@@ -232,18 +197,12 @@ fn read(snapshot: &mut SnapshotFile) -> io::Result<(SnapshotMeta, Replica)> {
         return Err(damaged(path, "its checksum does not match"));
     }
     let decode = |error: postcard::Error| damaged(path, &error.to_string());
-    Ok((
-        postcard::from_bytes(&meta).map_err(decode)?,
-        postcard::from_bytes(&body).map_err(decode)?,
-    ))
+    Ok((postcard::from_bytes(&meta).map_err(decode)?, postcard::from_bytes(&body).map_err(decode)?))
 }
 
 fn damaged(path: &Path, problem: &str) -> io::Error {
     let advice = "move it away and let this agent rejoin as a new voter";
-    let text = format!(
-        "the snapshot {} is damaged: {problem}; {advice}",
-        path.display()
-    );
+    let text = format!("the snapshot {} is damaged: {problem}; {advice}", path.display());
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 

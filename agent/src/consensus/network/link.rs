@@ -50,11 +50,7 @@ pub(in crate::consensus) struct Caller {
 
 impl Caller {
     pub(in crate::consensus) fn new(node_id: NodeId, raft_id: u64, shared: Arc<Shared>) -> Self {
-        Self {
-            node_id,
-            raft_id,
-            shared,
-        }
+        Self { node_id, raft_id, shared }
     }
 
     pub(in crate::consensus) fn raft_id(&self) -> u64 {
@@ -66,8 +62,7 @@ impl Caller {
     }
 
     pub(in crate::consensus) fn cluster_id(&self) -> String {
-        self.shared
-            .read(|replica| replica.machine.cluster_id().to_owned())
+        self.shared.read(|replica| replica.machine.cluster_id().to_owned())
     }
 
     fn hello(&self, purpose: Purpose) -> Hello {
@@ -134,10 +129,7 @@ impl Link {
             connection.exchange(request).await
         };
         let Ok(outcome) = tokio::time::timeout(patience, exchange).await else {
-            let late = self
-                .late_answers
-                .fetch_add(1, Ordering::Relaxed)
-                .saturating_add(1);
+            let late = self.late_answers.fetch_add(1, Ordering::Relaxed).saturating_add(1);
             if late >= LATE_ANSWERS_MAX
                 && let Ok(mut connection) = self.connection.try_lock()
                 && connection.take().is_some()
@@ -171,9 +163,10 @@ impl Link {
         }
         *slot = None;
         let connected = tokio::time::timeout(GREETING_PATIENCE, self.connect()).await;
-        let connection = connected
-            .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(|error| CallError::Unreachable(format!("{}: {error}", self.address)))?;
+        let connection =
+            connected
+                .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+                .map_err(|error| CallError::Unreachable(format!("{}: {error}", self.address)))?;
         let connection = Arc::new(connection);
         *slot = Some(Arc::clone(&connection));
         Ok(connection)
@@ -206,10 +199,7 @@ impl Link {
 async fn greet(address: &str, hello: &Hello) -> io::Result<(Incoming, Outgoing, Identity)> {
     let (mut incoming, mut outgoing) = wire::channel(TcpStream::connect(address).await?)?;
     outgoing.send(wire::encode(hello)?).await?;
-    let answer = incoming
-        .next()
-        .await
-        .ok_or(io::ErrorKind::UnexpectedEof)??;
+    let answer = incoming.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
     match wire::decode(&answer)? {
         Welcome::Accepted(identity) => Ok((incoming, outgoing, identity)),
         Welcome::Refused(reason) => Err(io::Error::other(reason)),
@@ -232,16 +222,8 @@ impl Connection {
         let pending: Arc<Pending> = Arc::new(Mutex::new(Some(HashMap::new())));
         let writer = tokio::spawn(write_requests(outgoing, queued, Arc::clone(&pending)));
         let reader = tokio::spawn(read_responses(incoming, Arc::clone(&pending)));
-        let tasks = [
-            AbortOnDropHandle::new(writer),
-            AbortOnDropHandle::new(reader),
-        ];
-        Self {
-            requests,
-            pending,
-            next_number: AtomicU64::new(0),
-            _tasks: tasks,
-        }
+        let tasks = [AbortOnDropHandle::new(writer), AbortOnDropHandle::new(reader)];
+        Self { requests, pending, next_number: AtomicU64::new(0), _tasks: tasks }
     }
 
     fn is_open(&self) -> bool {
@@ -251,35 +233,21 @@ impl Connection {
     async fn exchange(&self, request: &Request) -> Result<Response, CallError> {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let lost = |what: &str| CallError::Lost(what.to_owned());
-        let frame = wire::encode(&Numbered {
-            number,
-            body: request,
-        })
-        .map_err(|error| CallError::Lost(error.to_string()))?;
+        let frame = wire::encode(&Numbered { number, body: request })
+            .map_err(|error| CallError::Lost(error.to_string()))?;
         let (answer, wait) = oneshot::channel();
         {
             let mut pending = lock(&self.pending);
-            let pending = pending
-                .as_mut()
-                .ok_or_else(|| lost("the connection is closed"))?;
+            let pending = pending.as_mut().ok_or_else(|| lost("the connection is closed"))?;
             if pending.len() >= REQUESTS_PENDING_MAX {
-                return Err(CallError::Unreachable(
-                    "too many requests await an answer".to_owned(),
-                ));
+                return Err(CallError::Unreachable("too many requests await an answer".to_owned()));
             }
             pending.insert(number, answer);
         }
         // Whatever ends this call, cancellation included, its place is given back.
-        let _place = Place {
-            pending: &self.pending,
-            number,
-        };
-        self.requests
-            .send(frame)
-            .await
-            .map_err(|_closed| lost("the connection closed"))?;
-        wait.await
-            .map_err(|_closed| lost("the connection broke before the answer"))
+        let _place = Place { pending: &self.pending, number };
+        self.requests.send(frame).await.map_err(|_closed| lost("the connection closed"))?;
+        wait.await.map_err(|_closed| lost("the connection broke before the answer"))
     }
 }
 
@@ -313,9 +281,7 @@ async fn read_responses(mut incoming: Incoming, pending: Arc<Pending>) {
     while let Some(frame) = incoming.next().await {
         match frame.and_then(|frame| wire::decode::<Numbered<Response>>(&frame)) {
             Ok(Numbered { number, body }) => {
-                let waiting = lock(&pending)
-                    .as_mut()
-                    .and_then(|pending| pending.remove(&number));
+                let waiting = lock(&pending).as_mut().and_then(|pending| pending.remove(&number));
                 if let Some(waiting) = waiting {
                     // The caller may have given up in between.
                     let _ = waiting.send(body);

@@ -40,13 +40,7 @@ impl Receiving {
         part: SnapshotPart,
         service: &Service,
     ) -> io::Result<Option<SnapshotResponse<Ring>>> {
-        let SnapshotPart {
-            vote,
-            meta,
-            offset,
-            total,
-            data,
-        } = part;
+        let SnapshotPart { vote, meta, offset, total, data } = part;
         if total > SNAPSHOT_BYTES_MAX {
             let text = format!("a snapshot of {total} bytes exceeds {SNAPSHOT_BYTES_MAX}");
             return Err(io::Error::other(text));
@@ -54,18 +48,11 @@ impl Receiving {
         let mut arriving = if offset == 0 {
             let file = service.snapshots.draft()?;
             let writer = tokio::fs::File::from_std(file.file.try_clone()?);
-            Arriving {
-                file,
-                writer,
-                received: 0,
-                total,
-            }
+            Arriving { file, writer, received: 0, total }
         } else {
             let follows = |a: &Arriving| a.received == offset && a.total == total;
             self.arriving.take().filter(follows).ok_or_else(|| {
-                io::Error::other(format!(
-                    "the part at {offset} does not follow the one before"
-                ))
+                io::Error::other(format!("the part at {offset} does not follow the one before"))
             })?
         };
         arriving.writer.write_all(&data.0).await?;
@@ -78,15 +65,7 @@ impl Receiving {
             return Err(io::Error::other("the snapshot is longer than announced"));
         }
         arriving.writer.flush().await?;
-        let snapshot = Snapshot {
-            meta,
-            snapshot: arriving.file,
-        };
-        service
-            .raft
-            .install_full_snapshot(vote, snapshot)
-            .await
-            .map(Some)
-            .map_err(io::Error::other)
+        let snapshot = Snapshot { meta, snapshot: arriving.file };
+        service.raft.install_full_snapshot(vote, snapshot).await.map(Some).map_err(io::Error::other)
     }
 }

@@ -13,10 +13,7 @@ fn log_id(index: u64) -> LogId {
 }
 
 fn vote() -> Vote {
-    Vote {
-        leader_id: LeaderId::new(3, 77),
-        committed: true,
-    }
+    Vote { leader_id: LeaderId::new(3, 77), committed: true }
 }
 
 fn membership() -> openraft::Membership<u64, Member> {
@@ -39,19 +36,11 @@ fn survives(request: &Request) {
 
 #[test]
 fn an_append_with_every_kind_of_entry_survives_the_wire() {
-    let batch = Batch {
-        now: Moment(5),
-        commands: vec![Command::Tick],
-    };
-    let payloads = [
-        Payload::Blank,
-        Payload::Normal(Proposal(batch)),
-        Payload::Membership(membership()),
-    ];
-    let entries = (1..).zip(payloads).map(|(index, payload)| Entry {
-        log_id: log_id(index),
-        payload,
-    });
+    let batch = Batch { now: Moment(5), commands: vec![Command::Tick] };
+    let payloads =
+        [Payload::Blank, Payload::Normal(Proposal(batch)), Payload::Membership(membership())];
+    let entries =
+        (1..).zip(payloads).map(|(index, payload)| Entry { log_id: log_id(index), payload });
     survives(&Request::Append(AppendEntriesRequest {
         vote: vote(),
         prev_log_id: Some(log_id(0)),
@@ -87,10 +76,7 @@ fn a_snapshot_part_survives_the_wire() {
 fn cut_and_foreign_bytes_are_errors() {
     let bytes = encode(&Request::Vote(VoteRequest::new(vote(), None))).unwrap();
     for length in 0..bytes.len() {
-        assert!(
-            decode::<Request>(&bytes[..length]).is_err(),
-            "{length} bytes"
-        );
+        assert!(decode::<Request>(&bytes[..length]).is_err(), "{length} bytes");
     }
     assert!(decode::<Request>(&[200; 64]).is_err());
 }

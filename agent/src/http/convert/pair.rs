@@ -8,12 +8,7 @@ use crate::http::failure::Failure;
 
 /// The two games of a report on pair `index`.
 pub(crate) fn result(report: &PairReport, index: u32) -> Result<PairResult, Failure> {
-    let PairReport {
-        index: reported,
-        opening: _,
-        games,
-        wall_ms: _,
-    } = report;
+    let PairReport { index: reported, opening: _, games, wall_ms: _ } = report;
     if *reported != index {
         let problem = format!("is {reported}, but the item is pair {index}");
         return Err(Failure::invalid("result.index", problem));
@@ -22,51 +17,28 @@ pub(crate) fn result(report: &PairReport, index: u32) -> Result<PairResult, Fail
         let problem = format!("must hold the pair's two games, not {}", games.len());
         return Err(Failure::invalid("result.games", problem));
     };
-    Ok(PairResult {
-        games: [game(0, first)?, game(1, second)?],
-    })
+    Ok(PairResult { games: [game(0, first)?, game(1, second)?] })
 }
 
 fn game(at: usize, report: &GameReport) -> Result<GameResult, Failure> {
-    let GameReport {
-        score,
-        ending,
-        at_fault: _,
-        detail,
-        plies,
-        moves_hash,
-        pgn: _,
-    } = report;
+    let GameReport { score, ending, at_fault: _, detail, plies, moves_hash, pgn: _ } = report;
     let ending = ending_of(*ending);
-    let scoreless = matches!(
-        ending,
-        Ending::Crash | Ending::Hang | Ending::Infrastructure
-    );
+    let scoreless = matches!(ending, Ending::Crash | Ending::Hang | Ending::Infrastructure);
     let score = match score {
         Some(_) if scoreless => {
             let problem = format!("must be absent, since the game ended by {ending:?}");
-            return Err(Failure::invalid(
-                format!("result.games[{at}].score"),
-                problem,
-            ));
+            return Err(Failure::invalid(format!("result.games[{at}].score"), problem));
         }
         Some(pair::Score::Win) => Ok(Score::Win),
         Some(pair::Score::Draw) => Ok(Score::Draw),
         Some(pair::Score::Loss) => Ok(Score::Loss),
-        None => Err(detail
-            .clone()
-            .unwrap_or_else(|| format!("ended by {ending:?}"))),
+        None => Err(detail.clone().unwrap_or_else(|| format!("ended by {ending:?}"))),
     };
     let moves_hash = u64::from_str_radix(moves_hash, 16).map_err(|error| {
         let problem = format!("is {moves_hash:?}, not 16 hexadecimal digits: {error}");
         Failure::invalid(format!("result.games[{at}].moves_hash"), problem)
     })?;
-    Ok(GameResult {
-        score,
-        ending,
-        plies: *plies,
-        moves_hash,
-    })
+    Ok(GameResult { score, ending, plies: *plies, moves_hash })
 }
 
 const fn ending_of(ending: pair::Ending) -> Ending {
@@ -99,12 +71,7 @@ mod tests {
             moves_hash: "00000000000000ff".to_owned(),
             pgn: String::new(),
         };
-        PairReport {
-            index: 7,
-            opening: vec![],
-            games: vec![game.clone(), game],
-            wall_ms: 1,
-        }
+        PairReport { index: 7, opening: vec![], games: vec![game.clone(), game], wall_ms: 1 }
     }
 
     #[test]
@@ -118,10 +85,7 @@ mod tests {
     #[test]
     fn a_game_without_a_score_keeps_its_reason() {
         let report = report(None, pair::Ending::Crash);
-        assert_eq!(
-            result(&report, 7).unwrap().games[0].score,
-            Err("ended by Crash".to_owned())
-        );
+        assert_eq!(result(&report, 7).unwrap().games[0].score, Err("ended by Crash".to_owned()));
     }
 
     #[test]

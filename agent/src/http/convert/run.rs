@@ -7,9 +7,8 @@ use ringrift_core::run::{self as core, Fallen, Run, Score};
 use ringrift_core::time::Span;
 use ringrift_wire::{pair, run as wire};
 
-use crate::http::failure::Failure;
-
 use super::unix_seconds;
+use crate::http::failure::Failure;
 
 /// A spec that can be run. `path` is where it stands in the body.
 pub(crate) fn spec(path: &str, spec: wire::RunSpec) -> Result<core::RunSpec, Failure> {
@@ -18,16 +17,11 @@ pub(crate) fn spec(path: &str, spec: wire::RunSpec) -> Result<core::RunSpec, Fai
         wire::RunSpec::Gauntlet(gauntlet) => {
             ("gauntlet", core::RunSpec::Gauntlet(gauntlet_spec(gauntlet)))
         }
-        wire::RunSpec::Tournament(tournament) => (
-            "tournament",
-            core::RunSpec::Tournament(tournament_spec(tournament)),
-        ),
+        wire::RunSpec::Tournament(tournament) => {
+            ("tournament", core::RunSpec::Tournament(tournament_spec(tournament)))
+        }
     };
-    let path = if path.is_empty() {
-        String::new()
-    } else {
-        format!("{path}.{kind}.")
-    };
+    let path = if path.is_empty() { String::new() } else { format!("{path}.{kind}.") };
     spec.validate()
         .map_err(|error| Failure::invalid(format!("{path}{}", error.field), error.problem))?;
     Ok(spec)
@@ -51,20 +45,12 @@ fn job_spec(job: wire::JobSpec) -> core::JobSpec {
         attempts_max: max_attempts,
         attempt_timeout: Span::seconds(timeout_seconds),
         priority,
-        needs: Needs {
-            labels,
-            ..Needs::default()
-        },
+        needs: Needs { labels, ..Needs::default() },
     }
 }
 
 fn gauntlet_spec(gauntlet: wire::GauntletSpec) -> core::GauntletSpec {
-    let wire::GauntletSpec {
-        candidate,
-        baselines,
-        play,
-        stop,
-    } = gauntlet;
+    let wire::GauntletSpec { candidate, baselines, play, stop } = gauntlet;
     core::GauntletSpec {
         candidate: contestant(candidate),
         baselines: baselines.into_iter().map(contestant).collect(),
@@ -74,11 +60,7 @@ fn gauntlet_spec(gauntlet: wire::GauntletSpec) -> core::GauntletSpec {
 }
 
 fn tournament_spec(tournament: wire::TournamentSpec) -> core::TournamentSpec {
-    let wire::TournamentSpec {
-        contestants,
-        play,
-        pairs,
-    } = tournament;
+    let wire::TournamentSpec { contestants, play, pairs } = tournament;
     core::TournamentSpec {
         contestants: contestants.into_iter().map(contestant).collect(),
         play: play_of(play),
@@ -87,80 +69,37 @@ fn tournament_spec(tournament: wire::TournamentSpec) -> core::TournamentSpec {
 }
 
 fn contestant(contestant: pair::Contestant) -> core::Contestant {
-    let pair::Contestant {
-        name,
-        argv,
-        options,
-        limit,
-    } = contestant;
+    let pair::Contestant { name, argv, options, limit } = contestant;
     let limit = match limit {
         pair::Limit::Nodes(nodes) => core::Limit::Nodes(nodes),
         pair::Limit::Depth(plies) => core::Limit::Depth(plies),
         pair::Limit::MovetimeMs(millis) => core::Limit::MoveTime(Span(millis)),
     };
-    core::Contestant {
-        name,
-        argv,
-        options,
-        limit,
-    }
+    core::Contestant { name, argv, options, limit }
 }
 
 fn play_of(play: wire::Play) -> core::Play {
-    let wire::Play {
-        seed,
-        opening_plies,
-        plies_max,
-        reply_timeout_seconds,
-        window,
-        priority,
-    } = play;
+    let wire::Play { seed, opening_plies, plies_max, reply_timeout_seconds, window, priority } =
+        play;
     let reply_timeout = Span::seconds(reply_timeout_seconds);
-    core::Play {
-        seed,
-        opening_plies,
-        plies_max,
-        reply_timeout,
-        window,
-        priority,
-    }
+    core::Play { seed, opening_plies, plies_max, reply_timeout, window, priority }
 }
 
 fn stop_of(stop: wire::Stop) -> core::Stop {
-    let wire::Stop {
-        pairs_min,
-        pairs_max,
-        model,
-        elo0_milli,
-        elo1_milli,
-        alpha_ppm,
-        beta_ppm,
-    } = stop;
+    let wire::Stop { pairs_min, pairs_max, model, elo0_milli, elo1_milli, alpha_ppm, beta_ppm } =
+        stop;
     let model = match model {
         wire::Model::Normalized => core::SprtModel::Normalized,
         wire::Model::Logistic => core::SprtModel::Logistic,
     };
-    let sprt = core::Sprt {
-        model,
-        elo0_milli,
-        elo1_milli,
-        alpha_ppm,
-        beta_ppm,
-    };
-    core::Stop {
-        pairs_min,
-        pairs_max,
-        sprt,
-    }
+    let sprt = core::Sprt { model, elo0_milli, elo1_milli, alpha_ppm, beta_ppm };
+    core::Stop { pairs_min, pairs_max, sprt }
 }
 
 /// A run as callers see it.
 pub(crate) fn status(machine: &Machine, run: &Run) -> wire::RunStatus {
     let items = machine.run_items(&run.id);
-    let items = RunItems {
-        outstanding: items.outstanding,
-        running: items.running,
-    };
+    let items = RunItems { outstanding: items.outstanding, running: items.running };
     let RunReport {
         kind,
         phase,
@@ -233,31 +172,13 @@ fn matchup(report: MatchupReport) -> wire::MatchupStatus {
 }
 
 fn standing(standing: Standing) -> wire::Standing {
-    let Standing {
-        name,
-        points,
-        games,
-        wins,
-        draws,
-        losses,
-    } = standing;
-    wire::Standing {
-        name,
-        points,
-        games,
-        wins,
-        draws,
-        losses,
-    }
+    let Standing { name, points, games, wins, draws, losses } = standing;
+    wire::Standing { name, points, games, wins, draws, losses }
 }
 
 fn failure(fallen: &Fallen) -> wire::FailureStatus {
     let Fallen { origin, error } = fallen;
-    wire::FailureStatus {
-        matchup: origin.matchup,
-        index: origin.index,
-        error: error.clone(),
-    }
+    wire::FailureStatus { matchup: origin.matchup, index: origin.index, error: error.clone() }
 }
 
 /// One page of a run's ledger, match-up by match-up in index order.
@@ -276,20 +197,11 @@ pub(crate) fn ledger(run: &Run, offset: u64, limit: usize) -> wire::LedgerPage {
             work_id: pair.work_id.to_string(),
             node: pair.node.to_string(),
             scores: [points(&pair.games[0].score), points(&pair.games[1].score)],
-            moves_hashes: [
-                hash(pair.games[0].moves_hash),
-                hash(pair.games[1].moves_hash),
-            ],
+            moves_hashes: [hash(pair.games[0].moves_hash), hash(pair.games[1].moves_hash)],
         })
         .collect();
-    let next_offset = rest
-        .next()
-        .map(|_| offset.saturating_add(pairs.len() as u64));
-    wire::LedgerPage {
-        run_id: run.id.to_string(),
-        pairs,
-        next_offset,
-    }
+    let next_offset = rest.next().map(|_| offset.saturating_add(pairs.len() as u64));
+    wire::LedgerPage { run_id: run.id.to_string(), pairs, next_offset }
 }
 
 /// Every game in the ledger has a score; without one it would not be there.

@@ -16,13 +16,7 @@ impl From<&Result<Reply, Refusal>> for Answer {
                     .map(|item| match &item.state {
                         State::Claimed(lease) => {
                             let (attempts, deliveries) = (item.attempts, item.deliveries);
-                            (
-                                item.id.0,
-                                lease.token,
-                                lease.deadline.0,
-                                attempts,
-                                deliveries,
-                            )
+                            (item.id.0, lease.token, lease.deadline.0, attempts, deliveries)
                         }
                         other => panic!("a claim answered an item that is {other:?}"),
                     })

@@ -18,23 +18,13 @@ impl Model {
         }
         let token = self.grant();
         let (name, owner) = (name.to_owned(), owner.to_owned());
-        self.locks.push(HeldLock {
-            name,
-            owner,
-            token,
-            expires,
-        });
+        self.locks.push(HeldLock { name, owner, token, expires });
         Answer::Locked(token, expires)
     }
 
     pub(super) fn release(&mut self, name: &str, token: Token) -> Answer {
         let held = self.locks.len();
-        self.locks
-            .retain(|lock| lock.name != name || lock.token != token);
-        if self.locks.len() < held {
-            Answer::Done
-        } else {
-            Answer::Refused("LockNotHeld")
-        }
+        self.locks.retain(|lock| lock.name != name || lock.token != token);
+        if self.locks.len() < held { Answer::Done } else { Answer::Refused("LockNotHeld") }
     }
 }

@@ -10,11 +10,7 @@ impl Model {
     pub(super) fn submit(&mut self, id: &RunId, spec: &RunSpec) -> Answer {
         if let Some(known) = self.runs.iter().find(|row| row.id == *id) {
             let same = known.spec == *spec;
-            return if same {
-                Answer::Run(false)
-            } else {
-                Answer::Refused("RunConflict")
-            };
+            return if same { Answer::Run(false) } else { Answer::Refused("RunConflict") };
         }
         self.runs.push(RunRow {
             id: id.clone(),
@@ -58,13 +54,10 @@ impl Model {
             return refused;
         }
         self.runs[at].version += 1;
-        self.runs[at]
-            .fallen
-            .drain(..advance.fallen_handled as usize);
+        self.runs[at].fallen.drain(..advance.fallen_handled as usize);
         for row in &mut self.rows {
-            let closed = row
-                .origin()
-                .is_some_and(|o| o.run == *id && advance.close.contains(&o.matchup));
+            let closed =
+                row.origin().is_some_and(|o| o.run == *id && advance.close.contains(&o.matchup));
             if closed && row.unfinished() {
                 row.standing = Standing::Cancelled;
             }
@@ -102,11 +95,7 @@ impl Model {
             run.version += 1;
             return;
         }
-        if run
-            .pairs
-            .iter()
-            .any(|(m, i, _)| (*m, *i) == (origin.matchup, origin.index))
-        {
+        if run.pairs.iter().any(|(m, i, _)| (*m, *i) == (origin.matchup, origin.index)) {
             return;
         }
         if brought.is_some_and(|pair| pair.games.iter().all(|game| game.score.is_ok())) {

@@ -84,14 +84,7 @@ fn request() -> impl Strategy<Value = NewItem> {
                 item.needs.labels.insert("zone".into(), "a".into());
             }
             let (attempt_timeout, delay) = (Span(timeout), Span(delay));
-            NewItem {
-                key,
-                priority,
-                attempts_max,
-                attempt_timeout,
-                delay,
-                ..item
-            }
+            NewItem { key, priority, attempts_max, attempt_timeout, delay, ..item }
         },
     )
 }
@@ -99,21 +92,11 @@ fn request() -> impl Strategy<Value = NewItem> {
 fn claim() -> impl Strategy<Value = Claim> {
     let limit = prop_oneof![20 => 1..5_u32, 1 => Just(0)];
     let lease = prop_oneof![10 => Just(1_000_u64), 10 => Just(5_000), 1 => Just(10)];
-    (
-        0..3_usize,
-        any::<bool>(),
-        any::<bool>(),
-        0..4_u8,
-        limit,
-        lease,
-    )
-        .prop_map(|(node, gpu, zone, types, limit, lease)| Claim {
+    (0..3_usize, any::<bool>(), any::<bool>(), 0..4_u8, limit, lease).prop_map(
+        |(node, gpu, zone, types, limit, lease)| Claim {
             node: node_id(node),
             capabilities: gpu.then(|| "gpu".to_string()).into_iter().collect(),
-            labels: zone
-                .then(|| ("zone".to_string(), "a".to_string()))
-                .into_iter()
-                .collect(),
+            labels: zone.then(|| ("zone".to_string(), "a".to_string())).into_iter().collect(),
             work_types: match types {
                 0 => BTreeSet::from(["selfplay".to_string()]),
                 1 => BTreeSet::from(["pair".to_string(), "process".to_string()]),
@@ -121,7 +104,8 @@ fn claim() -> impl Strategy<Value = Claim> {
             },
             limit,
             lease: Span(lease),
-        })
+        },
+    )
 }
 
 fn op() -> impl Strategy<Value = Op> {

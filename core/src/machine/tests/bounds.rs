@@ -17,12 +17,7 @@ fn field(reply: Result<Reply, Refusal>) -> String {
 
 fn origin() -> Origin {
     let run = "r".parse().expect("a name");
-    Origin {
-        run,
-        matchup: 0,
-        index: 0,
-        replay: 0,
-    }
+    Origin { run, matchup: 0, index: 0, replay: 0 }
 }
 
 /// Changes one field of a sound request.
@@ -34,18 +29,14 @@ fn what_breaks_a_bound_is_refused_by_the_name_of_its_field() {
         ("priority", |item| item.priority = 101),
         ("work_type", |item| item.work_type.clear()),
         ("key", |item| item.key = Some(String::new())),
-        ("key", |item| {
-            item.key = Some("x".repeat(limits::KEY_BYTES_MAX + 1))
-        }),
+        ("key", |item| item.key = Some("x".repeat(limits::KEY_BYTES_MAX + 1))),
         ("key", |item| item.key = Some("run/r/0/0/0".into())),
         ("payload", |item| {
             item.payload = Payload::Opaque("x".repeat(limits::PAYLOAD_BYTES_MAX + 1));
         }),
         ("payload", |item| item.payload = Payload::OfRun(origin())),
         ("attempts_max", |item| item.attempts_max = 0),
-        ("attempts_max", |item| {
-            item.attempts_max = limits::ATTEMPTS_MAX + 1
-        }),
+        ("attempts_max", |item| item.attempts_max = limits::ATTEMPTS_MAX + 1),
         ("attempt_timeout", |item| item.attempt_timeout = Span(0)),
         ("delay", |item| item.delay = Span(u64::MAX)),
         ("needs.capabilities", |item| {
@@ -67,27 +58,9 @@ fn what_breaks_a_bound_is_refused_by_the_name_of_its_field() {
     assert_eq!(field(bench.apply(Command::Enqueue(too_many))), "items");
     let lease = Span(999);
     let bad = [
-        (
-            "limit",
-            Claim {
-                limit: 0,
-                ..claimer("n")
-            },
-        ),
-        (
-            "limit",
-            Claim {
-                limit: 257,
-                ..claimer("n")
-            },
-        ),
-        (
-            "lease",
-            Claim {
-                lease,
-                ..claimer("n")
-            },
-        ),
+        ("limit", Claim { limit: 0, ..claimer("n") }),
+        ("limit", Claim { limit: 257, ..claimer("n") }),
+        ("lease", Claim { lease, ..claimer("n") }),
     ];
     for (name, claim) in bad {
         assert_eq!(field(bench.apply(Command::Claim(claim))), name);
@@ -103,25 +76,15 @@ fn a_full_queue_refuses_more_but_goes_on_completing() {
     // The count is what decides; a million real items would only make the test slow.
     let limit = limits::ITEMS_UNFINISHED_MAX as u64;
     bench.machine.index.counts.delayed = limit - 1;
-    let batch = |command| Batch {
-        now: Moment(0),
-        commands: vec![command],
-    };
+    let batch = |command| Batch { now: Moment(0), commands: vec![command] };
     let mut apply = |index, command| {
         let position = crate::id::Position { term: 1, index };
         bench.machine.apply(position, &batch(command)).remove(0)
     };
     let refused = apply(10, Command::Enqueue(vec![task("a")]));
     assert_eq!(refused, Err(Refusal::Full { held: limit, limit }));
-    let result = WorkResult {
-        text: "{}".into(),
-        pair: None,
-    };
-    let complete = Command::Complete {
-        work_id: held.0,
-        token: held.1,
-        result,
-    };
+    let result = WorkResult { text: "{}".into(), pair: None };
+    let complete = Command::Complete { work_id: held.0, token: held.1, result };
     assert_eq!(apply(11, complete), Ok(Reply::Done));
     assert!(apply(12, Command::Enqueue(vec![task("a")])).is_ok());
 }
@@ -137,11 +100,7 @@ fn kinds_of_items_are_bounded_since_a_claim_looks_at_each() {
     assert_eq!(field(bench.apply(next())), "items.needs");
     bench.enqueue(vec![kind(0)]);
     for id in [2, limits::CLASSES_MAX as u64] {
-        bench
-            .apply(Command::Cancel {
-                work_id: WorkId(id),
-            })
-            .expect("cancelled");
+        bench.apply(Command::Cancel { work_id: WorkId(id) }).expect("cancelled");
     }
     bench.apply(next()).expect("room again");
 }
@@ -151,9 +110,7 @@ fn a_burst_of_expiries_is_spread_over_commands_without_showing() {
     let mut bench = Bench::default();
     let most = limits::DUE_PER_COMMAND_MAX;
     let items = |n| Command::Enqueue(vec![task("a"); n]);
-    bench
-        .apply(items(limits::BATCH_ITEMS_MAX))
-        .expect("enqueued");
+    bench.apply(items(limits::BATCH_ITEMS_MAX)).expect("enqueued");
     bench.apply(items(100)).expect("enqueued");
     let mut held = Vec::new();
     while held.len() < most + 100 {
@@ -164,78 +121,39 @@ fn a_burst_of_expiries_is_spread_over_commands_without_showing() {
     let (work_id, token): (WorkId, Token) = *held.last().expect("the last one");
     let expired = u32::try_from(most).expect("a small bound");
     assert_eq!(tick(&mut bench), Ok(Reply::Ticked { expired }));
-    assert_eq!(
-        bench.machine.counts().claimed,
-        100,
-        "the rest comes with the next command"
-    );
-    let result = WorkResult {
-        text: "{}".into(),
-        pair: None,
-    };
+    assert_eq!(bench.machine.counts().claimed, 100, "the rest comes with the next command");
+    let result = WorkResult { text: "{}".into(), pair: None };
     // A batch of its own would expire the rest first: look past the sweep.
     let late = bench.machine.complete(work_id, token, &result);
-    assert!(
-        matches!(late, Err(Refusal::Fenced { .. })),
-        "ended is ended, swept or not"
-    );
+    assert!(matches!(late, Err(Refusal::Fenced { .. })), "ended is ended, swept or not");
     assert_eq!(tick(&mut bench), Ok(Reply::Ticked { expired: 99 }));
 }
 
 #[test]
 fn finished_items_are_forgotten_oldest_first_but_their_keys_are_not() {
     let mut bench = Bench::default();
-    let keyed = |n: u64| NewItem {
-        key: Some(format!("k{n}")),
-        ..task("a")
-    };
+    let keyed = |n: u64| NewItem { key: Some(format!("k{n}")), ..task("a") };
     let batches = limits::ITEMS_FINISHED_MAX / limits::BATCH_ITEMS_MAX + 1;
     let size = limits::BATCH_ITEMS_MAX as u64;
     for batch in 0..batches as u64 {
-        let position = crate::id::Position {
-            term: 1,
-            index: batch + 1,
-        };
+        let position = crate::id::Position { term: 1, index: batch + 1 };
         let enqueue = Command::Enqueue((batch * size..(batch + 1) * size).map(keyed).collect());
-        let cancel = |n| Command::Cancel {
-            work_id: WorkId(n + 1),
-        };
+        let cancel = |n| Command::Cancel { work_id: WorkId(n + 1) };
         let cancels = (batch * size..(batch + 1) * size).map(cancel);
         let commands = std::iter::once(enqueue).chain(cancels).collect();
-        bench.machine.apply(
-            position,
-            &Batch {
-                now: Moment(batch),
-                commands,
-            },
-        );
+        bench.machine.apply(position, &Batch { now: Moment(batch), commands });
     }
     assert_eq!(bench.machine.violations(), Vec::<String>::new());
-    assert_eq!(
-        bench.machine.counts().cancelled,
-        limits::ITEMS_FINISHED_MAX as u64
-    );
+    assert_eq!(bench.machine.counts().cancelled, limits::ITEMS_FINISHED_MAX as u64);
     assert_eq!(bench.machine.totals().cancelled, batches as u64 * size);
-    assert!(
-        bench.machine.item(WorkId(size)).is_none(),
-        "the oldest are gone"
-    );
+    assert!(bench.machine.item(WorkId(size)).is_none(), "the oldest are gone");
     assert!(bench.machine.item(WorkId(size + 1)).is_some());
     bench.index = 1_000;
     let again = bench.apply(Command::Enqueue(vec![keyed(7)]));
     assert_eq!(again, Ok(Reply::Enqueued(vec![(WorkId(8), false)])));
-    let other = NewItem {
-        priority: 1,
-        ..keyed(7)
-    };
+    let other = NewItem { priority: 1, ..keyed(7) };
     let conflict = bench.apply(Command::Enqueue(vec![other]));
-    assert_eq!(
-        conflict,
-        Err(Refusal::KeyConflict {
-            key: "k7".into(),
-            work_id: WorkId(8)
-        })
-    );
+    assert_eq!(conflict, Err(Refusal::KeyConflict { key: "k7".into(), work_id: WorkId(8) }));
     let text = serde_json::to_string(&bench.machine).expect("a snapshot");
     let restored: super::Machine = serde_json::from_str(&text).expect("the same snapshot");
     assert_eq!(restored, bench.machine);
@@ -250,27 +168,13 @@ fn runs_are_bounded_and_active_ones_never_dropped() {
     };
     let position = |index| crate::id::Position { term: 1, index };
     let commands = (0..limits::RUNS_MAX).map(submit).collect();
-    bench.machine.apply(
-        position(1),
-        &Batch {
-            now: Moment(0),
-            commands,
-        },
-    );
+    bench.machine.apply(position(1), &Batch { now: Moment(0), commands });
     bench.index = 1;
     let most = limits::RUNS_MAX as u64;
-    assert_eq!(
-        bench.apply(submit(limits::RUNS_MAX)),
-        Err(Refusal::TooManyRuns(most))
-    );
+    assert_eq!(bench.apply(submit(limits::RUNS_MAX)), Err(Refusal::TooManyRuns(most)));
     let run = || "run-77".parse().expect("a name");
-    bench
-        .apply(Command::CancelRun { run: run() })
-        .expect("cancelled");
-    assert!(
-        bench.machine.run(&run()).is_some(),
-        "ended runs are kept while there is room"
-    );
+    bench.apply(Command::CancelRun { run: run() }).expect("cancelled");
+    assert!(bench.machine.run(&run()).is_some(), "ended runs are kept while there is room");
     bench.apply(submit(limits::RUNS_MAX)).expect("room again");
     assert!(bench.machine.run(&run()).is_none());
 }
@@ -283,47 +187,25 @@ fn a_run_that_could_hold_too_many_items_is_refused() {
         spec.play.window = limits::RUN_OUTSTANDING_MAX / 2 + 1;
     }
     let run = "r".parse().expect("a name");
-    assert_eq!(
-        field(bench.apply(Command::SubmitRun { run, spec: wide })),
-        "play.window"
-    );
+    assert_eq!(field(bench.apply(Command::SubmitRun { run, spec: wide })), "play.window");
 }
 
 /// Cost must not grow with the queue: a claim among items that do not fit looks at none of them.
 #[test]
 fn a_hundred_thousand_items_are_no_burden() {
     let mut bench = Bench::default();
-    let needs = Needs {
-        capabilities: ["gpu".to_string()].into(),
-        ..Needs::default()
-    };
+    let needs = Needs { capabilities: ["gpu".to_string()].into(), ..Needs::default() };
     let mut index = 0;
     let mut apply = |bench: &mut Bench, command| {
         index += 1;
         let position = crate::id::Position { term: 1, index };
-        bench.machine.apply(
-            position,
-            &Batch {
-                now: Moment(index),
-                commands: vec![command],
-            },
-        );
+        bench.machine.apply(position, &Batch { now: Moment(index), commands: vec![command] });
     };
-    let unfit = NewItem {
-        priority: 100,
-        needs,
-        ..task("training")
-    };
+    let unfit = NewItem { priority: 100, needs, ..task("training") };
     for _ in 0..100 {
-        apply(
-            &mut bench,
-            Command::Enqueue(vec![unfit.clone(); limits::BATCH_ITEMS_MAX]),
-        );
+        apply(&mut bench, Command::Enqueue(vec![unfit.clone(); limits::BATCH_ITEMS_MAX]));
     }
-    apply(
-        &mut bench,
-        Command::Enqueue(vec![task("a"); limits::BATCH_ITEMS_MAX]),
-    );
+    apply(&mut bench, Command::Enqueue(vec![task("a"); limits::BATCH_ITEMS_MAX]));
     // With a scan this would be 10^9 looks at items.
     for _ in 0..10_000 {
         apply(&mut bench, Command::Claim(claimer("n")));

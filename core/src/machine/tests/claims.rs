@@ -13,10 +13,7 @@ use crate::time::{Moment, Span};
 #[test]
 fn a_claim_takes_larger_priorities_first_then_older_items() {
     let mut bench = Bench::default();
-    let with = |priority| NewItem {
-        priority,
-        ..task("a")
-    };
+    let with = |priority| NewItem { priority, ..task("a") };
     let ids = bench.enqueue(vec![with(10), with(90), with(10), with(90), with(100)]);
     let order: Vec<_> = bench.machine.ready(10).map(|item| item.id).collect();
     let claimed: Vec<_> = bench.claim("n", 4).into_iter().map(|(id, _)| id).collect();
@@ -29,35 +26,18 @@ fn a_claim_takes_larger_priorities_first_then_older_items() {
 #[test]
 fn order_holds_across_classes_of_needs_and_types() {
     let mut bench = Bench::default();
-    let gpu = Needs {
-        capabilities: ["gpu".to_string()].into(),
-        ..Needs::default()
-    };
+    let gpu = Needs { capabilities: ["gpu".to_string()].into(), ..Needs::default() };
     let items = [
         task("a"),
-        NewItem {
-            needs: gpu.clone(),
-            ..task("a")
-        },
+        NewItem { needs: gpu.clone(), ..task("a") },
         task("b"),
-        NewItem {
-            needs: gpu,
-            ..task("b")
-        },
+        NewItem { needs: gpu, ..task("b") },
         task("a"),
     ];
     let ids = bench.enqueue(items.to_vec());
     let capabilities = ["gpu".to_string(), "cpu".to_string()].into();
-    let claim = Claim {
-        capabilities,
-        limit: 9,
-        ..claimer("n")
-    };
-    let claimed: Vec<_> = bench
-        .claim_as(claim)
-        .into_iter()
-        .map(|(id, _)| id)
-        .collect();
+    let claim = Claim { capabilities, limit: 9, ..claimer("n") };
+    let claimed: Vec<_> = bench.claim_as(claim).into_iter().map(|(id, _)| id).collect();
     assert_eq!(claimed, ids);
 }
 
@@ -68,10 +48,7 @@ fn a_claim_gets_only_what_the_claimer_can_do() {
         capabilities: ["gpu".to_string()].into(),
         labels: BTreeMap::from([("zone".to_string(), "a".to_string())]),
     };
-    bench.enqueue(vec![NewItem {
-        needs,
-        ..task("training")
-    }]);
+    bench.enqueue(vec![NewItem { needs, ..task("training") }]);
     let able = Claim {
         capabilities: ["gpu".to_string()].into(),
         labels: BTreeMap::from([("zone".to_string(), "a".to_string())]),
@@ -79,23 +56,9 @@ fn a_claim_gets_only_what_the_claimer_can_do() {
     };
     let elsewhere = BTreeMap::from([("zone".to_string(), "b".to_string())]);
     assert!(bench.claim("n", 1).is_empty());
-    assert!(
-        bench
-            .claim_as(Claim {
-                labels: elsewhere,
-                ..able.clone()
-            })
-            .is_empty()
-    );
+    assert!(bench.claim_as(Claim { labels: elsewhere, ..able.clone() }).is_empty());
     let types = ["selfplay".to_string()].into();
-    assert!(
-        bench
-            .claim_as(Claim {
-                work_types: types,
-                ..able.clone()
-            })
-            .is_empty()
-    );
+    assert!(bench.claim_as(Claim { work_types: types, ..able.clone() }).is_empty());
     assert_eq!(bench.claim_as(able).len(), 1);
 }
 
@@ -111,12 +74,7 @@ fn a_stale_token_changes_nothing() {
     let before = bench.machine.item(id).cloned();
     assert!(fenced(&bench.start(first)));
     assert!(fenced(&bench.complete(first)));
-    let fail = Command::Fail {
-        work_id: id,
-        token: first.1,
-        error: "late".into(),
-        retry: false,
-    };
+    let fail = Command::Fail { work_id: id, token: first.1, error: "late".into(), retry: false };
     assert!(fenced(&bench.apply(fail)));
     assert_eq!(bench.machine.item(id).cloned(), before);
     assert_eq!(bench.complete(second), Ok(Reply::Done));
@@ -138,20 +96,14 @@ fn completing_twice_under_one_token_is_one_completion() {
 #[test]
 fn an_attempt_counts_only_after_its_start() {
     let mut bench = Bench::default();
-    let id = bench.enqueue(vec![NewItem {
-        attempts_max: 1,
-        ..task("a")
-    }])[0];
+    let id = bench.enqueue(vec![NewItem { attempts_max: 1, ..task("a") }])[0];
     for _ in 0..5 {
         assert_eq!(bench.claim("n", 1).len(), 1);
         bench.now += 10_000;
     }
     let held = bench.claim("n", 1)[0];
     assert_eq!(bench.attempts(id), 0);
-    assert!(
-        bench.fail(held).is_some(),
-        "given back before its start: no attempt was used"
-    );
+    assert!(bench.fail(held).is_some(), "given back before its start: no attempt was used");
     bench.now += limits::BACKOFF_CAP.0;
     let held = bench.claim("n", 1)[0];
     bench.start(held).expect("started");
@@ -159,11 +111,7 @@ fn an_attempt_counts_only_after_its_start() {
     assert_eq!(bench.attempts(id), 1);
     bench.now += 10_000;
     bench.apply(Command::Tick).expect("ticked");
-    assert_eq!(
-        bench.status(id),
-        Status::Dead,
-        "the only attempt was used up"
-    );
+    assert_eq!(bench.status(id), Status::Dead, "the only attempt was used up");
 }
 
 #[test]
@@ -172,58 +120,36 @@ fn a_heartbeat_renews_all_claims_of_a_node_and_names_the_lost() {
     bench.enqueue(vec![task("a"), task("a"), task("a")]);
     let mut held = bench.claim("n", 2);
     let other = bench.claim("other", 1)[0];
-    bench
-        .apply(Command::Cancel { work_id: held[1].0 })
-        .expect("cancelled");
+    bench.apply(Command::Cancel { work_id: held[1].0 }).expect("cancelled");
     held.extend([other, (WorkId(99), Token::default())]);
     bench.now += 9_000;
     let node: NodeId = "n".parse().expect("a name");
     let lease = Span::seconds(10);
-    let reply = bench.apply(Command::Heartbeat {
-        node,
-        claims: held.clone(),
-        lease,
-    });
+    let reply = bench.apply(Command::Heartbeat { node, claims: held.clone(), lease });
     assert_eq!(
         reply,
-        Ok(Reply::Renewed {
-            renewed: 1,
-            lost: vec![held[1].0, other.0, WorkId(99)]
-        })
+        Ok(Reply::Renewed { renewed: 1, lost: vec![held[1].0, other.0, WorkId(99)] })
     );
     bench.now += 9_000;
     bench.apply(Command::Tick).expect("ticked");
     assert_eq!(bench.status(held[0].0), Status::Claimed, "renewed");
-    assert_eq!(
-        bench.status(other.0),
-        Status::Ready,
-        "not renewed by another node"
-    );
+    assert_eq!(bench.status(other.0), Status::Ready, "not renewed by another node");
 }
 
 #[test]
 fn a_failed_attempt_waits_longer_each_time_and_dies_at_last() {
     let mut bench = Bench::default();
-    let id = bench.enqueue(vec![NewItem {
-        attempts_max: 4,
-        ..task("a")
-    }])[0];
+    let id = bench.enqueue(vec![NewItem { attempts_max: 4, ..task("a") }])[0];
     for attempt in 0..3_u32 {
         let held = bench.claim("n", 1)[0];
         bench.start(held).expect("started");
         let until = bench.fail(held).expect("another attempt");
         let whole = limits::BACKOFF_BASE.0 << attempt;
         let waits = until.since(Moment(bench.now)).0;
-        assert!(
-            (whole / 2..=whole).contains(&waits),
-            "attempt {attempt} waits {waits} ms"
-        );
+        assert!((whole / 2..=whole).contains(&waits), "attempt {attempt} waits {waits} ms");
         assert_eq!(bench.machine.next_due(), Some(until));
         bench.now = until.0 - 1;
-        assert!(
-            bench.claim("n", 1).is_empty(),
-            "nothing runs before its time"
-        );
+        assert!(bench.claim("n", 1).is_empty(), "nothing runs before its time");
         bench.now = until.0;
     }
     let held = bench.claim("n", 1)[0];
@@ -237,46 +163,23 @@ fn a_failed_attempt_waits_longer_each_time_and_dies_at_last() {
 fn a_final_failure_is_not_tried_again_and_keeps_a_bounded_reason() {
     let mut bench = Bench::default();
     bench.enqueue(vec![task("a"), task("a")]);
-    for (held, error) in bench
-        .claim("n", 2)
-        .into_iter()
-        .zip(["é".repeat(5_000), String::new()])
-    {
+    for (held, error) in bench.claim("n", 2).into_iter().zip(["é".repeat(5_000), String::new()]) {
         let (work_id, token) = held;
-        let reply = bench.apply(Command::Fail {
-            work_id,
-            token,
-            error,
-            retry: false,
-        });
+        let reply = bench.apply(Command::Fail { work_id, token, error, retry: false });
         assert_eq!(reply, Ok(Reply::Failed { retry_at: None }));
     }
     for item in bench.machine.history(9, Some(Status::Dead)) {
-        let State::Dead { error, .. } = &item.state else {
-            panic!("asked for dead ones")
-        };
-        assert!(
-            (1..=limits::ERROR_BYTES_MAX).contains(&error.len()),
-            "a reason of bounded length"
-        );
+        let State::Dead { error, .. } = &item.state else { panic!("asked for dead ones") };
+        assert!((1..=limits::ERROR_BYTES_MAX).contains(&error.len()), "a reason of bounded length");
     }
-    assert_eq!(
-        bench.machine.counts(),
-        Counts {
-            dead: 2,
-            ..Counts::default()
-        }
-    );
+    assert_eq!(bench.machine.counts(), Counts { dead: 2, ..Counts::default() });
 }
 
 #[test]
 fn an_attempt_that_takes_too_long_ends_even_when_renewed() {
     let mut bench = Bench::default();
     let attempt_timeout = Span::seconds(15);
-    let id = bench.enqueue(vec![NewItem {
-        attempt_timeout,
-        ..task("a")
-    }])[0];
+    let id = bench.enqueue(vec![NewItem { attempt_timeout, ..task("a") }])[0];
     let held = bench.claim("n", 1)[0];
     bench.now += 5_000;
     bench.start(held).expect("started");
@@ -287,22 +190,11 @@ fn an_attempt_that_takes_too_long_ends_even_when_renewed() {
         lease: Span::seconds(60),
     };
     bench.apply(beat).expect("renewed");
-    assert_eq!(
-        bench.machine.next_due(),
-        Some(Moment(20_000)),
-        "counted from the start"
-    );
+    assert_eq!(bench.machine.next_due(), Some(Moment(20_000)), "counted from the start");
     bench.now = 20_000;
     assert!(fenced(&bench.complete(held)));
-    assert_eq!(
-        bench.status(id),
-        Status::Delayed,
-        "it waits as after any failure"
-    );
-    let error = bench
-        .machine
-        .item(id)
-        .and_then(|item| item.last_error.clone());
+    assert_eq!(bench.status(id), Status::Delayed, "it waits as after any failure");
+    let error = bench.machine.item(id).and_then(|item| item.last_error.clone());
     assert!(error.is_some_and(|error| error.contains("longer than 15.000 s")));
 }
 
@@ -321,27 +213,19 @@ fn a_lost_lease_gives_the_item_back_at_once() {
 
 #[test]
 fn time_never_goes_back() {
-    let mut bench = Bench {
-        now: 50_000,
-        ..Bench::default()
-    };
+    let mut bench = Bench { now: 50_000, ..Bench::default() };
     bench.enqueue(vec![task("a")]);
     bench.now = 10_000;
     let held = bench.claim("n", 1)[0];
     assert_eq!(bench.machine.now(), Moment(50_000));
     bench.now = 59_999;
-    bench
-        .start(held)
-        .expect("the lease counts from the machine's own time");
+    bench.start(held).expect("the lease counts from the machine's own time");
 }
 
 #[test]
 fn a_delayed_item_waits_and_then_stands_in_line_by_its_age() {
     let mut bench = Bench::default();
-    let late = NewItem {
-        delay: Span::seconds(5),
-        ..task("a")
-    };
+    let late = NewItem { delay: Span::seconds(5), ..task("a") };
     let ids = bench.enqueue(vec![late, task("a")]);
     assert_eq!(bench.status(ids[0]), Status::Delayed);
     bench.now = 5_000;

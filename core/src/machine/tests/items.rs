@@ -10,43 +10,21 @@ use crate::queue::item::{NewItem, Status};
 #[test]
 fn a_key_stands_for_one_request() {
     let mut bench = Bench::default();
-    let keyed = |priority| NewItem {
-        key: Some("k".into()),
-        priority,
-        ..task("a")
-    };
+    let keyed = |priority| NewItem { key: Some("k".into()), priority, ..task("a") };
     let first = bench.apply(Command::Enqueue(vec![keyed(1), task("b"), keyed(1)]));
     assert_eq!(
         first,
-        Ok(Reply::Enqueued(vec![
-            (WorkId(1), true),
-            (WorkId(2), true),
-            (WorkId(1), false)
-        ]))
+        Ok(Reply::Enqueued(vec![(WorkId(1), true), (WorkId(2), true), (WorkId(1), false)]))
     );
     let again = bench.apply(Command::Enqueue(vec![keyed(1)]));
     assert_eq!(again, Ok(Reply::Enqueued(vec![(WorkId(1), false)])));
     let other = bench.apply(Command::Enqueue(vec![task("c"), keyed(2)]));
-    assert_eq!(
-        other,
-        Err(Refusal::KeyConflict {
-            key: "k".into(),
-            work_id: WorkId(1)
-        })
-    );
-    assert_eq!(
-        bench.machine.counts().ready,
-        2,
-        "all of a batch or none of it"
-    );
+    assert_eq!(other, Err(Refusal::KeyConflict { key: "k".into(), work_id: WorkId(1) }));
+    assert_eq!(bench.machine.counts().ready, 2, "all of a batch or none of it");
     let held = bench.claim("n", 1)[0];
     bench.complete(held).expect("completed");
     let ended = bench.apply(Command::Enqueue(vec![keyed(1)]));
-    assert_eq!(
-        ended,
-        Ok(Reply::Enqueued(vec![(WorkId(1), false)])),
-        "also after its end"
-    );
+    assert_eq!(ended, Ok(Reply::Enqueued(vec![(WorkId(1), false)])), "also after its end");
 }
 
 #[test]
@@ -55,22 +33,13 @@ fn cancelling_takes_the_item_from_its_holder() {
     let ids = bench.enqueue(vec![task("a"), task("a")]);
     let held = bench.claim("n", 1)[0];
     for _ in 0..2 {
-        assert_eq!(
-            bench.apply(Command::Cancel { work_id: ids[0] }),
-            Ok(Reply::Done)
-        );
+        assert_eq!(bench.apply(Command::Cancel { work_id: ids[0] }), Ok(Reply::Done));
     }
     assert!(fenced(&bench.complete(held)));
     let held = bench.claim("n", 1)[0];
     bench.complete(held).expect("completed");
     let refused = bench.apply(Command::Cancel { work_id: ids[1] });
-    assert_eq!(
-        refused,
-        Err(Refusal::Ended {
-            work_id: ids[1],
-            state: "completed".into()
-        })
-    );
+    assert_eq!(refused, Err(Refusal::Ended { work_id: ids[1], state: "completed".into() }));
     assert_eq!(
         bench.apply(Command::Cancel { work_id: WorkId(9) }),
         Err(Refusal::UnknownWork(WorkId(9)))
@@ -81,9 +50,7 @@ fn cancelling_takes_the_item_from_its_holder() {
 fn a_cluster_is_named_once() {
     let mut bench = Bench::default();
     assert_eq!(bench.machine.cluster_id(), "");
-    let name = |cluster_id: &str| Command::InitCluster {
-        cluster_id: cluster_id.into(),
-    };
+    let name = |cluster_id: &str| Command::InitCluster { cluster_id: cluster_id.into() };
     assert_eq!(bench.apply(name("first")), Ok(Reply::Done));
     assert_eq!(bench.apply(name("first")), Ok(Reply::Done));
     assert!(bench.apply(name("second")).is_err());
@@ -99,20 +66,10 @@ fn nodes_are_counted_by_what_they_hold_and_what_ended_there() {
     bench.complete(held[0]).expect("completed");
     let n: NodeId = "n".parse().expect("a name");
     assert_eq!(bench.machine.node_totals(), BTreeMap::from([(&n, (1, 2))]));
-    assert_eq!(
-        bench.machine.held_by(&n).map(|i| i.id).collect::<Vec<_>>(),
-        [held[1].0]
-    );
+    assert_eq!(bench.machine.held_by(&n).map(|i| i.id).collect::<Vec<_>>(), [held[1].0]);
     assert_eq!(bench.machine.held(9).count(), 1);
-    assert_eq!(
-        bench.machine.counts_by_type(),
-        BTreeMap::from([("a", 1), ("b", 1)])
-    );
-    let newest = bench
-        .machine
-        .history(9, None)
-        .map(|i| i.id)
-        .collect::<Vec<_>>();
+    assert_eq!(bench.machine.counts_by_type(), BTreeMap::from([("a", 1), ("b", 1)]));
+    let newest = bench.machine.history(9, None).map(|i| i.id).collect::<Vec<_>>();
     assert_eq!(newest, [held[0].0]);
     assert_eq!(bench.machine.history(9, Some(Status::Dead)).count(), 0);
 }

@@ -10,14 +10,7 @@ use super::*;
 fn identity(node: &str, swim: &str, raft: Option<&str>) -> Identity {
     let swim: SocketAddr = swim.parse().unwrap();
     let raft = raft.map(ToString::to_string);
-    Identity::new(
-        node.parse().unwrap(),
-        7,
-        swim,
-        "host:8770".to_string(),
-        raft,
-    )
-    .unwrap()
+    Identity::new(node.parse().unwrap(), 7, swim, "host:8770".to_string(), raft).unwrap()
 }
 
 fn messages() -> Vec<Message<Identity>> {
@@ -32,34 +25,17 @@ fn messages() -> Vec<Message<Identity>> {
         Message::Broadcast,
         Message::TurnUndead,
     ];
-    messages.push(Message::PingReq {
-        target: target.clone(),
-        probe_number,
-    });
-    messages.push(Message::IndirectPing {
-        origin: origin.clone(),
-        probe_number,
-    });
-    messages.push(Message::IndirectAck {
-        target,
-        probe_number,
-    });
-    messages.push(Message::ForwardedAck {
-        origin,
-        probe_number,
-    });
+    messages.push(Message::PingReq { target: target.clone(), probe_number });
+    messages.push(Message::IndirectPing { origin: origin.clone(), probe_number });
+    messages.push(Message::IndirectAck { target, probe_number });
+    messages.push(Message::ForwardedAck { origin, probe_number });
     messages
 }
 
 fn header(message: Message<Identity>) -> Header<Identity> {
     let src = identity("a", "127.0.0.1:7947", None);
     let dst = identity("b", "[::1]:7947", Some("127.0.0.1:4321"));
-    Header {
-        src,
-        src_incarnation: 3,
-        dst,
-        message,
-    }
+    Header { src, src_incarnation: 3, dst, message }
 }
 
 fn encoded(header: &Header<Identity>) -> Vec<u8> {
@@ -92,10 +68,7 @@ fn every_cut_is_refused() {
         let bytes = encoded(&header(message));
         for length in 0..bytes.len() {
             let outcome = Codec.decode_header(&mut &bytes[..length]);
-            assert!(
-                matches!(outcome, Err(CodecError::Truncated(_))),
-                "{length}: {outcome:?}"
-            );
+            assert!(matches!(outcome, Err(CodecError::Truncated(_))), "{length}: {outcome:?}");
         }
     }
 }
@@ -108,32 +81,14 @@ fn wrong_tags_lengths_and_texts_are_refused() {
         bytes[at] = byte;
         Codec.decode_header(&mut bytes.as_slice())
     };
-    assert_eq!(
-        with(0, 12),
-        Err(CodecError::Tag {
-            what: "message",
-            value: 12
-        })
-    );
-    assert_eq!(
-        with(0, 0),
-        Err(CodecError::Tag {
-            what: "message",
-            value: 0
-        })
-    );
+    assert_eq!(with(0, 12), Err(CodecError::Tag { what: "message", value: 12 }));
+    assert_eq!(with(0, 0), Err(CodecError::Tag { what: "message", value: 0 }));
     // Byte 1 is the length of the sender's node id, byte 2 its only letter.
     assert_eq!(with(1, 255), Err(CodecError::Text("the node id")));
     assert_eq!(with(1, 0), Err(CodecError::Text("the node id")));
     assert_eq!(with(2, b' '), Err(CodecError::Text("the node id")));
     assert_eq!(with(2, 0xff), Err(CodecError::Text("the node id")));
-    assert_eq!(
-        with(11, 5),
-        Err(CodecError::Tag {
-            what: "address family",
-            value: 5
-        })
-    );
+    assert_eq!(with(11, 5), Err(CodecError::Tag { what: "address family", value: 5 }));
 }
 
 #[test]
@@ -144,28 +99,14 @@ fn the_largest_header_fits_a_packet_and_a_full_packet_refuses_more() {
     let node_id: NodeId = name.parse().unwrap();
     let large = Identity::new(node_id, u64::MAX, swim, address.clone(), Some(address)).unwrap();
     assert_eq!(size_of(&large), IDENTITY_BYTES_MAX);
-    let message = Message::PingReq {
-        target: large.clone(),
-        probe_number: 255,
-    };
-    let header = Header {
-        src: large.clone(),
-        src_incarnation: 1,
-        dst: large.clone(),
-        message,
-    };
+    let message = Message::PingReq { target: large.clone(), probe_number: 255 };
+    let header = Header { src: large.clone(), src_incarnation: 1, dst: large.clone(), message };
     assert!(encoded(&header).len() <= PACKET_BYTES_MAX);
 
     let mut small = Vec::new();
     let mut room = (&mut small).limit(IDENTITY_BYTES_MAX);
-    assert_eq!(
-        Codec.encode_member(&Member::alive(large), &mut room),
-        Err(CodecError::NoRoom)
-    );
-    assert!(
-        small.is_empty(),
-        "a member that does not fit leaves nothing behind"
-    );
+    assert_eq!(Codec.encode_member(&Member::alive(large), &mut room), Err(CodecError::NoRoom));
+    assert!(small.is_empty(), "a member that does not fit leaves nothing behind");
 }
 
 #[test]
@@ -174,14 +115,8 @@ fn an_announcement_reaches_whoever_listens() {
     let stranger = encoded(&header(Message::Announce));
     let readdressed = readdress_announce(&stranger, &own).unwrap().unwrap();
     let read = Codec.decode_header(&mut readdressed.as_slice()).unwrap();
-    assert_eq!(
-        (read.dst, read.src),
-        (own.clone(), header(Message::Announce).src)
-    );
-    assert_eq!(
-        readdress_announce(&encoded(&header(Message::Gossip)), &own),
-        Ok(None)
-    );
+    assert_eq!((read.dst, read.src), (own.clone(), header(Message::Announce).src));
+    assert_eq!(readdress_announce(&encoded(&header(Message::Gossip)), &own), Ok(None));
     assert!(readdress_announce(&stranger[..9], &own).is_err());
 }
 
@@ -190,15 +125,10 @@ fn a_packet_names_its_sender_and_its_members() {
     let mut packet = encoded(&header(Message::Gossip));
     packet.extend_from_slice(&2_u16.to_be_bytes());
     for swim in ["10.0.0.1:1", "10.0.0.2:1"] {
-        Codec
-            .encode_member(&Member::alive(identity("m", swim, None)), &mut packet)
-            .unwrap();
+        Codec.encode_member(&Member::alive(identity("m", swim, None)), &mut packet).unwrap();
     }
-    let named: Vec<String> = addresses_in(&packet)
-        .unwrap()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let named: Vec<String> =
+        addresses_in(&packet).unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(named, ["127.0.0.1:7947", "10.0.0.1:1", "10.0.0.2:1"]);
     packet.pop();
     assert!(addresses_in(&packet).is_err());

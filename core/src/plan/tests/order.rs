@@ -16,17 +16,10 @@ use crate::stats::{Pentanomial, Status, Test};
 
 /// What one machine would say that plays match-up by match-up, pair after pair.
 fn read_in_order(spec: &RunSpec, script: &Script) -> (&'static str, Vec<Option<Decision>>) {
-    let RunSpec::Gauntlet(spec) = spec else {
-        panic!("only gauntlets decide")
-    };
+    let RunSpec::Gauntlet(spec) = spec else { panic!("only gauntlets decide") };
     let count = u16::try_from(spec.baselines.len()).unwrap();
-    let decided: Vec<_> = (0..count)
-        .map(|matchup| read_match_up(spec, script, matchup))
-        .collect();
-    let kinds: Vec<_> = decided
-        .iter()
-        .map(|decision| decision.map(|d| d.kind))
-        .collect();
+    let decided: Vec<_> = (0..count).map(|matchup| read_match_up(spec, script, matchup)).collect();
+    let kinds: Vec<_> = decided.iter().map(|decision| decision.map(|d| d.kind)).collect();
     let word = if kinds.contains(&None) {
         "PairUnplayable"
     } else if kinds.contains(&Some(DecisionKind::AcceptH0)) {
@@ -53,24 +46,15 @@ fn read_match_up(spec: &GauntletSpec, script: &Script, matchup: u16) -> Option<D
         }
         match test.status(&counts) {
             Status::AcceptH1 => {
-                return Some(Decision {
-                    kind: DecisionKind::AcceptH1,
-                    pairs,
-                });
+                return Some(Decision { kind: DecisionKind::AcceptH1, pairs });
             }
             Status::AcceptH0 => {
-                return Some(Decision {
-                    kind: DecisionKind::AcceptH0,
-                    pairs,
-                });
+                return Some(Decision { kind: DecisionKind::AcceptH0, pairs });
             }
             Status::Continue => {}
         }
     }
-    Some(Decision {
-        kind: DecisionKind::Inconclusive,
-        pairs: spec.stop.pairs_max,
-    })
+    Some(Decision { kind: DecisionKind::Inconclusive, pairs: spec.stop.pairs_max })
 }
 
 fn word(outcome: &Outcome) -> &str {
@@ -87,18 +71,10 @@ fn word(outcome: &Outcome) -> &str {
 const DEATHS: [fn(u16, u32) -> u16; 4] = [
     |_, _| 0,
     |matchup, index| {
-        if (index + u32::from(matchup)).is_multiple_of(7) {
-            2
-        } else {
-            0
-        }
+        if (index + u32::from(matchup)).is_multiple_of(7) { 2 } else { 0 }
     },
     |matchup, index| {
-        if index % 31 == 30 - u32::from(matchup) {
-            4
-        } else {
-            0
-        }
+        if index % 31 == 30 - u32::from(matchup) { 4 } else { 0 }
     },
     |_, index| if index == 100 { 9 } else { 0 },
 ];
@@ -198,9 +174,7 @@ impl Race {
     }
 
     fn spec() -> RunSpec {
-        let RunSpec::Gauntlet(mut spec) = gauntlet(1, Self::SLOTS, 1, 100_000) else {
-            panic!()
-        };
+        let RunSpec::Gauntlet(mut spec) = gauntlet(1, Self::SLOTS, 1, 100_000) else { panic!() };
         spec.stop.sprt = Sprt {
             model: SprtModel::Normalized,
             elo0_milli: 0,
@@ -231,9 +205,7 @@ impl Race {
 
     /// What a runner does that counts pairs as they come.
     fn in_arrival_order(mut self) -> bool {
-        let RunSpec::Gauntlet(spec) = Self::spec() else {
-            panic!()
-        };
+        let RunSpec::Gauntlet(spec) = Self::spec() else { panic!() };
         let test = Test::try_from(&spec.stop.sprt).unwrap();
         (0..Self::SLOTS).for_each(|index| self.start(0, index));
         let mut counts = Pentanomial::default();
@@ -258,8 +230,5 @@ fn arrival_order_would_promote_equals_and_index_order_does_not() {
     };
     let (index, arrival) = (share(Race::in_index_order), share(Race::in_arrival_order));
     assert!(index <= 0.09, "index order promoted {index} of the equals");
-    assert!(
-        arrival >= 0.3,
-        "arrival order promoted only {arrival}: the experiment is too tame"
-    );
+    assert!(arrival >= 0.3, "arrival order promoted only {arrival}: the experiment is too tame");
 }

@@ -25,11 +25,7 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn equals(seed: u64) -> Self {
-        Self {
-            law: SELF_PLAY,
-            seed,
-            deaths: |_, _| 0,
-        }
+        Self { law: SELF_PLAY, seed, deaths: |_, _| 0 }
     }
 
     pub(crate) fn pair(&self, matchup: u16, index: u32) -> [Score; 2] {
@@ -47,22 +43,12 @@ pub(crate) struct World {
 }
 
 pub(crate) fn game(score: Score) -> GameResult {
-    GameResult {
-        score: Ok(score),
-        ending: Ending::Checkmate,
-        plies: 40,
-        moves_hash: 0,
-    }
+    GameResult { score: Ok(score), ending: Ending::Checkmate, plies: 40, moves_hash: 0 }
 }
 
 pub(crate) fn pair(scores: [Score; 2]) -> Pair {
     let node: NodeId = "node-1".parse().unwrap();
-    Pair {
-        work_id: WorkId(1),
-        node,
-        at: Moment(0),
-        games: scores.map(game),
-    }
+    Pair { work_id: WorkId(1), node, at: Moment(0), games: scores.map(game) }
 }
 
 pub(crate) fn fresh(spec: RunSpec) -> Run {
@@ -88,22 +74,13 @@ pub(crate) fn fresh(spec: RunSpec) -> Run {
 impl World {
     pub(crate) fn new(spec: RunSpec, script: Script) -> Self {
         let (outstanding, keys) = (Vec::new(), BTreeSet::new());
-        Self {
-            run: fresh(spec),
-            script,
-            outstanding,
-            keys,
-        }
+        Self { run: fresh(spec), script, outstanding, keys }
     }
 
     /// One planner step, carried out.
     pub(crate) fn plan_once(&mut self) -> Option<Advance> {
         let advance = plan(&self.run)?;
-        assert_eq!(
-            plan(&self.run).as_ref(),
-            Some(&advance),
-            "planning is a function"
-        );
+        assert_eq!(plan(&self.run).as_ref(), Some(&advance), "planning is a function");
         self.apply(advance.clone());
         Some(advance)
     }
@@ -122,29 +99,17 @@ impl World {
 
     fn apply(&mut self, advance: Advance) {
         assert!(self.run.outcome.is_none(), "a step after the end");
-        let Advance {
-            plan,
-            enqueue,
-            fallen_handled,
-            close,
-            outcome,
-        } = advance;
+        let Advance { plan, enqueue, fallen_handled, close, outcome } = advance;
         assert!(enqueue.len() <= limits::BATCH_ITEMS_MAX);
         assert!(outcome.is_none() || enqueue.is_empty());
         self.run.fallen.drain(..fallen_handled as usize);
         for item in enqueue {
-            let Payload::OfRun(origin) = item.payload else {
-                panic!("opaque item of a run")
-            };
-            assert!(
-                self.keys.insert(item.key.unwrap()),
-                "{origin:?} was enqueued twice"
-            );
+            let Payload::OfRun(origin) = item.payload else { panic!("opaque item of a run") };
+            assert!(self.keys.insert(item.key.unwrap()), "{origin:?} was enqueued twice");
             assert!(origin.index < plan.next[usize::from(origin.matchup)]);
             self.outstanding.push(origin);
         }
-        self.outstanding
-            .retain(|origin| !close.contains(&origin.matchup));
+        self.outstanding.retain(|origin| !close.contains(&origin.matchup));
         self.run.plan = plan;
         self.run.outcome = outcome;
         self.run.version += 1;
@@ -161,15 +126,9 @@ impl World {
             RunSpec::Tournament(spec) => (spec.pairs, spec.play.window),
         };
         for (matchup, next) in (0..).zip(&self.run.plan.next) {
-            assert!(
-                *next <= pairs_max,
-                "match-up {matchup} asks for {next} of {pairs_max}"
-            );
+            assert!(*next <= pairs_max, "match-up {matchup} asks for {next} of {pairs_max}");
             let outstanding = self.outstanding_indices(matchup);
-            assert!(
-                outstanding.len() <= window.max(1) as usize,
-                "{outstanding:?} of {window}"
-            );
+            assert!(outstanding.len() <= window.max(1) as usize, "{outstanding:?} of {window}");
             let mut indices = outstanding.clone();
             indices.dedup();
             assert_eq!(indices, outstanding, "one play of a pair at a time");
@@ -178,10 +137,7 @@ impl World {
 
     /// Indices of a match-up's outstanding items, in order.
     pub(crate) fn outstanding_indices(&self, matchup: u16) -> Vec<u32> {
-        let mine = self
-            .outstanding
-            .iter()
-            .filter(|origin| origin.matchup == matchup);
+        let mine = self.outstanding.iter().filter(|origin| origin.matchup == matchup);
         let mut indices: Vec<u32> = mine.map(|origin| origin.index).collect();
         indices.sort_unstable();
         indices
@@ -195,28 +151,19 @@ impl World {
         if origin.replay < (self.script.deaths)(origin.matchup, origin.index) {
             self.run.ledger.tasks_failed += u32::from(is_job);
             self.run.failures_count += 1;
-            self.run.fallen.push(Fallen {
-                origin,
-                error: "crash".into(),
-            });
+            self.run.fallen.push(Fallen { origin, error: "crash".into() });
         } else if is_job {
             self.run.ledger.tasks_done += 1;
         } else {
             let scores = self.script.pair(origin.matchup, origin.index);
             let pairs = &mut self.run.ledger.pairs[usize::from(origin.matchup)];
-            assert!(
-                pairs.insert(origin.index, pair(scores)).is_none(),
-                "{origin:?} came twice"
-            );
+            assert!(pairs.insert(origin.index, pair(scores)).is_none(), "{origin:?} came twice");
         }
     }
 
     /// Ends the outstanding item with this index of match-up 0.
     pub(crate) fn complete_index(&mut self, index: u32) {
-        let place = self
-            .outstanding
-            .iter()
-            .position(|o| o.matchup == 0 && o.index == index);
+        let place = self.outstanding.iter().position(|o| o.matchup == 0 && o.index == index);
         self.complete(place.unwrap());
     }
 
@@ -233,11 +180,7 @@ impl World {
             if let Some(outcome) = &self.run.outcome {
                 return outcome.clone();
             }
-            assert!(
-                !self.outstanding.is_empty(),
-                "the run is stuck: {:?}",
-                self.run.plan
-            );
+            assert!(!self.outstanding.is_empty(), "the run is stuck: {:?}", self.run.plan);
             let place = chance.below(self.outstanding.len());
             self.complete(place);
         }

@@ -14,16 +14,11 @@ pub(super) fn matchups(run: &Run) -> Vec<MatchupReport> {
         RunSpec::Job(_) | RunSpec::Tournament(_) => None,
     };
     let count = u16::try_from(run.spec.matchups()).unwrap_or(u16::MAX);
-    (0..count)
-        .filter_map(|number| matchup(run, number, test.as_ref()))
-        .collect()
+    (0..count).filter_map(|number| matchup(run, number, test.as_ref())).collect()
 }
 
 fn matchup(run: &Run, number: u16, test: Option<&Test>) -> Option<MatchupReport> {
-    let contestants = run
-        .spec
-        .contestants(number)?
-        .map(|contestant| contestant.name.clone());
+    let contestants = run.spec.contestants(number)?.map(|contestant| contestant.name.clone());
     let slot = usize::from(number);
     let decision = run.plan.decided.get(slot).copied().flatten();
     let tally = Tally::of_prefix(run, slot, decision.map(|decision| decision.pairs));
@@ -100,12 +95,7 @@ pub(super) fn standings(spec: &RunSpec, matchups: &[MatchupReport]) -> Vec<Stand
         let Some((first, second)) = round_robin(players, number) else {
             break;
         };
-        let MatchupReport {
-            wins,
-            draws,
-            losses,
-            ..
-        } = *matchup;
+        let MatchupReport { wins, draws, losses, .. } = *matchup;
         for (player, wins, losses) in [(first, wins, losses), (second, losses, wins)] {
             let Some(line) = table.get_mut(player) else {
                 continue;

@@ -12,11 +12,7 @@ pub(super) fn of(report: &RunReport, outcome: Option<&Outcome>, items: RunItems)
         None => active(report, items),
         Some(Outcome::Verdict(verdict)) => verdict_sentence(report, *verdict),
         Some(Outcome::Standings) => {
-            format!(
-                "{}; {}",
-                amount(report.done, "pair"),
-                leader(report, "is first")
-            )
+            format!("{}; {}", amount(report.done, "pair"), leader(report, "is first"))
         }
         Some(Outcome::Succeeded) => format!("all {} done", amount(report.total, "task")),
         Some(Outcome::Failed { reason: _, message }) => message.clone(),
@@ -29,25 +25,15 @@ fn active(report: &RunReport, items: RunItems) -> String {
         (Kind::Job, _) => format!("{} running", items.running),
         (Kind::Gauntlet, [matchup]) => lead(matchup),
         (Kind::Gauntlet, matchups) => {
-            let decided = matchups
-                .iter()
-                .filter(|matchup| matchup.decision.is_some())
-                .count();
+            let decided = matchups.iter().filter(|matchup| matchup.decision.is_some()).count();
             format!("{decided} of {} match-ups decided", matchups.len())
         }
         (Kind::Tournament, _) => leader(report, "leads"),
     };
     let idle = items.outstanding > 0 && items.running == 0;
     let waiting = if idle {
-        let verb = if items.outstanding == 1 {
-            "waits"
-        } else {
-            "wait"
-        };
-        format!(
-            "; {} {verb} for a worker",
-            amount(items.outstanding, "item")
-        )
+        let verb = if items.outstanding == 1 { "waits" } else { "wait" };
+        format!("; {} {verb} for a worker", amount(items.outstanding, "item"))
     } else {
         String::new()
     };
@@ -56,9 +42,7 @@ fn active(report: &RunReport, items: RunItems) -> String {
 
 /// How much is done, of how much.
 fn done(report: &RunReport) -> String {
-    let RunReport {
-        done, total, kind, ..
-    } = report;
+    let RunReport { done, total, kind, .. } = report;
     match kind {
         Kind::Job => format!("{done} of {}", amount(*total, "task")),
         Kind::Gauntlet => format!("{done} of at most {}", amount(*total, "pair")),
@@ -107,26 +91,15 @@ fn verdict_sentence(report: &RunReport, verdict: Verdict) -> String {
             Verdict::Reject => "failed",
             Verdict::Inconclusive => "neither passed nor failed",
         };
-        let (pairs, elo) = (
-            amount(matchup.pairs_used.into(), "pair"),
-            difference(matchup),
-        );
+        let (pairs, elo) = (amount(matchup.pairs_used.into(), "pair"), difference(matchup));
         return format!("{word}: {candidate} {judgement} against {baseline} in {pairs}, {elo}");
     }
     let count = |kind: DecisionKind| {
-        report
-            .matchups
-            .iter()
-            .filter(|matchup| matchup.decision == Some(kind))
-            .count()
+        report.matchups.iter().filter(|matchup| matchup.decision == Some(kind)).count()
     };
     let (passed, all) = (count(DecisionKind::AcceptH1), report.matchups.len());
     let failed = count(DecisionKind::AcceptH0);
-    let used = report
-        .matchups
-        .iter()
-        .map(|matchup| u64::from(matchup.pairs_used))
-        .sum();
+    let used = report.matchups.iter().map(|matchup| u64::from(matchup.pairs_used)).sum();
     let pairs = amount(used, "pair");
     format!(
         "{word}: passed against {passed} and failed against {failed} of {all} baselines in {pairs}"
@@ -138,19 +111,12 @@ fn leader(report: &RunReport, verb: &str) -> String {
     let Some(first) = report.standings.first().filter(|first| first.games > 0) else {
         return "no figures yet".to_string();
     };
-    let equal = report
-        .standings
-        .iter()
-        .filter(|line| line.points >= first.points)
-        .count();
+    let equal = report.standings.iter().filter(|line| line.points >= first.points).count();
     let (points, games) = (first.points, first.games);
     if equal > 1 {
         return format!("{equal} players share the lead with {points:.1} points");
     }
-    format!(
-        "{} {verb} with {points:.1} points from {games} games",
-        first.name
-    )
+    format!("{} {verb} with {points:.1} points from {games} games", first.name)
 }
 
 /// A number with its noun.

@@ -48,12 +48,7 @@ impl Order {
         });
         rated.sort_by_key(|(rating, m)| {
             let promotion = m.promotion.map_or(0, |piece| piece as u8);
-            (
-                std::cmp::Reverse(*rating),
-                m.from as u8,
-                m.to as u8,
-                promotion,
-            )
+            (std::cmp::Reverse(*rating), m.from as u8, m.to as u8, promotion)
         });
         rated.into_iter().map(|(_, candidate)| candidate).collect()
     }
@@ -73,20 +68,14 @@ impl Order {
         let victim = victim(board, candidate);
         if promoted > 0 || victim.is_some() {
             // The most valuable victim first, and then the least valuable attacker.
-            let attacker = board
-                .piece_on(candidate.from)
-                .map_or(0, |piece| piece as i32);
+            let attacker = board.piece_on(candidate.from).map_or(0, |piece| piece as i32);
             let taken = victim.map_or(0, |piece| weights.of(piece));
             return CAPTURE + 8 * (taken + promoted) - attacker;
         }
         if self.killers.get(ply).copied().flatten() == Some(candidate) {
             return KILLER;
         }
-        let Move {
-            from,
-            to,
-            promotion: _,
-        } = candidate;
+        let Move { from, to, promotion: _ } = candidate;
         self.praise[board.side_to_move() as usize][from as usize][to as usize]
     }
 
@@ -95,11 +84,7 @@ impl Order {
         if let Some(killer) = self.killers.get_mut(ply) {
             *killer = Some(refutation);
         }
-        let Move {
-            from,
-            to,
-            promotion: _,
-        } = refutation;
+        let Move { from, to, promotion: _ } = refutation;
         let praise = &mut self.praise[color as usize][from as usize][to as usize];
         let gain = i32::try_from(depth * depth).unwrap_or(PRAISE_MAX);
         *praise = praise.saturating_add(gain).min(PRAISE_MAX);
@@ -113,9 +98,7 @@ pub(super) fn victim(board: &Board, candidate: Move) -> Option<Piece> {
     if board.colors(!us).has(candidate.to) {
         return board.piece_on(candidate.to);
     }
-    let target = board
-        .en_passant()
-        .map(|file| Square::new(file, Rank::Sixth.relative_to(us)));
+    let target = board.en_passant().map(|file| Square::new(file, Rank::Sixth.relative_to(us)));
     let is_pawn = board.pieces(Piece::Pawn).has(candidate.from);
     (is_pawn && target == Some(candidate.to)).then_some(Piece::Pawn)
 }

@@ -48,12 +48,7 @@ impl Entry {
         bound: Bound,
         ply: usize,
     ) -> Self {
-        Self {
-            best,
-            depth,
-            score: shifted(score, ply_of(ply)),
-            bound,
-        }
+        Self { best, depth, score: shifted(score, ply_of(ply)), bound }
     }
 
     /// The score, when it settles the window.
@@ -91,17 +86,13 @@ pub(super) struct Table {
 
 impl Default for Table {
     fn default() -> Self {
-        Self {
-            slots: vec![None; ENTRIES].into_boxed_slice(),
-        }
+        Self { slots: vec![None; ENTRIES].into_boxed_slice() }
     }
 }
 
 impl Table {
     pub(super) fn get(&self, hash: u64) -> Option<Entry> {
-        self.slots[slot(hash)]
-            .filter(|(owner, _)| *owner == hash)
-            .map(|(_, entry)| entry)
+        self.slots[slot(hash)].filter(|(owner, _)| *owner == hash).map(|(_, entry)| entry)
     }
 
     pub(super) fn put(&mut self, hash: u64, entry: Entry) {

@@ -9,30 +9,21 @@ fn id(term: u64, index: u64) -> LogId {
 }
 
 fn entry(term: u64, index: u64) -> (LogId, Bytes) {
-    (
-        id(term, index),
-        Bytes::from(format!("entry {term}.{index}")),
-    )
+    (id(term, index), Bytes::from(format!("entry {term}.{index}")))
 }
 
 /// Appends and waits until the disk has it.
 fn append(log: &mut Wal, entries: Vec<(LogId, Bytes)>) {
     let (durable, wait) = mpsc::sync_channel(1);
-    log.append(
-        entries,
-        Done::new(move |outcome| SyncSender::send(&durable, outcome).unwrap()),
-    )
-    .unwrap();
+    log.append(entries, Done::new(move |outcome| SyncSender::send(&durable, outcome).unwrap()))
+        .unwrap();
     wait.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
 }
 
 fn save_vote(log: &mut Wal, vote: Vote) {
     let (durable, wait) = mpsc::sync_channel(1);
-    log.save_vote(
-        vote,
-        Done::new(move |outcome| SyncSender::send(&durable, outcome).unwrap()),
-    )
-    .unwrap();
+    log.save_vote(vote, Done::new(move |outcome| SyncSender::send(&durable, outcome).unwrap()))
+        .unwrap();
     wait.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
 }
 
@@ -44,10 +35,7 @@ fn indexes(log: &Wal) -> Vec<u64> {
 #[test]
 fn everything_durable_is_there_after_reopening() {
     let directory = tempfile::tempdir().unwrap();
-    let vote = Vote {
-        leader_id: LeaderId::new(3, 1),
-        committed: true,
-    };
+    let vote = Vote { leader_id: LeaderId::new(3, 1), committed: true };
     {
         let mut log = Wal::open(directory.path()).unwrap();
         save_vote(&mut log, vote);
@@ -101,12 +89,7 @@ fn a_snapshot_beyond_the_end_moves_the_log_there() {
 fn a_read_is_bounded_by_bytes_but_never_empty() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = Wal::open(directory.path()).unwrap();
-    append(
-        &mut log,
-        (0..5)
-            .map(|index| (id(1, index), Bytes::from(vec![7; 100])))
-            .collect(),
-    );
+    append(&mut log, (0..5).map(|index| (id(1, index), Bytes::from(vec![7; 100]))).collect());
     assert_eq!(log.read(0, 5, 250).unwrap().len(), 2);
     assert_eq!(log.read(0, 5, 1).unwrap().len(), 1);
     assert_eq!(log.read(5, 9, 1_000).unwrap().len(), 0);
@@ -120,13 +103,8 @@ fn a_torn_tail_is_dropped_and_the_rest_kept() {
         let mut log = Wal::open(directory.path()).unwrap();
         append(&mut log, (0..4).map(|index| entry(1, index)).collect());
     }
-    let chunks = std::fs::read_dir(directory.path())
-        .unwrap()
-        .map(|file| file.unwrap().path());
-    let chunk = chunks
-        .filter(|path| path.extension().is_some_and(|e| e == "wal"))
-        .max()
-        .unwrap();
+    let chunks = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
+    let chunk = chunks.filter(|path| path.extension().is_some_and(|e| e == "wal")).max().unwrap();
     let file = OpenOptions::new().write(true).open(&chunk).unwrap();
     file.set_len(file.metadata().unwrap().len() - 3).unwrap();
 

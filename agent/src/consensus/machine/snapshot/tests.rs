@@ -7,19 +7,10 @@ use crate::consensus::vocabulary::{LeaderId, LogId};
 
 fn replica(index: u64) -> Replica {
     let mut replica = Replica {
-        applied: Some(LogId {
-            leader_id: LeaderId {
-                term: 1,
-                node_id: 9,
-            },
-            index,
-        }),
+        applied: Some(LogId { leader_id: LeaderId { term: 1, node_id: 9 }, index }),
         ..Replica::default()
     };
-    let batch = Batch {
-        now: Moment(1_000 + index),
-        commands: vec![Command::Tick],
-    };
+    let batch = Batch { now: Moment(1_000 + index), commands: vec![Command::Tick] };
     replica.machine.apply(Position { term: 1, index }, &batch);
     replica
 }
@@ -71,14 +62,8 @@ fn any_flipped_byte_is_noticed() {
         let mut damaged = sound.clone();
         damaged[place] ^= 1;
         std::fs::write(&path, damaged).unwrap();
-        let error = snapshots
-            .load()
-            .expect_err("a flipped byte must be noticed");
-        assert_eq!(
-            error.kind(),
-            io::ErrorKind::InvalidData,
-            "byte {place}: {error}"
-        );
+        let error = snapshots.load().expect_err("a flipped byte must be noticed");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "byte {place}: {error}");
     }
 }
 
