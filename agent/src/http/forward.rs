@@ -101,8 +101,38 @@ pub(crate) struct Passage {
     pub(crate) app: Arc<App>,
     /// Bound of a body.
     pub(crate) body_bytes_max: usize,
-    /// Whether carrying a request out twice is as good as once, replies included.
-    pub(crate) repeatable: bool,
+    /// Whether a request whose reply got lost is sent again.
+    pub(crate) repeat: Repeat,
+}
+
+/// Whether carrying a request out twice is as good as once, replies included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It is.
+    Harmless,
+    /// It is when each item has an idempotency key.
+    WithKeys,
+    /// It is not.
+    Never,
+}
+
+impl Repeat {
+    fn allows(self, body: &[u8]) -> bool {
+        match self {
+            Self::Harmless => true,
+            Self::WithKeys => has_keys(body),
+            Self::Never => false,
+        }
+    }
+}
+
+/// Whether the body is an item, or a batch of items, with a key each.
+fn has_keys(body: &[u8]) -> bool {
+    let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else { return false };
+    match body["items"].as_array() {
+        Some(items) => items.iter().all(|item| item["key"].is_string()),
+        None => body["key"].is_string(),
+    }
 }
 
 /// Answers a request on the leader.
@@ -171,7 +201,7 @@ async fn lead_to_answer(
                         return Ok(response);
                     }
                     Err(Lost::Unsent(cause)) => obstacle = format!("{address}: {cause}"),
-                    Err(Lost::Unanswered(cause)) if passage.repeatable => {
+                    Err(Lost::Unanswered(cause)) if passage.repeat.allows(&body) => {
                         obstacle = format!("{address}: {cause}");
                         // However long that took: from here on a new leader is looked for.
                         since = app.clock.monotonic();
@@ -367,5 +397,32 @@ pub(crate) async fn fetch_from(
         Err(Lost::Unsent(cause) | Lost::Unanswered(cause)) => {
             Err(unreachable(&format!("it does not answer: {cause}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_items_with_keys_are_sent_again() {
+        let allowed = |body: &str| Repeat::WithKeys.allows(body.as_bytes());
+        assert!(allowed(r#"{"key":"a"}"#));
+        assert!(allowed(r#"{"items":[{"key":"a"},{"key":"b"}]}"#));
+        for body in ["", "{", "{}", r#"{"key":null}"#, r#"{"items":[{"key":"a"},{}]}"#] {
+            assert!(!allowed(body), "{body:?} must not be sent again");
+        }
+        assert!(Repeat::Harmless.allows(b"") && !Repeat::Never.allows(br#"{"key":"a"}"#));
+    }
+
+    #[test]
+    fn hops_are_counted_and_nonsense_is_none() {
+        let hops_of = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOPS_HEADER, value.parse().unwrap());
+            hops(&headers)
+        };
+        assert_eq!((hops_of("2"), hops_of("-1"), hops_of("x")), (2, 0, 0));
+        assert_eq!(hops(&HeaderMap::new()), 0);
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Each line says who may call and where the request is answered. Most take everyone, `guarded`
 //! only who sends the token when there is one. A plain line is answered by this agent, `replica` by
-//! any agent that holds the log, `leader` by the leader; `once` marks requests that are not sent
-//! again when a reply got lost, since a repeat would do more, or be answered otherwise.
+//! any agent that holds the log, `leader` by the leader. Requests whose reply got lost are sent
+//! again, except those marked `once`, since a repeat would do more or be answered otherwise, and
+//! those marked `keyed` that carry no idempotency key.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterE
 use utoipa_axum::routes;
 
 use super::body::{BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX};
-use super::forward::{self, Passage};
+use super::forward::{self, Passage, Repeat};
 use super::{
     App, auth, claims, cluster, gauntlet, health, locks, logs, queue, raft, runs, status, swim,
     work,
@@ -36,20 +37,20 @@ struct Table {
 
 impl Table {
     fn replica(&self, methods: Methods) -> Methods {
-        let passage = self.passage(BODY_BYTES_MAX, true);
+        let passage = self.passage(BODY_BYTES_MAX, Repeat::Harmless);
         methods.map(|it| it.route_layer(from_fn_with_state(passage, forward::to_replica)))
     }
 
     fn leader(&self, methods: Methods) -> Methods {
-        through(self.passage(BODY_BYTES_MAX, true), methods)
+        through(self.passage(BODY_BYTES_MAX, Repeat::Harmless), methods)
     }
 
     fn leader_once(&self, methods: Methods) -> Methods {
-        through(self.passage(BODY_BYTES_MAX, false), methods)
+        through(self.passage(BODY_BYTES_MAX, Repeat::Never), methods)
     }
 
-    fn leader_once_large(&self, methods: Methods) -> Methods {
-        through(self.passage(BATCH_BODY_BYTES_MAX, false), methods)
+    fn leader_keyed(&self, body_bytes_max: usize, methods: Methods) -> Methods {
+        through(self.passage(body_bytes_max, Repeat::WithKeys), methods)
     }
 
     /// Goes around the others, so that a token is asked for before anything else.
@@ -58,8 +59,8 @@ impl Table {
         methods.map(|it| it.route_layer(from_fn_with_state(app, auth::demand)))
     }
 
-    fn passage(&self, body_bytes_max: usize, repeatable: bool) -> Passage {
-        Passage { app: Arc::clone(&self.app), body_bytes_max, repeatable }
+    fn passage(&self, body_bytes_max: usize, repeat: Repeat) -> Passage {
+        Passage { app: Arc::clone(&self.app), body_bytes_max, repeat }
     }
 }
 
@@ -86,8 +87,8 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.leader(routes!(queue::populator)))
         // Guarded: whatever changes something, or shows payloads, results or output.
         .routes(t.guarded(t.leader_once(routes!(locks::acquire, locks::release))))
-        .routes(t.guarded(t.leader_once(routes!(work::add))))
-        .routes(t.guarded(t.leader_once_large(routes!(work::add_batch))))
+        .routes(t.guarded(t.leader_keyed(BODY_BYTES_MAX, routes!(work::add))))
+        .routes(t.guarded(t.leader_keyed(BATCH_BODY_BYTES_MAX, routes!(work::add_batch))))
         .routes(t.guarded(t.leader_once(routes!(claims::claim))))
         .routes(t.guarded(t.leader(routes!(work::start))))
         .routes(t.guarded(t.leader(routes!(claims::heartbeat))))
