@@ -24,7 +24,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run until SIGTERM or SIGINT
-    Run(Settings),
+    Run(Box<Settings>),
     /// Print the custom resource definitions as YAML
     Crd,
 }

@@ -134,7 +134,13 @@ pub(crate) async fn look_after<K: Kind>(means: Arc<Means>, namespace: Option<Str
 
 async fn look<K: Kind>(object: Arc<Guarded<K>>, means: Arc<Means>) -> Result<Action, LookError> {
     let began = means.clock.monotonic();
-    let outcome = match tokio::time::timeout(LOOK_TIMEOUT, hold::<K>(&object, &means)).await {
+    let uid = object.uid().unwrap_or_default();
+    if is_live(object.meta())
+        && let Some(pause) = means.pace.take(&uid, began)
+    {
+        return Ok(Action::requeue(pause));
+    }
+    let outcome = match tokio::time::timeout(LOOK_TIMEOUT, attend::<K>(&object, &means)).await {
         Ok(outcome) => outcome,
         Err(_elapsed) => Err(LookError::Timeout),
     };
@@ -145,7 +151,7 @@ async fn look<K: Kind>(object: Arc<Guarded<K>>, means: Arc<Means>) -> Result<Act
     };
     means.metrics.reconciled(K::NAME, label, means.clock.monotonic().saturating_sub(began));
     if outcome.is_ok() {
-        means.retries.forget(&object.uid().unwrap_or_default());
+        means.retries.forget(&uid);
     }
     outcome
 }
@@ -157,38 +163,38 @@ fn retry<K: Kind>(object: Arc<Guarded<K>>, _error: &LookError, means: Arc<Means>
     Action::requeue(means.retries.next(&uid, means.clock.monotonic()))
 }
 
-/// Sets the finalizer before anything is done, and removes it after the run has ended or everything is
-/// undone. Metadata is enough for that, so an object that cannot be read can still be deleted.
+/// Whether nobody has asked for the object's deletion.
+fn is_live(metadata: &ObjectMeta) -> bool {
+    metadata.deletion_timestamp.is_none()
+}
+
+/// What the object's state calls for.
+async fn attend<K: Kind>(object: &Guarded<K>, means: &Means) -> Result<Action, LookError> {
+    let metadata = object.meta();
+    match &object.0 {
+        Err(invalid) if is_live(metadata) => {
+            status::tell_malformed::<K>(means, metadata, &invalid.error).await?;
+            Ok(Action::await_change())
+        }
+        Ok(readable) if is_live(metadata) && status::has_ended(readable) => {
+            release::let_go::<K>(metadata, means).await?;
+            Ok(Action::await_change())
+        }
+        Ok(_) | Err(_) => hold::<K>(object, means).await,
+    }
+}
+
+/// Sets the finalizer before anything is done, and removes it after everything is undone. Metadata is
+/// enough for that, so an object that cannot be read can still be deleted.
 async fn hold<K: Kind>(object: &Guarded<K>, means: &Means) -> Result<Action, LookError> {
     let metadata = object.meta();
-    let Some(name) = metadata.name.as_deref() else {
-        return Ok(Action::await_change());
-    };
-    let uid = metadata.uid.as_deref().unwrap_or_default();
-    if metadata.deletion_timestamp.is_none()
-        && let Some(pause) = means.pace.take(uid, means.clock.monotonic())
-    {
-        return Ok(Action::requeue(pause));
-    }
-    if let Ok(readable) = &object.0
-        && metadata.deletion_timestamp.is_none()
-        && status::has_ended(readable)
-    {
-        release::let_go::<K>(metadata, means).await?;
-        return Ok(Action::await_change());
-    }
     let api = api::<K>(means, metadata);
     let held = Arc::new(metadata.clone().into_response_partial::<K>());
-    let outcome = finalizer(&api, FINALIZER, held, async |event| match event {
-        finalizer::Event::Apply(_) => match &object.0 {
-            Ok(object) => advance(object, means).await,
-            Err(invalid) => {
-                warn!(kind = K::NAME, name, error = invalid.error, "object cannot be read");
-                status::write_malformed::<K>(means, &invalid.metadata, &invalid.error).await?;
-                Ok(Action::await_change())
-            }
-        },
-        finalizer::Event::Cleanup(held) => release::release::<K>(&held.metadata, means).await,
+    let outcome = finalizer(&api, FINALIZER, held, async |event| match (event, &object.0) {
+        (finalizer::Event::Apply(_), Ok(object)) => advance(object, means).await,
+        // Only a live object is applied, and of those only the readable ones come here.
+        (finalizer::Event::Apply(_), Err(_)) => Ok(Action::await_change()),
+        (finalizer::Event::Cleanup(held), _) => release::release::<K>(&held.metadata, means).await,
     })
     .await;
     match outcome {

@@ -23,6 +23,9 @@ use crate::reconcile::{Means, look_after};
 const AGENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for the parts to end; a pod has 30 s before it is killed.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Put before the filter that was asked for: the Kubernetes client logs each refusal as an error of its
+/// own, and every one of them is logged or dealt with here.
+const LOG_FILTER_BASE: &str = "kube_client::client::builder=off";
 /// A token is a line of text.
 const TOKEN_BYTES_MAX: u64 = 4_096;
 
@@ -82,7 +85,7 @@ pub async fn execute(arguments: Arguments) -> Result<(), RunError> {
             }
             Ok(())
         }
-        Some(Command::Run(settings)) => run(settings).await,
+        Some(Command::Run(settings)) => run(*settings).await,
         None => run(settings).await,
     }
 }
@@ -99,7 +102,7 @@ async fn run(settings: Settings) -> Result<(), RunError> {
         log_format,
         log,
     } = settings;
-    logging::start(log_format, &log)?;
+    logging::start(log_format, &format!("{LOG_FILTER_BASE},{log}"))?;
     let identity =
         identity.unwrap_or_else(|| format!("ringrift-controller-{}", std::process::id()));
     let clock = Clock::start();

@@ -6,6 +6,10 @@
 //!
 //! The API server itself enforces every rule here: bounds by the schema, relations between fields
 //! by CEL. There is no webhook, so nothing of ours can be down when an object is written.
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "the printed columns of a kind are one attribute each and share words"
+)]
 #![expect(unreachable_pub, reason = "KubeSchema repeats each type inside a function")]
 
 pub mod condition;

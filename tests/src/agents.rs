@@ -15,8 +15,9 @@ use tokio::process::{Child, Command};
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a wait looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// An agent that was asked to stop and has not is killed after this time.
-const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// An agent that was asked to stop and has not is killed after this time. The last of a cluster has no
+/// majority to hand its work to, and tries for a while.
+const STOP_LIMIT: Duration = Duration::from_secs(45);
 
 /// Why the cluster is not as asked.
 #[derive(Debug, thiserror::Error)]

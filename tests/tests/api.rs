@@ -38,7 +38,7 @@ async fn scenarios(world: &mut World) -> Checked<()> {
     lifecycle::a_spec_that_the_agents_refuse_fails(world).await?;
     lifecycle::a_deleted_object_cancels_its_run(world).await?;
     lifecycle::a_killed_controller_goes_on_with_the_same_run(world).await?;
-    lifecycle::an_object_that_cannot_be_read_stops_nobody(world).await?;
+    lifecycle::objects_that_cannot_be_read_stop_nobody(world).await?;
     outage::work_goes_on_without_agents_or_api_server(world).await?;
     leadership::one_of_two_writes(world).await
 }

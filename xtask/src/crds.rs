@@ -36,7 +36,8 @@ pub(crate) fn run(check: bool) -> Result<(), String> {
     if stale.is_empty() {
         return Ok(());
     }
-    let names: Vec<String> = stale.iter().map(|path| path.display().to_string()).collect();
+    let name = |path: &PathBuf| path.strip_prefix(&root).unwrap_or(path).display().to_string();
+    let names: Vec<String> = stale.iter().map(name).collect();
     Err(format!(
         "not what `make crds` writes: {}; run `make crds`, and remove files that it does not write",
         names.join(", ")

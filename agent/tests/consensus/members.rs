@@ -84,3 +84,15 @@ async fn a_late_joiner_gets_the_snapshot_when_the_log_is_gone() {
         assert!(ids.iter().chain([&last]).all(|id| has(agent, *id)), "{}", agent.name);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_that_moved_follows_again_under_the_leader_that_knew_it_before() {
+    let mut agents = cluster(&["a", "b", "c"]).await;
+    let moved = agents.pop().unwrap().moved().await;
+    let leader = leader_of(&agents).await;
+    assert_eq!(leader.consensus.add_member(moved.member()).await.unwrap(), Part::Voter);
+    let (_, id) = propose_until_accepted(&agents, "k").await;
+    eventually("it follows at its new address", || has(&moved, id)).await;
+    // Its own picture too: that the item reached it could come of a snapshot.
+    eventually("it knows the leader", || moved.consensus.status().leader.is_some()).await;
+}

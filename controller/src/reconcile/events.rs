@@ -25,6 +25,8 @@ pub(super) enum Event<'a> {
     Submitted { run_id: &'a str },
     /// The run has ended, well or badly.
     Ended { well: bool, reason: Reason, message: &'a str },
+    /// The object cannot be read.
+    Malformed { error: &'a str },
     /// The object went although no agent could be told to cancel its run.
     RunAbandoned { run_id: &'a str },
 }
@@ -61,6 +63,10 @@ fn wording(event: &Event<'_>) -> KubeEvent {
         }
         Event::Ended { well: false, reason, message } => {
             (EventType::Warning, reason.as_str(), "Observe", (*message).to_owned())
+        }
+        Event::Malformed { error } => {
+            let note = format!("the object cannot be read, write it anew: {error}");
+            (EventType::Warning, "Malformed", "Read", note)
         }
         Event::RunAbandoned { run_id } => (
             EventType::Warning,

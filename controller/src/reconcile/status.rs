@@ -10,6 +10,7 @@ use ringrift_wire::client::ClientError;
 use ringrift_wire::problem::Code;
 use ringrift_wire::run::RunStatus;
 use serde_json::json;
+use tracing::warn;
 
 use super::events::Event;
 use super::{Kind, Means, StageError, api, digest, run_id};
@@ -141,17 +142,29 @@ pub(super) async fn write<K: Kind>(
     Ok(complete || failed)
 }
 
-/// Tells of an object that cannot be read.
+/// Tells of an object that cannot be read: by log, event and, where the API server itself can read it,
+/// condition. It is not tried again before the object changes.
 ///
 /// # Errors
-/// As [`write`].
-pub(super) async fn write_malformed<K: Kind>(
+/// [`WriteError`] when the API server does not answer.
+pub(super) async fn tell_malformed<K: Kind>(
     means: &Means,
     metadata: &ObjectMeta,
     error: &str,
 ) -> Result<(), WriteError> {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    warn!(kind = K::NAME, name, error, "object cannot be read");
     let status = digest::malformed(metadata.generation, error, means.clock.wall());
-    patch::<K>(means, metadata, GUARD_FIELD_MANAGER, &status).await
+    match patch::<K>(means, metadata, GUARD_FIELD_MANAGER, &status).await {
+        Ok(()) => {}
+        // A field of another type than the schema's: no status can be applied to such an object.
+        Err(WriteError::Api(kube::Error::Api(refusal))) => {
+            warn!(kind = K::NAME, name, %refusal, "object cannot be told about in its status");
+        }
+        Err(error) => return Err(error),
+    }
+    means.events.publish::<K>(metadata, &Event::Malformed { error }).await;
+    Ok(())
 }
 
 async fn patch<K: Kind>(

@@ -149,29 +149,40 @@ pub(crate) async fn a_killed_controller_goes_on_with_the_same_run(
     Ok(())
 }
 
-/// Stored while the definition was open, read when it is strict again.
-pub(crate) async fn an_object_that_cannot_be_read_stops_nobody(world: &World) -> Checked<()> {
+/// Stored while the definition was open, read when it is strict again: one object without what it must
+/// have, and one with a field of another type, to which not even the API server can apply a status.
+pub(crate) async fn objects_that_cannot_be_read_stop_nobody(world: &World) -> Checked<()> {
     let open = r#"[{"op":"replace","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec","value":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}]"#;
     let definition = "crd/jobs.ringrift.dev";
     world.api.kubectl(&["patch", definition, "--type=json", "--patch", open]).await?;
-    let manifest = "{apiVersion: ringrift.dev/v1alpha1, kind: Job, metadata: {name: strange}, spec: {command: 7}}";
-    let create = ["create", "--namespace", USERS, "--validate=false", "--filename=-"];
-    // The server takes a moment to serve by the new schema.
-    let stored = wait_for("a strange object is stored", SOON, async || {
-        match world.api.kubectl_with(&create, Some(manifest)).await {
-            Ok(_) => Ok(Some(())),
-            Err(error) => Err(error.to_string()),
-        }
-    });
-    stored.await?;
+    for (name, spec) in [("lacking", "{}"), ("strange", "{command: 7}")] {
+        let manifest = format!(
+            "{{apiVersion: ringrift.dev/v1alpha1, kind: Job, metadata: {{name: {name}}}, spec: {spec}}}"
+        );
+        let create = ["create", "--namespace", USERS, "--validate=false", "--filename=-"];
+        // The server takes a moment to serve by the new schema.
+        let stored = wait_for("a malformed object is stored", SOON, async || {
+            match world.api.kubectl_with(&create, Some(&manifest)).await {
+                Ok(_) => Ok(Some(())),
+                Err(error) => Err(error.to_string()),
+            }
+        });
+        stored.await?;
+    }
     let strict = world.file("crds/yaml/ringrift.dev_jobs.yaml");
     world.api.kubectl(&["replace", "--filename", &strict]).await?;
     let told = |job: &Value| holds(job, "Malformed");
-    let strange = world.wait("rrj/strange", "is told to be malformed", SOON, told).await?;
-    println!("malformed: {}", condition(&strange, "Malformed")["message"]);
+    let lacking = world.wait("rrj/lacking", "is told to be malformed", SOON, told).await?;
+    println!("malformed: {}", condition(&lacking, "Malformed")["message"]);
+    let events = wait_for("an event tells of the other one", SOON, async || {
+        let get = ["get", "events", "--namespace", USERS, "--field-selector=reason=Malformed"];
+        let events = world.api.kubectl(&get).await.map_err(|error| error.to_string())?;
+        if events.contains("strange") { Ok(Some(events)) } else { Err(events) }
+    });
+    println!("{}", events.await?);
     world.apply(&sleepers("ordinary", 0, 1)).await?;
     world.complete("rrj/ordinary").await?;
-    let delete = ["delete", "--namespace", USERS, "rrj/strange", "--timeout=30s"];
+    let delete = ["delete", "--namespace", USERS, "rrj/lacking", "rrj/strange", "--timeout=30s"];
     world.api.kubectl(&delete).await?;
     Ok(())
 }

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::consensus::Member;
 use crate::consensus::machine::Shared;
 use crate::consensus::wire::{
     self, Hello, Identity, Incoming, MAGIC, Numbered, Outgoing, PROTOCOL, Purpose, Request,
@@ -63,6 +64,12 @@ impl Caller {
 
     pub(in crate::consensus) fn cluster_id(&self) -> String {
         self.shared.read(|replica| replica.machine.cluster_id().to_owned())
+    }
+
+    /// Where a peer is by the membership that was applied here last.
+    fn address_of(&self, raft_id: u64) -> Option<String> {
+        let address = |member: &Member| member.raft_address.clone();
+        self.shared.read(|replica| replica.membership.get_node(&raft_id).map(address))
     }
 
     fn hello(&self, purpose: Purpose) -> Hello {
@@ -172,9 +179,21 @@ impl Link {
         Ok(connection)
     }
 
+    /// openraft keeps its links when a member only moves, so the membership is asked first. It may
+    /// also be behind, when the move is what this link shall replicate.
     async fn connect(&self) -> io::Result<Connection> {
+        match self.caller.address_of(self.target) {
+            Some(moved) if moved != self.address => match self.connect_to(&moved).await {
+                Ok(connection) => Ok(connection),
+                Err(_there) => self.connect_to(&self.address).await,
+            },
+            Some(_) | None => self.connect_to(&self.address).await,
+        }
+    }
+
+    async fn connect_to(&self, address: &str) -> io::Result<Connection> {
         let hello = self.caller.hello(self.purpose);
-        let (incoming, outgoing, identity) = greet(&self.address, &hello).await?;
+        let (incoming, outgoing, identity) = greet(address, &hello).await?;
         if identity.raft_id != self.target {
             let text = format!(
                 "{} answers there with raft id {:016x}, not the member's {:016x}; \
@@ -183,7 +202,7 @@ impl Link {
             );
             if !self.stranger_reported.swap(true, Ordering::Relaxed) {
                 tracing::warn!(
-                    address = %self.address,
+                    address,
                     expected = format!("{:016x}", self.target),
                     found = format!("{:016x}", identity.raft_id),
                     "another agent answers at a member's raft address"
