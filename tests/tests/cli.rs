@@ -1,4 +1,5 @@
 //! The CLI against one real agent: what it prints, and its exit statuses.
+#![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
 
 use std::path::Path;
 use std::process::{Output, Stdio};
