@@ -10,8 +10,8 @@
 //! - is a subreaper: orphans anywhere below become its own children, so it can end and reap them;
 //! - ends only when no process is left below it. That is how the agent knows that the tree is gone.
 //!
-//! Towards the agent it speaks one JSON line for each [`Report`]. From the agent it reads the length
-//! of the program's input (8 bytes, big-endian), the input, and then single bytes: [`ASK_TO_END`].
+//! Towards the agent it speaks one JSON line for each `Report`. From the agent it reads the length
+//! of the program's input (8 bytes, big-endian), the input, and then single bytes: `ASK_TO_END`.
 
 use std::ffi::OsString;
 use std::fs;
