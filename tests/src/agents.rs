@@ -1,9 +1,10 @@
 //! Real agents as processes of their own on loopback, each with its own data directory. No process
 //! outlives its [`Cluster`]: not when it is dropped, not when its owner is killed.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use ringrift_wire::client::{Client, ClientError};
@@ -320,15 +321,37 @@ impl Cluster {
     }
 }
 
-/// Three ports that were free a moment ago: HTTP (TCP), SWIM (UDP) and Raft (TCP).
+/// Ports below the range from which the kernel serves outgoing connections: a port found there cannot
+/// be taken by a neighbour's connection before its agent binds it, nor while its agent is down.
+const PORTS: std::ops::Range<u16> = 18_000..32_000;
+/// The next port to look at, counted from a place of this process's own.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// Three ports that are free: HTTP (TCP), SWIM (UDP) and Raft (TCP).
 fn free_ports() -> Result<[u16; 3], ClusterError> {
-    let listeners = [(), (), ()].map(|()| TcpListener::bind(("127.0.0.1", 0)));
     let mut ports = [0; 3];
-    for (port, listener) in ports.iter_mut().zip(listeners) {
-        let address = listener.and_then(|listener| listener.local_addr());
-        *port = address.map_err(system("find a free port"))?.port();
+    for port in &mut ports {
+        *port = free_port()?;
     }
     Ok(ports)
+}
+
+fn free_port() -> Result<u16, ClusterError> {
+    let width = PORTS.end - PORTS.start;
+    // Test programs that run side by side begin far from each other.
+    let own = u16::try_from(std::process::id().wrapping_mul(61) % u32::from(width)).unwrap_or(0);
+    let mut cause = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+    for _ in 0..width {
+        let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+        let offset = (u32::from(own) + u32::from(step)) % u32::from(width);
+        let port = PORTS.start + u16::try_from(offset).unwrap_or(0);
+        let address = ("127.0.0.1", port);
+        match TcpListener::bind(address).and_then(|_tcp| UdpSocket::bind(address)) {
+            Ok(_free) => return Ok(port),
+            Err(error) => cause = error,
+        }
+    }
+    Err(system("find a free port")(cause))
 }
 
 /// Waits until `look` gives something, looking again and again.
