@@ -175,6 +175,12 @@ fn while_away(cluster: &Kubernetes, run: &str) -> Checked<i64> {
 }
 
 fn uninstall(cluster: &Kubernetes) -> Checked<()> {
+    // The controller lets an ended object go with its next look, and must not be removed before.
+    cluster.wait_for("the last object is let go", RUN_LIMIT, |cluster| {
+        let finalizers = object(cluster, "gauntlet/outage")?["metadata"]["finalizers"].clone();
+        let held = !array(&finalizers).is_empty();
+        Ok(if held { Look::NotYet(finalizers.to_string()) } else { Look::Found(()) })
+    })?;
     cluster.helm(&["uninstall", "ringrift", "--namespace", NAMESPACE, "--wait", READY_LIMIT])?;
     let kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,networkpolicies,poddisruptionbudgets";
     let ours = "--selector=app.kubernetes.io/instance=ringrift";
