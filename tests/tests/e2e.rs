@@ -181,6 +181,7 @@ fn uninstall(cluster: &Kubernetes) -> Checked<()> {
         let held = !array(&finalizers).is_empty();
         Ok(if held { Look::NotYet(finalizers.to_string()) } else { Look::Found(()) })
     })?;
+    let begin = Instant::now();
     cluster.helm(&["uninstall", "ringrift", "--namespace", NAMESPACE, "--wait", READY_LIMIT])?;
     let kinds = "all,configmaps,secrets,serviceaccounts,roles,rolebindings,leases,networkpolicies,poddisruptionbudgets";
     let ours = "--selector=app.kubernetes.io/instance=ringrift";
@@ -195,6 +196,7 @@ fn uninstall(cluster: &Kubernetes) -> Checked<()> {
         ])?;
         Ok(if left.is_empty() { Look::Found(()) } else { Look::NotYet(left) })
     })?;
+    println!("uninstalled after {:?}", begin.elapsed());
     // What people wrote stays, with its results, and can be deleted while no controller runs.
     let verdict = object(cluster, "gauntlet/outage")?["status"]["verdict"].clone();
     assert!(verdict.is_string(), "the verdict outlives the release");
