@@ -37,8 +37,10 @@ pub(crate) fn misbehaving(kind: &str) -> [&str; 4] {
 }
 
 pub(crate) fn start(spec: &Value) -> Child {
-    let mut runner = Command::new(PROGRAM)
-        .arg("pair")
+    // A shell that starts something in the background has it ignore SIGINT, and that is inherited:
+    // these tests must not depend on how they were started.
+    let mut runner = Command::new("env")
+        .args(["--default-signal=HUP,INT,QUIT", PROGRAM, "pair"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
