@@ -19,9 +19,11 @@ pub(crate) mod queue;
 pub(crate) mod raft;
 pub(crate) mod routes;
 pub(crate) mod runs;
+pub(crate) mod sessions;
 pub(crate) mod status;
 pub(crate) mod swim;
 pub(crate) mod task;
+pub(crate) mod tenancy;
 pub(crate) mod work;
 
 use std::path::PathBuf;
@@ -36,6 +38,7 @@ use ringrift_core::id::{NodeId, Position};
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Command, Reply};
 use ringrift_wire::problem::Code;
+use sessions::Retry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -87,6 +90,11 @@ impl App {
         self.metrics.count_proposal(&outcome);
         let reply = outcome?.replies.pop();
         Ok(reply.ok_or_else(|| Failure::internal("a command was committed without a reply"))??)
+    }
+
+    /// Carries out one command of a session: a retry is answered as the first try was.
+    pub(crate) async fn commit_in(&self, retry: Retry, command: Command) -> Result<Reply, Failure> {
+        self.commit(retry.wrap(command)).await
     }
 
     /// Looks at the machine as it is after everything that was acknowledged before. Leader only.

@@ -152,6 +152,13 @@ fn as_gauge(count: u64) -> i64 {
 const fn reason(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::UnknownWork(_) => "work_unknown",
+        Refusal::UnknownQueue(_) => "queue_unknown",
+        Refusal::QueueInUse { .. } => "queue_in_use",
+        Refusal::QueueFull { .. } => "queue_full",
+        Refusal::UnknownSession(_) => "session_unknown",
+        Refusal::SessionStale { .. } => "session_stale",
+        Refusal::SessionFull { .. } => "session_full",
+        Refusal::TooManySessions(_) => "too_many_sessions",
         Refusal::Fenced { .. } => "fenced",
         Refusal::Ended { .. } => "work_ended",
         Refusal::Full { .. } => "full",

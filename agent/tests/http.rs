@@ -12,6 +12,7 @@ mod http {
     mod harness;
     mod killed;
     mod runs;
+    mod tenancy;
     mod views;
     mod work;
 }

@@ -184,6 +184,7 @@ impl Bench {
         let item = work::WorkItem {
             work_id: work_id.to_owned(),
             work_type: work_type.to_owned(),
+            queue: "default".to_owned(),
             priority: 50,
             status: "claimed".to_owned(),
             config,
@@ -195,6 +196,10 @@ impl Bench {
             token: Some("0.1.2.3".to_owned()),
             deadline: None,
             run_id: None,
+            array_id: None,
+            array_index: None,
+            devices: Vec::new(),
+            cause: None,
             result: None,
             error: None,
             ended_at: None,

@@ -57,6 +57,12 @@ pub(crate) enum Command {
     Logs(WorkId),
     /// Cancel a run, or one work item (`w42`).
     Cancel(Id),
+    /// Say why a work item does not run yet.
+    Why(WorkId),
+    /// Give a dead work item all its attempts again.
+    Redrive(WorkId),
+    /// List the tenants' queues with their limits and what they hold.
+    Queues,
     /// Test a candidate against baselines.
     #[command(subcommand)]
     Gauntlet(Gauntlet),

@@ -44,7 +44,11 @@ fn show_item(item: &WorkItem) {
         format!("attempts   {} of {}", item.attempts, item.max_attempts),
     ];
     let optional = [
+        ("queue", Some(item.queue.clone()).filter(|queue| !queue.is_empty())),
+        ("array", item.array_id.clone()),
+        ("index", item.array_index.map(|index| index.to_string())),
         ("run", item.run_id.clone()),
+        ("cause", item.cause.clone()),
         ("node", item.claimed_by.clone()),
         ("error", item.error.clone()),
         ("result", item.result.as_ref().map(ToString::to_string)),

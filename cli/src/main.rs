@@ -9,8 +9,11 @@ mod get;
 mod logs;
 mod ls;
 mod output;
+mod queues;
+mod redrive;
 mod status;
 mod submit;
+mod why;
 
 use std::process::ExitCode;
 
@@ -38,6 +41,9 @@ async fn run(args: args::Args) -> Result<ExitCode, output::Failure> {
         args::Command::Get(get) => get::run(&connection, &get.id, json).await,
         args::Command::Logs(logs) => logs::run(&connection, &logs.work_id, json).await,
         args::Command::Cancel(cancel) => cancel::run(&connection, &cancel.id, json).await,
+        args::Command::Why(why) => why::run(&connection, &why.work_id, json).await,
+        args::Command::Redrive(dead) => redrive::run(&connection, &dead.work_id, json).await,
+        args::Command::Queues => queues::run(&connection, json).await,
         args::Command::Gauntlet(args::Gauntlet::Run(run)) => {
             gauntlet::run(&connection, *run, json).await
         }

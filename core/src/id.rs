@@ -26,6 +26,12 @@ pub enum IdError {
         /// The refused text.
         text: String,
     },
+    /// A session id is not `s` and a number.
+    #[error("{text:?} must be 's' followed by a number")]
+    Session {
+        /// The refused text.
+        text: String,
+    },
     /// A fencing token is not four numbers joined by dots.
     #[error("{text:?} must be four numbers joined by dots: mode epoch, term, index, n")]
     Token {
@@ -99,6 +105,47 @@ name! {
     /// A distributed lock.
     LockName
 }
+name! {
+    /// A tenant's lane on the work queue.
+    QueueName
+}
+name! {
+    /// Items that exclude each other.
+    GroupName
+}
+
+impl Default for QueueName {
+    fn default() -> Self {
+        Self(DEFAULT_QUEUE.to_string())
+    }
+}
+
+/// The queue that always exists: that of items which name none.
+pub const DEFAULT_QUEUE: &str = "default";
+
+/// A client's session with the machine, for retries that are answered as the first try was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        numbered('s', text).map(Self).ok_or_else(|| IdError::Session {
+            text: text.chars().take(limits::NAME_BYTES_MAX).collect(),
+        })
+    }
+}
+
+fn numbered(letter: char, text: &str) -> Option<u64> {
+    let digits = text.strip_prefix(letter)?;
+    digits.bytes().all(|b| b.is_ascii_digit()).then_some(digits)?.parse().ok()
+}
 
 /// A work item. Numbered by the state machine in order of arrival; written `w42`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -113,13 +160,9 @@ impl fmt::Display for WorkId {
 impl FromStr for WorkId {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        text.strip_prefix('w')
-            .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
-            .and_then(|digits| digits.parse().ok())
-            .map(Self)
-            .ok_or_else(|| IdError::Work {
-                text: text.chars().take(limits::NAME_BYTES_MAX).collect(),
-            })
+        numbered('w', text).map(Self).ok_or_else(|| IdError::Work {
+            text: text.chars().take(limits::NAME_BYTES_MAX).collect(),
+        })
     }
 }
 

@@ -20,8 +20,10 @@ pub const RESULT_BYTES_MAX: usize = 64 * 1024;
 pub const ERROR_BYTES_MAX: usize = 2 * 1024;
 /// Unfinished items: 1 KiB each is 1 GiB, the memory promised for a leader.
 pub const ITEMS_UNFINISHED_MAX: usize = 1_000_000;
-/// Finished items kept for `/work/history`; the oldest go first.
+/// Completed and cancelled items kept for `/work/history`; the oldest go first.
 pub const ITEMS_FINISHED_MAX: usize = 20_000;
+/// Dead items kept for redrive; the oldest go first.
+pub const ITEMS_DEAD_MAX: usize = 20_000;
 /// Idempotency keys of finished items that are remembered; the oldest go first.
 pub const KEYS_MAX: usize = 1_000_000;
 /// Kinds of unfinished items, told apart by work type and needs: a claim looks at each of them.
@@ -29,6 +31,30 @@ pub const CLASSES_MAX: usize = 4_096;
 /// Leases, delays and locks that one command settles before it is carried out: a burst of expiries
 /// must not stall the log. The rest follows with the next command.
 pub const DUE_PER_COMMAND_MAX: usize = 1_000;
+/// Items that one item may wait for.
+pub const DEPENDENCIES_MAX: usize = 64;
+/// Items that may wait for one item: they are told of its end one after another.
+pub const DEPENDENTS_MAX: usize = 10_000;
+/// Queues: tenants of one cluster.
+pub const QUEUES_MAX: usize = 1_024;
+/// The largest weight of a queue.
+pub const QUEUE_WEIGHT_MAX: u32 = 1_000;
+/// Nodes that say what they have.
+pub const NODES_MAX: usize = 10_000;
+/// GPU devices of one node: a claim looks at each of them.
+pub const NODE_GPUS_MAX: u16 = 64;
+/// Items of one array.
+pub const ARRAY_ITEMS_MAX: u32 = 10_000_000;
+/// Arrays with unclaimed or remembered items.
+pub const ARRAYS_MAX: usize = 10_000;
+/// Held and retried items of one array: its cancellation ends them all in one command.
+pub const ARRAY_OUTSTANDING_MAX: u32 = 20_000;
+/// Open sessions: one for each client process.
+pub const SESSIONS_MAX: usize = 10_000;
+/// Answers that one session keeps: requests that a client may have on their way at once.
+pub const SESSION_ANSWERS_MAX: usize = 1_024;
+/// Answers that all sessions keep together; beyond it further requests must wait.
+pub const ANSWERS_MAX: usize = 1_000_000;
 /// Locks held at once: they are for coordination, not for data.
 pub const LOCKS_MAX: usize = 10_000;
 /// Runs kept, active and ended together; the oldest ended ones go first.
@@ -62,6 +88,16 @@ pub const PRIORITY_MAX: u8 = 100;
 /// Arguments and environment entries of one task, each.
 pub const TASK_WORDS_MAX: usize = 256;
 
+/// Dead items are kept for redrive so long.
+pub const DEAD_KEPT: Span = Span::seconds(14 * 24 * 3_600);
+/// A waiting item rises by ten priorities after each of these, so that nothing starves.
+pub const AGING_STEP: Span = Span::seconds(300);
+/// Priorities that share one band: inside a band queues share by weight.
+pub const BAND_WIDTH: u8 = 10;
+/// Service counts half after this time: so long may a queue that comes back go before the others.
+pub const SERVICE_HALF_LIFE: Span = Span::seconds(2);
+/// A session ends when it was not heard of for so long: longer than any client retries.
+pub const SESSION_TTL: Span = Span::seconds(600);
 /// The shortest lease: below it a busy worker cannot renew in time.
 pub const LEASE_MIN: Span = Span::seconds(1);
 /// The longest lease: a longer silence must be seen as death.
@@ -88,11 +124,16 @@ pub const BACKOFF_DOUBLINGS_MAX: u32 = 16;
 pub const ATTEMPT_TIMEOUT_DEFAULT: Span = Span::seconds(3_600);
 /// The most time that one attempt may take: a training run of a month.
 pub const ATTEMPT_TIMEOUT_MAX: Span = Span::seconds(31 * 24 * 3_600);
+/// The longest time for which an item may wait for its first claim, or for its end.
+pub const DEADLINE_MAX: Span = Span::seconds(366 * 24 * 3_600);
 /// The longest delay of a new item.
 pub const DELAY_MAX: Span = Span::seconds(366 * 24 * 3_600);
 
 const _: () = assert!(LEASE_MIN.0 < LEASE_DEFAULT.0 && LEASE_DEFAULT.0 < LEASE_MAX.0);
 const _: () = assert!(CLAIM_ITEMS_MAX <= HEARTBEAT_CLAIMS_MAX);
+const _: () = assert!(PRIORITY_MAX.is_multiple_of(BAND_WIDTH));
+const _: () = assert!(ARRAY_OUTSTANDING_MAX as usize <= ITEMS_FINISHED_MAX);
+const _: () = assert!(SERVICE_HALF_LIFE.0 > 0 && AGING_STEP.0 > 0);
 const _: () = assert!(LOCK_TTL_MIN.0 < LOCK_TTL_MAX.0);
 const _: () = assert!(ATTEMPT_TIMEOUT_DEFAULT.0 <= ATTEMPT_TIMEOUT_MAX.0);
 const _: () = assert!(RUN_OUTSTANDING_MAX as usize <= ITEMS_FINISHED_MAX);

@@ -9,16 +9,23 @@
 //! command costs O(log n) for each item that it touches, and touches a bounded number of them.
 
 mod admission;
+mod arrays;
 mod claims;
+mod dependencies;
 mod digest;
 mod elapse;
 mod facts;
 mod finish;
 mod index;
 mod invariant;
+mod line;
 mod locks;
+mod nodes;
 mod query;
 mod runs;
+mod sessions;
+mod tenants;
+mod why;
 
 #[cfg(test)]
 mod model;
@@ -31,12 +38,14 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+pub use arrays::ArrayStatus;
 use facts::Facts;
 pub use facts::Totals;
-pub use index::Counts;
 use index::Index;
+pub use index::{Counts, QueueLoad};
 pub use query::RunItems;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+pub use why::Reason;
 
 use crate::id::{Position, Token};
 use crate::limits;
@@ -119,11 +128,29 @@ impl Machine {
             Command::Claim(claim) => self.claim(claim, grants),
             Command::Start { work_id, token } => self.start(*work_id, *token),
             Command::Heartbeat { node, claims, lease } => self.heartbeat(node, claims, *lease),
-            Command::Complete { work_id, token, result } => self.complete(*work_id, *token, result),
+            Command::EnqueueArray { request, count } => self.enqueue_array(request, *count),
+            Command::Complete { work_id, token, result, then } => {
+                self.complete(*work_id, *token, result, then)
+            }
+            Command::Release { work_id, token } => self.release(*work_id, *token),
             Command::Fail { work_id, token, error, retry } => {
                 self.fail(*work_id, *token, error, *retry)
             }
             Command::Cancel { work_id } => self.cancel(*work_id),
+            Command::CancelArray { array } => self.cancel_array(*array),
+            Command::Redrive { work_id } => self.redrive(*work_id),
+            Command::SetQueue { queue, settings } => self.set_queue(queue, *settings),
+            Command::RemoveQueue { queue } => self.remove_queue(queue),
+            Command::SetCapacity { node, capacity } => self.set_capacity(node, capacity.as_ref()),
+            Command::ExpireNode { node } => Ok(Reply::Ticked { expired: self.expire_node(node) }),
+            Command::OpenSession => self.open_session(),
+            Command::CloseSession { session } => {
+                self.drop_session(*session);
+                Ok(Reply::Done)
+            }
+            Command::InSession { session, seq, acknowledged, command } => {
+                self.in_session(*session, *seq, *acknowledged, command, expired, grants)
+            }
             Command::LockAcquire { name, owner, ttl } => {
                 self.acquire_lock(name, owner, *ttl, grants)
             }

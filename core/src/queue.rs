@@ -1,15 +1,19 @@
-//! The work queue: items, claims under fenced leases, retries, locks.
+//! The work queue: items, claims under fenced leases, retries, tenants' queues, sessions, locks.
 //!
 //! ```text
 //!              enqueue                         claim                    complete
-//!  (delay) ┌── Delayed ──(time)──► Ready ───────────────► Claimed ───────────────► Completed
+//!  (after) ┌── Blocked ──(others end)─┐
+//!  (delay) ├── Delayed ──(time)──► Ready ───────────────► Claimed ───────────────► Completed
 //!          └────────▲───────────────▲                       │  start: the attempt counts
 //!                   │  fail: backoff │  lease ended         │
 //!                   └───────────────┴────────────────────────┤
-//!                                                            └─ attempts used up, or no retry ──► Dead
-//!  any unfinished state ── cancel, or the end of its run ──► Cancelled
+//!                         redrive ◄── Dead ◄────────────────┴─ attempts used up, or no retry
+//!  any unfinished state ── a deadline ──► Dead; ── cancel, or the end of its run ──► Cancelled
 //! ```
 
 pub mod command;
 pub mod item;
 pub mod lock;
+pub mod resources;
+pub mod session;
+pub mod tenant;

@@ -9,6 +9,7 @@ pub mod pair;
 pub mod problem;
 pub mod run;
 pub mod status;
+pub mod tenancy;
 pub mod work;
 
 /// The port on which agents serve HTTP.
@@ -26,3 +27,10 @@ pub const NODE_HEADER: &str = "x-node-id";
 pub const HOPS_HEADER: &str = "x-ringrift-hops";
 /// Header that carries the cluster token, as an alternative to `Authorization: Bearer`.
 pub const TOKEN_HEADER: &str = "x-ringrift-auth";
+/// Header of a request in a session: the session's id. With it a retried request is answered as the
+/// first one was.
+pub const SESSION_HEADER: &str = "x-ringrift-session";
+/// Header of a request in a session: its number there.
+pub const SEQ_HEADER: &str = "x-ringrift-seq";
+/// Header of a request in a session: the client has every answer below this number.
+pub const ACKNOWLEDGED_HEADER: &str = "x-ringrift-acknowledged";

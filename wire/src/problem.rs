@@ -56,6 +56,14 @@ pub enum Code {
     KeyConflict,
     /// The queue is full.
     Backpressure,
+    /// No such queue.
+    QueueUnknown,
+    /// The queue holds items.
+    QueueInUse,
+    /// No such session, or it has ended. Whether earlier requests took effect is not known.
+    SessionUnknown,
+    /// The client said that it has the answer already.
+    SessionStale,
     /// Another owner holds the lock.
     LockHeld,
     /// The lock is not held under this token.

@@ -1,4 +1,7 @@
-//! The eleven work operations, with the seeds' shapes.
+//! The work operations, with the seeds' shapes where the seeds have them.
+
+mod add;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,80 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// Body of `POST /work/add`, and one item of `POST /work/add_batch`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Add {
-    /// Idempotency key: a repeat answers the first item.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// What kind of work this is.
-    pub work_type: String,
-    /// 0 to 100, larger first.
-    pub priority: u8,
-    /// The work itself. `{"argv": [...], "env": {...}}` is run by agents as a process when the work
-    /// type is `process`; any other shape is for workers of your own.
-    #[schema(value_type = Object)]
-    pub config: Value,
-    /// Seconds that one attempt may take.
-    pub timeout_seconds: f64,
-    /// Attempts before the item is dead.
-    pub max_attempts: u32,
-    /// Seconds before the item may be claimed.
-    pub delay_seconds: f64,
-    /// Capabilities that a claimer must have.
-    pub capabilities: BTreeSet<String>,
-    /// Labels that a claimer must have.
-    pub labels: BTreeMap<String, String>,
-}
-
-impl Default for Add {
-    fn default() -> Self {
-        Self {
-            key: None,
-            work_type: "selfplay".to_owned(),
-            priority: 50,
-            config: Value::Object(serde_json::Map::new()),
-            timeout_seconds: seconds(limits::ATTEMPT_TIMEOUT_DEFAULT),
-            max_attempts: limits::ATTEMPTS_DEFAULT,
-            delay_seconds: 0.0,
-            capabilities: BTreeSet::new(),
-            labels: BTreeMap::new(),
-        }
-    }
-}
-
-/// Reply of `POST /work/add`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Added {
-    /// `added`, or `exists` when the key was known.
-    pub status: String,
-    /// The item.
-    pub work_id: String,
-    /// As asked.
-    pub work_type: String,
-    /// As asked.
-    pub priority: u8,
-}
-
-/// Body of `POST /work/add_batch`: all items are added, or none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AddBatch {
-    /// 1 to 1,000 items.
-    pub items: Vec<Add>,
-}
-
-/// Reply of `POST /work/add_batch`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct AddedBatch {
-    /// `added`.
-    pub status: String,
-    /// Number of items.
-    pub count: usize,
-    /// The items, in the order asked.
-    pub work_ids: Vec<String>,
-}
+pub use self::add::{
+    Add, AddArray, AddBatch, Added, AddedArray, AddedBatch, After, Condition, Resources,
+};
+pub use self::why::{Pending, Why};
 
 /// Body of `POST /work/claim`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -140,9 +73,12 @@ pub struct WorkItem {
     pub work_id: String,
     /// What kind of work this is.
     pub work_type: String,
+    /// The tenant's lane.
+    #[serde(default)]
+    pub queue: String,
     /// 0 to 100, larger first.
     pub priority: u8,
-    /// `pending`, `delayed`, `claimed`, `running`, `completed`, `failed` or `cancelled`.
+    /// `pending`, `delayed`, `blocked`, `claimed`, `running`, `completed`, `failed` or `cancelled`.
     pub status: String,
     /// The work itself.
     #[schema(value_type = Object)]
@@ -167,6 +103,18 @@ pub struct WorkItem {
     /// The run that it is part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
+    /// The array that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array_id: Option<String>,
+    /// Its index in the array, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array_index: Option<u32>,
+    /// GPU devices that its claim has reserved, each with the part of it, 0 to 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
+    /// Why it is dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// The worker's result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -177,6 +125,15 @@ pub struct WorkItem {
     /// Unix seconds at which it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<f64>,
+}
+
+/// A GPU device, or a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Device {
+    /// Its number on the node, from 0.
+    pub device: u16,
+    /// The reserved part, 0 to 1.
+    pub part: f64,
 }
 
 /// Body of `POST /work/start`.
@@ -235,6 +192,47 @@ pub struct Complete {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub result: Value,
+    /// Items to add in the same step: both happen or neither. At most 1,000.
+    #[serde(default)]
+    pub then: Vec<Add>,
+}
+
+/// Reply of `POST /work/complete`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Completed {
+    /// `completed`.
+    pub status: String,
+    /// The item.
+    pub work_id: String,
+    /// The added items, in the order asked; empty in the reply to a repeat.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<String>,
+}
+
+/// Body of `POST /work/release`: gives a claim back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// The item.
+    pub work_id: String,
+    /// Token of the claim.
+    pub token: String,
+}
+
+/// Body of `POST /work/redrive`: gives a dead item all its attempts again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redrive {
+    /// The item.
+    pub work_id: String,
+}
+
+/// Body of `POST /work/cancel_array`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelArray {
+    /// The array, by its first item.
+    pub array_id: String,
 }
 
 /// Body of `POST /work/fail`.
@@ -264,10 +262,10 @@ pub struct Cancel {
     pub work_id: String,
 }
 
-/// Reply of start, complete, fail and cancel.
+/// Reply of start, release, fail, cancel and redrive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
-    /// `started`, `completed`, `retrying`, `failed` or `cancelled`.
+    /// `started`, `released`, `retrying`, `failed`, `cancelled` or `pending`.
     pub status: String,
     /// The item.
     pub work_id: String,

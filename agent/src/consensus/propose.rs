@@ -129,10 +129,21 @@ fn items_of(command: &Command) -> usize {
     match command {
         Command::Enqueue(items) => items.len().max(1),
         Command::AdvanceRun { advance, .. } => advance.enqueue.len().max(1),
-        Command::Claim(_)
+        Command::Complete { then, .. } => then.len().max(1),
+        Command::InSession { command, .. } => items_of(command),
+        Command::EnqueueArray { .. }
+        | Command::Release { .. }
+        | Command::CancelArray { .. }
+        | Command::Redrive { .. }
+        | Command::SetQueue { .. }
+        | Command::RemoveQueue { .. }
+        | Command::SetCapacity { .. }
+        | Command::ExpireNode { .. }
+        | Command::OpenSession
+        | Command::CloseSession { .. }
+        | Command::Claim(_)
         | Command::Start { .. }
         | Command::Heartbeat { .. }
-        | Command::Complete { .. }
         | Command::Fail { .. }
         | Command::Cancel { .. }
         | Command::LockAcquire { .. }

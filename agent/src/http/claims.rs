@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::body::JsonBody;
 use super::convert::Viewer;
 use super::failure::{Answer, Failure};
+use super::sessions::Retry;
 use super::{App, convert};
 use crate::consensus::Leadership;
 
@@ -35,20 +36,27 @@ const LOOK_PERIOD: Duration = Duration::from_millis(5);
 )]
 pub(crate) async fn claim(
     State(app): State<Arc<App>>,
+    retry: Retry,
     JsonBody(claim): JsonBody<Claim>,
 ) -> Answer<Claimed> {
     let (claim, wait) = convert::claim(claim)?;
-    let items = take_or_wait(&app, claim, wait).await.map_err(convert::wire_field)?;
+    let items = take_or_wait(&app, retry, claim, wait).await.map_err(convert::wire_field)?;
     let status = if items.is_empty() { "no_work_available" } else { "claimed" };
     Ok(Json(Claimed { status: status.to_owned(), work: items.first().cloned(), items }))
 }
 
 async fn take_or_wait(
     app: &App,
+    retry: Retry,
     claim: command::Claim,
     wait: Duration,
 ) -> Result<Vec<WorkItem>, Failure> {
     let replica = app.replica()?;
+    if retry.is_some() {
+        // What a retry gets is what the first try got, even when nothing is claimable any more.
+        let items = written(app, app.commit_in(retry, Command::Claim(claim)).await?)?;
+        return Ok(items);
+    }
     let mut applied = replica.applied();
     let mut leadership = replica.leadership();
     applied.borrow_and_update();
@@ -97,7 +105,12 @@ async fn take(app: &App, claim: &command::Claim) -> Result<Vec<WorkItem>, Failur
     if !app.replica()?.read(|machine| machine.claimable(claim)) {
         return Ok(Vec::new());
     }
-    let items = match app.commit(Command::Claim(claim.clone())).await? {
+    written(app, app.commit(Command::Claim(claim.clone())).await?)
+}
+
+/// Claimed items as their holder sees them.
+fn written(app: &App, reply: Reply) -> Result<Vec<WorkItem>, Failure> {
+    let items = match reply {
         Reply::Claimed(items) => items,
         other => return Err(convert::unexpected(&other)),
     };

@@ -9,7 +9,10 @@ use std::time::Duration;
 use ringrift_core::limits;
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{self, Reply};
-use ringrift_core::queue::item::{Item, Needs, NewItem, Payload, State, Status};
+use ringrift_core::queue::item::{
+    Dependency, Item, Needs, NewItem, Payload, Predecessor, State, Status,
+};
+use ringrift_core::queue::resources::Demand;
 use ringrift_core::time::{Moment, Span};
 use ringrift_wire::problem::Code;
 use ringrift_wire::work;
@@ -65,6 +68,9 @@ pub(crate) fn wire_field(failure: Failure) -> Failure {
             "attempts_max" => "max_attempts",
             "attempt_timeout" => "timeout_seconds",
             "delay" => "delay_seconds",
+            "pending_timeout" => "pending_timeout_seconds",
+            "total_timeout" => "total_timeout_seconds",
+            "gpu_milli" => "resources.gpus",
             "payload" => "config",
             "limit" => "max_items",
             "lease" => "lease_seconds",
@@ -86,12 +92,18 @@ pub(crate) fn wire_field_of_one(failure: Failure) -> Failure {
 pub(crate) fn new_item(add: work::Add) -> Result<NewItem, Failure> {
     let work::Add {
         key,
+        queue,
         work_type,
         priority,
         config,
         timeout_seconds,
         max_attempts,
+        pending_timeout_seconds,
+        total_timeout_seconds,
         delay_seconds,
+        group,
+        after,
+        resources,
         capabilities,
         labels,
     } = add;
@@ -101,16 +113,58 @@ pub(crate) fn new_item(add: work::Add) -> Result<NewItem, Failure> {
         return Err(Failure::problem(status, Code::WrongType, text).at("config"));
     }
     task::check(&work_type, &config)?;
+    let optional = |field, seconds: Option<f64>| seconds.map(|it| span(field, it)).transpose();
+    let after = after.iter().enumerate().map(|(at, after)| dependency(at, after));
     Ok(NewItem {
         key,
+        queue: id("queue", &queue)?,
         work_type,
         priority,
         payload: Payload::Opaque(config.to_string()),
-        needs: Needs { capabilities, labels },
+        needs: Needs { capabilities, labels, demand: demand(resources)? },
         attempts_max: max_attempts,
         attempt_timeout: span("timeout_seconds", timeout_seconds)?,
+        pending_timeout: optional("pending_timeout_seconds", pending_timeout_seconds)?,
+        total_timeout: optional("total_timeout_seconds", total_timeout_seconds)?,
         delay: span("delay_seconds", delay_seconds)?,
+        group: group.map(|group| id("group", &group)).transpose()?,
+        after: after.collect::<Result<_, _>>()?,
     })
+}
+
+fn dependency(at: usize, after: &work::After) -> Result<Dependency, Failure> {
+    let work::After { work_id, earlier, condition } = after;
+    let on = match (work_id, earlier) {
+        (Some(work_id), None) => Predecessor::Item(id(&format!("after[{at}].work_id"), work_id)?),
+        (None, Some(place)) => Predecessor::Earlier(*place),
+        (Some(_), Some(_)) | (None, None) => {
+            let problem = "must name an item by exactly one of work_id and earlier";
+            return Err(Failure::invalid(format!("after[{at}]"), problem));
+        }
+    };
+    Ok(Dependency { on, ok: *condition == work::Condition::Ok })
+}
+
+fn demand(resources: work::Resources) -> Result<Demand, Failure> {
+    let work::Resources { cpu, memory_mib, gpus, disk_free_mib } = resources;
+    let cpu_milli = milli("resources.cpu", cpu)?;
+    let gpu_milli = milli("resources.gpus", gpus)?;
+    Ok(Demand { cpu_milli, memory_mib, gpu_milli, disk_floor_mib: disk_free_mib })
+}
+
+/// Thousandths of a number that is not negative.
+fn milli(field: &str, number: f64) -> Result<u32, Failure> {
+    let milli = (number * 1_000.0).round();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was looked at"
+    )]
+    if (0.0..=f64::from(u32::MAX)).contains(&milli) {
+        Ok(milli as u32)
+    } else {
+        Err(Failure::invalid(field, format!("is {number}, not a number from 0 to 4294967")))
+    }
 }
 
 /// What `POST /work/claim` asks for.
@@ -156,7 +210,8 @@ pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work:
     let lease = match state {
         State::Claimed(lease) => Some(lease),
         State::Delayed { .. }
-        | State::Ready
+        | State::Blocked { .. }
+        | State::Ready { .. }
         | State::Completed { .. }
         | State::Dead { .. }
         | State::Cancelled { .. } => None,
@@ -166,14 +221,30 @@ pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work:
             Some(serde_json::from_str(result).unwrap_or(Value::Null))
         }
         State::Delayed { .. }
-        | State::Ready
+        | State::Blocked { .. }
+        | State::Ready { .. }
         | State::Claimed(_)
         | State::Dead { .. }
         | State::Cancelled { .. } => None,
     };
+    let cause = match state {
+        State::Dead { cause, .. } => Some(cause.as_str().to_owned()),
+        State::Delayed { .. }
+        | State::Blocked { .. }
+        | State::Ready { .. }
+        | State::Claimed(_)
+        | State::Completed { .. }
+        | State::Cancelled { .. } => None,
+    };
+    let gpus = lease.map(|lease| lease.share.gpus.as_slice()).unwrap_or_default();
+    let device = |(device, milli): &(u16, u16)| work::Device {
+        device: *device,
+        part: f64::from(*milli) / 1_000.0,
+    };
     work::WorkItem {
         work_id: id.to_string(),
         work_type: request.work_type.clone(),
+        queue: request.queue.to_string(),
         priority: request.priority,
         status: status_word(item.status()).to_owned(),
         config: task::render(machine, item),
@@ -185,6 +256,10 @@ pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work:
         token: lease.filter(|_| viewer == Viewer::Holder).map(|lease| lease.token.to_string()),
         deadline: lease.map(|lease| unix_seconds(lease.deadline)),
         run_id: item.origin().map(|origin| origin.run.to_string()),
+        array_id: item.element().map(|element| element.array.to_string()),
+        array_index: item.element().map(|element| element.index),
+        devices: gpus.iter().map(device).collect(),
+        cause,
         result,
         error: last_error.clone(),
         ended_at: state.ended().map(unix_seconds),
@@ -195,6 +270,7 @@ pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work:
 pub(crate) const fn status_word(status: Status) -> &'static str {
     match status {
         Status::Delayed => "delayed",
+        Status::Blocked => "blocked",
         Status::Ready => "pending",
         Status::Claimed => "claimed",
         Status::Running => "running",

@@ -155,7 +155,15 @@ impl From<Refusal> for Failure {
             Refusal::Fenced { .. } => conflict(Code::Fenced).at("token"),
             Refusal::Ended { .. } => conflict(Code::WorkEnded).at("work_id"),
             Refusal::KeyConflict { .. } => conflict(Code::KeyConflict).at("key"),
-            Refusal::Full { .. } | Refusal::TooManyRuns(_) => {
+            Refusal::UnknownQueue(_) => gone(Code::QueueUnknown).at("queue"),
+            Refusal::QueueInUse { .. } => conflict(Code::QueueInUse).at("queue"),
+            Refusal::UnknownSession(_) => gone(Code::SessionUnknown),
+            Refusal::SessionStale { .. } => conflict(Code::SessionStale),
+            Refusal::Full { .. }
+            | Refusal::QueueFull { .. }
+            | Refusal::SessionFull { .. }
+            | Refusal::TooManySessions(_)
+            | Refusal::TooManyRuns(_) => {
                 Self::problem(StatusCode::TOO_MANY_REQUESTS, Code::Backpressure, error.clone())
                     .retry_after(FULL_RETRY_SECONDS)
             }

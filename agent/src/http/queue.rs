@@ -10,7 +10,8 @@ use ringrift_core::machine::{Counts, Machine};
 use ringrift_core::queue::command::Refusal;
 use ringrift_wire::problem::Problem;
 use ringrift_wire::work::{
-    Backpressure, History, HistoryQuery, NodeWork, PopulatorStatus, QueueStatus, WorkItem,
+    Backpressure, History, HistoryQuery, NodeWork, Pending, PopulatorStatus, QueueStatus, Why,
+    WorkItem,
 };
 
 use super::App;
@@ -46,7 +47,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<QueueStatus> {
                 .into_iter()
                 .map(|(work_type, count)| (work_type.to_owned(), count))
                 .collect(),
-            pending: machine.ready(PENDING_SHOWN).map(|item| shown(machine, item)).collect(),
+            pending: machine.ready(PENDING_SHOWN).map(|item| shown(machine, &item)).collect(),
             running: machine.held(RUNNING_SHOWN).map(|item| shown(machine, item)).collect(),
             is_leader: true,
             leader_id,
@@ -58,9 +59,10 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<QueueStatus> {
 
 /// The counts under the words that items carry.
 pub(crate) fn by_status(counts: Counts) -> std::collections::BTreeMap<String, u64> {
-    let Counts { delayed, ready, claimed, running, completed, dead, cancelled } = counts;
+    let Counts { delayed, blocked, ready, claimed, running, completed, dead, cancelled } = counts;
     [
         ("delayed", delayed),
+        ("blocked", blocked),
         ("pending", ready),
         ("claimed", claimed),
         ("running", running),
@@ -149,7 +151,29 @@ pub(crate) async fn item(
     Path(work_id): Path<String>,
 ) -> Answer<WorkItem> {
     let id: WorkId = convert::id("work_id", &work_id)?;
-    let item = app.view(|machine| machine.item(id).map(|item| shown(machine, item)));
+    let item = app.view(|machine| {
+        let item = machine.item(id).cloned().or_else(|| machine.unclaimed(id));
+        item.map(|item| shown(machine, &item))
+    });
     let item = item.await?.ok_or_else(|| Failure::from(Refusal::UnknownWork(id)))?;
     Ok(Json(item))
+}
+
+/// Why an item does not run yet, with numbers.
+#[utoipa::path(
+    get, path = "/work/{work_id}/why", operation_id = "work_why", tag = "work",
+    params(("work_id" = String, Path, description = "The item.")),
+    responses((status = 200, body = Why), (status = "default", body = Problem))
+)]
+pub(crate) async fn why(State(app): State<Arc<App>>, Path(work_id): Path<String>) -> Answer<Why> {
+    let id: WorkId = convert::id("work_id", &work_id)?;
+    let found = app.view(|machine| {
+        let item = machine.item(id).cloned().or_else(|| machine.unclaimed(id))?;
+        Some((convert::status_word(item.status()), machine.why(id)))
+    });
+    let (status, reasons) = found.await?.ok_or_else(|| Failure::from(Refusal::UnknownWork(id)))?;
+    let pending = reasons
+        .iter()
+        .map(|reason| Pending { reason: reason.as_str().to_owned(), message: reason.to_string() });
+    Ok(Json(Why { work_id, status: status.to_owned(), pending: pending.collect() }))
 }

@@ -76,9 +76,10 @@ fn stats<S>(app: &App, look: impl FnOnce(&Machine) -> S) -> Answer<RaftStats<S>>
 pub(crate) async fn work(State(app): State<Arc<App>>) -> Answer<RaftStats<WorkStats>> {
     stats(&app, |machine| {
         let counts = machine.counts();
-        let Counts { delayed, ready, claimed, running, completed, dead, cancelled } = counts;
+        let Counts { delayed, blocked, ready, claimed, running, completed, dead, cancelled } =
+            counts;
         WorkStats {
-            pending: delayed + ready,
+            pending: delayed + blocked + ready,
             claimed,
             running,
             completed,
@@ -97,8 +98,7 @@ pub(crate) async fn work(State(app): State<Arc<App>>) -> Answer<RaftStats<WorkSt
 pub(crate) async fn jobs(State(app): State<Arc<App>>) -> Answer<RaftStats<JobStats>> {
     stats(&app, |machine| {
         let counts = machine.counts();
-        let Counts { delayed: _, ready: _, claimed, running, completed, dead, cancelled: _ } =
-            counts;
+        let Counts { claimed, running, completed, dead, .. } = counts;
         let by_node = machine.node_totals().into_iter();
         let by_node =
             by_node.map(|(node, (active, total))| (node.to_string(), NodeJobs { active, total }));

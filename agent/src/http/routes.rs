@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use super::body::{BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use super::forward::{self, Passage, Repeat};
 use super::{
-    App, auth, claims, cluster, gauntlet, health, locks, logs, queue, raft, runs, status, swim,
-    work,
+    App, auth, claims, cluster, gauntlet, health, locks, logs, queue, raft, runs, sessions, status,
+    swim, tenancy, work,
 };
 
 type Methods = UtoipaMethodRouter<Arc<App>>;
@@ -95,6 +95,17 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.guarded(t.leader(routes!(work::complete))))
         .routes(t.guarded(t.leader_once(routes!(work::fail))))
         .routes(t.guarded(t.leader(routes!(work::cancel))))
+        .routes(t.guarded(t.leader_keyed(BODY_BYTES_MAX, routes!(work::add_array))))
+        .routes(t.guarded(t.leader_once(routes!(work::release))))
+        .routes(t.guarded(t.leader(routes!(work::cancel_array))))
+        .routes(t.guarded(t.leader_once(routes!(work::redrive))))
+        .routes(t.guarded(t.leader(routes!(tenancy::queues))))
+        .routes(t.guarded(t.leader(routes!(tenancy::set_queue, tenancy::remove_queue))))
+        .routes(t.guarded(t.leader(routes!(tenancy::nodes))))
+        .routes(t.guarded(t.leader(routes!(tenancy::set_capacity, tenancy::remove_capacity))))
+        .routes(t.guarded(t.leader_once(routes!(sessions::open))))
+        .routes(t.guarded(t.leader(routes!(sessions::close))))
+        .routes(t.guarded(t.leader(routes!(queue::why))))
         .routes(t.guarded(t.leader(routes!(queue::status))))
         .routes(t.guarded(t.leader(routes!(queue::history))))
         .routes(t.guarded(t.leader(routes!(queue::of_node))))

@@ -56,10 +56,34 @@ pub(crate) fn render(machine: &Machine, item: &Item) -> Value {
     match &item.request.payload {
         // It was JSON when it came in.
         Payload::Opaque(text) => serde_json::from_str(text).unwrap_or(Value::Null),
+        Payload::OfArray(element) => {
+            let request = machine.array_request(element.array);
+            request.map_or(Value::Null, |request| of_array(&request.payload, element.index))
+        }
         Payload::OfRun(origin) => {
             machine.run(&origin.run).and_then(|run| part(&run.spec, origin)).unwrap_or(Value::Null)
         }
     }
+}
+
+/// The config that all items of an array share, with the index of one of them: as a field, and in
+/// the environment of a process.
+fn of_array(shared: &Payload, index: u32) -> Value {
+    let Payload::Opaque(text) = shared else {
+        return Value::Null;
+    };
+    let mut config = serde_json::from_str(text).unwrap_or(Value::Null);
+    if let Some(fields) = config.as_object_mut() {
+        if fields.contains_key("argv") {
+            let env = fields.entry("env").or_insert_with(|| Value::Object(serde_json::Map::new()));
+            if let Some(env) = env.as_object_mut() {
+                env.insert("RINGRIFT_INDEX".to_owned(), Value::String(index.to_string()));
+            }
+        } else {
+            fields.insert("array_index".to_owned(), Value::from(index));
+        }
+    }
+    config
 }
 
 fn part(spec: &RunSpec, origin: &Origin) -> Option<Value> {

@@ -11,11 +11,13 @@ use ringrift_core::queue::item::NewItem;
 use ringrift_core::run::RunSpec;
 use ringrift_wire::problem::Problem;
 use ringrift_wire::work::{
-    Add, AddBatch, Added, AddedBatch, Cancel, Changed, Complete, Fail, Start,
+    Add, AddArray, AddBatch, Added, AddedArray, AddedBatch, Cancel, CancelArray, Changed, Complete,
+    Completed, Fail, Redrive, Release, Start,
 };
 
 use super::body::JsonBody;
 use super::failure::{Answer, Failure};
+use super::sessions::Retry;
 use super::{App, convert};
 
 /// Adds an item. With a key a repeat answers the first one.
@@ -26,11 +28,12 @@ use super::{App, convert};
 )]
 pub(crate) async fn add(
     State(app): State<Arc<App>>,
+    retry: Retry,
     JsonBody(add): JsonBody<Add>,
 ) -> Answer<Added> {
     let (work_type, priority) = (add.work_type.clone(), add.priority);
     let items = vec![convert::new_item(add)?];
-    let added = enqueue(&app, items).await.map_err(convert::wire_field_of_one)?;
+    let added = enqueue(&app, retry, items).await.map_err(convert::wire_field_of_one)?;
     let Some((work_id, fresh)) = added.first() else {
         return Err(Failure::internal("an item was added without a number"));
     };
@@ -46,26 +49,66 @@ pub(crate) async fn add(
 )]
 pub(crate) async fn add_batch(
     State(app): State<Arc<App>>,
+    retry: Retry,
     JsonBody(AddBatch { items }): JsonBody<AddBatch>,
 ) -> Answer<AddedBatch> {
-    let most = limits::BATCH_ITEMS_MAX;
-    if !(1..=most).contains(&items.len()) {
-        let problem = format!("must hold 1 to {most} items, not {}", items.len());
-        return Err(Failure::invalid("items", problem));
+    if items.is_empty() {
+        return Err(Failure::invalid("items", "must hold at least one item"));
     }
-    let mut requests = Vec::with_capacity(items.len());
-    for (at, add) in items.into_iter().enumerate() {
-        let inside = |failure: Failure| failure.rename(|field| format!("items[{at}].{field}"));
-        requests.push(convert::new_item(add).map_err(inside)?);
-    }
-    let added = enqueue(&app, requests).await.map_err(convert::wire_field)?;
+    let requests = requests("items", items)?;
+    let added = enqueue(&app, retry, requests).await.map_err(convert::wire_field)?;
     let work_ids: Vec<_> = added.iter().map(|(work_id, _fresh)| work_id.to_string()).collect();
     Ok(Json(AddedBatch { status: "added".to_owned(), count: work_ids.len(), work_ids }))
 }
 
-async fn enqueue(app: &App, items: Vec<NewItem>) -> Result<Vec<(WorkId, bool)>, Failure> {
-    match app.commit(Command::Enqueue(items)).await? {
+/// The items of a batch, a fault in one of them with its place.
+fn requests(name: &str, items: Vec<Add>) -> Result<Vec<NewItem>, Failure> {
+    let most = limits::BATCH_ITEMS_MAX;
+    if items.len() > most {
+        let problem = format!("must hold at most {most} items, not {}", items.len());
+        return Err(Failure::invalid(name, problem));
+    }
+    let mut requests = Vec::with_capacity(items.len());
+    for (at, add) in items.into_iter().enumerate() {
+        let inside = |failure: Failure| failure.rename(|field| format!("{name}[{at}].{field}"));
+        requests.push(convert::new_item(add).map_err(inside)?);
+    }
+    Ok(requests)
+}
+
+async fn enqueue(
+    app: &App,
+    retry: Retry,
+    items: Vec<NewItem>,
+) -> Result<Vec<(WorkId, bool)>, Failure> {
+    match app.commit_in(retry, Command::Enqueue(items)).await? {
         Reply::Enqueued(added) => Ok(added),
+        other => Err(convert::unexpected(&other)),
+    }
+}
+
+/// Adds many items that are alike but for their index, in the room of one.
+#[utoipa::path(
+    post, path = "/work/add_array", operation_id = "work_add_array", tag = "work",
+    request_body = AddArray,
+    responses((status = 200, body = AddedArray), (status = "default", body = Problem))
+)]
+pub(crate) async fn add_array(
+    State(app): State<Arc<App>>,
+    retry: Retry,
+    JsonBody(AddArray { item, count }): JsonBody<AddArray>,
+) -> Answer<AddedArray> {
+    let inside = |failure: Failure| failure.rename(|field| format!("item.{field}"));
+    let request = convert::new_item(item).map_err(inside)?;
+    let command = Command::EnqueueArray { request, count };
+    match app.commit_in(retry, command).await.map_err(convert::wire_field_of_one)? {
+        Reply::Enqueued(added) => {
+            let Some((first, fresh)) = added.first() else {
+                return Err(Failure::internal("an array was added without a number"));
+            };
+            let status = if *fresh { "added" } else { "exists" }.to_owned();
+            Ok(Json(AddedArray { status, array_id: first.to_string(), count }))
+        }
         other => Err(convert::unexpected(&other)),
     }
 }
@@ -78,29 +121,57 @@ async fn enqueue(app: &App, items: Vec<NewItem>) -> Result<Vec<(WorkId, bool)>, 
 )]
 pub(crate) async fn start(
     State(app): State<Arc<App>>,
+    session: Retry,
     JsonBody(Start { work_id, token }): JsonBody<Start>,
 ) -> Answer<Changed> {
     let command = Command::Start {
         work_id: convert::id("work_id", &work_id)?,
         token: convert::id("token", &token)?,
     };
-    done(&app, command, work_id, "started").await
+    done(&app, session, command, work_id, "started").await
 }
 
 /// Ends an item well. A repeat with the same token is answered as the first.
 #[utoipa::path(
     post, path = "/work/complete", operation_id = "work_complete", tag = "work",
     request_body = Complete,
-    responses((status = 200, body = Changed), (status = "default", body = Problem))
+    responses((status = 200, body = Completed), (status = "default", body = Problem))
 )]
 pub(crate) async fn complete(
     State(app): State<Arc<App>>,
-    JsonBody(Complete { work_id, token, result }): JsonBody<Complete>,
-) -> Answer<Changed> {
+    retry: Retry,
+    JsonBody(Complete { work_id, token, result, then }): JsonBody<Complete>,
+) -> Answer<Completed> {
     let id = convert::id("work_id", &work_id)?;
     let token = convert::id("token", &token)?;
     let result = convert::work_result(&result, pair_index(&app, id)?)?;
-    done(&app, Command::Complete { work_id: id, token, result }, work_id, "completed").await
+    let then = requests("then", then)?;
+    let command = Command::Complete { work_id: id, token, result, then };
+    match app.commit_in(retry, command).await.map_err(convert::wire_field)? {
+        Reply::Completed { then } => {
+            let then = then.iter().map(|(id, _fresh)| id.to_string()).collect();
+            Ok(Json(Completed { status: "completed".to_owned(), work_id, then }))
+        }
+        other => Err(convert::unexpected(&other)),
+    }
+}
+
+/// Gives a claim back: the item is for another claimer at once.
+#[utoipa::path(
+    post, path = "/work/release", operation_id = "work_release", tag = "work",
+    request_body = Release,
+    responses((status = 200, body = Changed), (status = "default", body = Problem))
+)]
+pub(crate) async fn release(
+    State(app): State<Arc<App>>,
+    retry: Retry,
+    JsonBody(Release { work_id, token }): JsonBody<Release>,
+) -> Answer<Changed> {
+    let command = Command::Release {
+        work_id: convert::id("work_id", &work_id)?,
+        token: convert::id("token", &token)?,
+    };
+    done(&app, retry, command, work_id, "released").await
 }
 
 /// The index of the pair that an item is; nothing when it is none. What an item is never changes,
@@ -123,6 +194,7 @@ fn pair_index(app: &App, id: WorkId) -> Result<Option<u32>, Failure> {
 )]
 pub(crate) async fn fail(
     State(app): State<Arc<App>>,
+    session: Retry,
     JsonBody(Fail { work_id, token, error, retry }): JsonBody<Fail>,
 ) -> Answer<Changed> {
     let command = Command::Fail {
@@ -131,7 +203,7 @@ pub(crate) async fn fail(
         error,
         retry,
     };
-    match app.commit(command).await? {
+    match app.commit_in(session, command).await? {
         Reply::Failed { retry_at } => {
             let status = if retry_at.is_some() { "retrying" } else { "failed" }.to_owned();
             let retry_at = retry_at.map(convert::unix_seconds);
@@ -149,14 +221,51 @@ pub(crate) async fn fail(
 )]
 pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
+    session: Retry,
     JsonBody(Cancel { work_id }): JsonBody<Cancel>,
 ) -> Answer<Changed> {
     let id = convert::id("work_id", &work_id)?;
-    done(&app, Command::Cancel { work_id: id }, work_id, "cancelled").await
+    done(&app, session, Command::Cancel { work_id: id }, work_id, "cancelled").await
 }
 
-async fn done(app: &App, command: Command, work_id: String, word: &str) -> Answer<Changed> {
-    match app.commit(command).await? {
+/// Cancels what has not ended of an array.
+#[utoipa::path(
+    post, path = "/work/cancel_array", operation_id = "work_cancel_array", tag = "work",
+    request_body = CancelArray,
+    responses((status = 200, body = Changed), (status = "default", body = Problem))
+)]
+pub(crate) async fn cancel_array(
+    State(app): State<Arc<App>>,
+    session: Retry,
+    JsonBody(CancelArray { array_id }): JsonBody<CancelArray>,
+) -> Answer<Changed> {
+    let array = convert::id("array_id", &array_id)?;
+    done(&app, session, Command::CancelArray { array }, array_id, "cancelled").await
+}
+
+/// Gives a dead item all its attempts again; its history stays.
+#[utoipa::path(
+    post, path = "/work/redrive", operation_id = "work_redrive", tag = "work",
+    request_body = Redrive,
+    responses((status = 200, body = Changed), (status = "default", body = Problem))
+)]
+pub(crate) async fn redrive(
+    State(app): State<Arc<App>>,
+    session: Retry,
+    JsonBody(Redrive { work_id }): JsonBody<Redrive>,
+) -> Answer<Changed> {
+    let id = convert::id("work_id", &work_id)?;
+    done(&app, session, Command::Redrive { work_id: id }, work_id, "pending").await
+}
+
+async fn done(
+    app: &App,
+    session: Retry,
+    command: Command,
+    work_id: String,
+    word: &str,
+) -> Answer<Changed> {
+    match app.commit_in(session, command).await? {
         Reply::Done => Ok(Json(Changed { status: word.to_owned(), work_id, retry_at: None })),
         other => Err(convert::unexpected(&other)),
     }

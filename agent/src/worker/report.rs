@@ -62,6 +62,7 @@ impl Reporter {
             work_id: work_id.to_string(),
             token: holding.token().to_owned(),
             result,
+            then: Vec::new(),
         };
         let mut verdict = self.once("/work/complete", &body).await;
         if let Verdict::Unknown(cause) = &verdict {
@@ -171,6 +172,10 @@ fn is_final(code: Code) -> bool {
         | Code::WorkEnded
         | Code::Fenced
         | Code::KeyConflict
+        | Code::QueueUnknown
+        | Code::QueueInUse
+        | Code::SessionUnknown
+        | Code::SessionStale
         | Code::LockHeld
         | Code::LockNotHeld
         | Code::RunUnknown

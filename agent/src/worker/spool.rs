@@ -170,7 +170,12 @@ mod tests {
 
     fn body(token: &str) -> work::Complete {
         let result = serde_json::json!({ "elo": 1 });
-        work::Complete { work_id: "w7".to_owned(), token: token.to_owned(), result }
+        work::Complete {
+            work_id: "w7".to_owned(),
+            token: token.to_owned(),
+            result,
+            then: Vec::new(),
+        }
     }
 
     #[tokio::test]

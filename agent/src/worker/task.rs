@@ -96,6 +96,11 @@ impl Kinds {
         env.extend(asked);
         env.insert("RINGRIFT_WORK_ID".to_owned(), work_id.to_string());
         env.insert("RINGRIFT_TOKEN".to_owned(), token.to_owned());
+        if !item.devices.is_empty() {
+            // The claim has reserved these; whatever else is on the node belongs to others.
+            let devices: Vec<_> = item.devices.iter().map(|it| it.device.to_string()).collect();
+            env.insert("CUDA_VISIBLE_DEVICES".to_owned(), devices.join(","));
+        }
         Ok(Attempt {
             leash: self.leash.clone(),
             argv,

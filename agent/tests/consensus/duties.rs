@@ -31,7 +31,7 @@ async fn the_leader_lets_leases_end_without_being_asked() {
     leader.propose(vec![Command::Claim(claim)]).await.unwrap();
     let state = || leader.read(|machine| machine.item(id).unwrap().state.clone());
     assert!(matches!(state(), State::Claimed(_)));
-    eventually("the lease ends", || matches!(state(), State::Ready)).await;
+    eventually("the lease ends", || matches!(state(), State::Ready { .. })).await;
     stop.cancel();
     tokio::time::timeout(PATIENCE, duties).await.unwrap().unwrap();
 }
@@ -86,8 +86,10 @@ async fn work_once(leader: &Consensus) {
         let State::Claimed(lease) = item.state else { panic!("{item:?} must be claimed") };
         let (work_id, token) = (item.id, lease.token);
         let result = WorkResult { text: "{}".to_owned(), pair: None };
-        let commands =
-            vec![Command::Start { work_id, token }, Command::Complete { work_id, token, result }];
+        let commands = vec![
+            Command::Start { work_id, token },
+            Command::Complete { work_id, token, result, then: vec![] },
+        ];
         let done = leader.propose(commands).await.unwrap();
         assert!(done.replies.iter().all(Result::is_ok), "{:?}", done.replies);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ringrift_agent::clock::Clock;
 use ringrift_agent::consensus::{Committed, Consensus, ConsensusConfig, Member, Part, Timing};
-use ringrift_core::id::{NodeId, Position, WorkId};
+use ringrift_core::id::{NodeId, Position, QueueName, WorkId};
 use ringrift_core::queue::command::{Command, Reply};
 use ringrift_core::queue::item::{Needs, NewItem, Payload};
 use ringrift_core::time::Span;
@@ -116,13 +116,18 @@ pub(crate) async fn leader_of(agents: &[Agent]) -> &Agent {
 pub(crate) fn item(key: &str) -> NewItem {
     NewItem {
         key: Some(key.to_owned()),
+        queue: QueueName::default(),
         work_type: "test".to_owned(),
         priority: 50,
         payload: Payload::Opaque("{}".to_owned()),
         needs: Needs::default(),
         attempts_max: 3,
         attempt_timeout: Span::seconds(60),
+        pending_timeout: None,
+        total_timeout: None,
         delay: Span(0),
+        group: None,
+        after: Vec::new(),
     }
 }
 

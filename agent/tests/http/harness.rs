@@ -104,6 +104,10 @@ impl Running {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Reply {
+        self.call(Method::PUT, path, Some(body)).await
+    }
+
     pub(crate) async fn delete(&self, path: &str, body: &Value) -> Reply {
         self.call(Method::DELETE, path, Some(body)).await
     }

@@ -94,6 +94,10 @@ const fn verdict_on(code: Code) -> Result<Reason, Reason> {
         | Code::WorkEnded
         | Code::Fenced
         | Code::KeyConflict
+        | Code::QueueUnknown
+        | Code::QueueInUse
+        | Code::SessionUnknown
+        | Code::SessionStale
         | Code::LockHeld
         | Code::LockNotHeld
         | Code::RunUnknown

@@ -1,15 +1,18 @@
 //! What may enter: bounds, idempotency keys, all of a batch or none of it.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Machine, digest, invalid};
+use crate::id::QueueName;
 use crate::id::WorkId;
 use crate::limits;
 use crate::queue::command::{Refusal, Reply};
 use crate::queue::item::{Item, Needs, NewItem, Payload, State};
+use crate::queue::resources::Demand;
 use crate::time::Span;
 
 /// Keys of items that planners enqueue begin so; no other may.
@@ -22,6 +25,9 @@ pub(super) enum Source {
     Submitter,
     /// A planner: parts of its run.
     Planner,
+    /// A worker that completes: items of their own, which the limits of queues let pass, since
+    /// completions are always admitted.
+    Worker,
 }
 
 impl Machine {
@@ -44,11 +50,13 @@ impl Machine {
             return Err(invalid("items", problem));
         }
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut classes: BTreeSet<(&str, &Needs)> = BTreeSet::new();
+        let mut classes: BTreeSet<(&str, &QueueName, &Needs)> = BTreeSet::new();
+        let mut queues: BTreeMap<&QueueName, u64> = BTreeMap::new();
         let mut admissions = Vec::with_capacity(requests.len());
         let mut fresh = 0_u64;
         for (at, request) in requests.iter().enumerate() {
             check_request(at, request, source)?;
+            self.check_room(&request.queue, 0)?;
             let mut admission = Admission::Fresh;
             if let Some(key) = request.key.as_deref() {
                 admission = self.known(key, request)?;
@@ -59,13 +67,20 @@ impl Machine {
             }
             if matches!(admission, Admission::Fresh) {
                 fresh += 1;
+                self.check_dependencies(at, request)?;
+                *queues.entry(&request.queue).or_default() += 1;
                 if !self.has_class(request) {
-                    classes.insert((&request.work_type, &request.needs));
+                    classes.insert((&request.work_type, &request.queue, &request.needs));
                 }
             }
             admissions.push(admission);
         }
-        let held = self.index.counts.unfinished();
+        if matches!(source, Source::Submitter) {
+            for (queue, more) in queues {
+                self.check_room(queue, more)?;
+            }
+        }
+        let held = self.index.counts.unfinished().saturating_sub(self.index.in_ranges);
         let limit = limits::ITEMS_UNFINISHED_MAX as u64;
         if held.saturating_add(fresh) > limit && fresh > 0 {
             return Err(Refusal::Full { held, limit });
@@ -89,7 +104,7 @@ impl Machine {
         let mut numbers: Vec<(WorkId, bool)> = Vec::with_capacity(requests.len());
         for (request, admission) in requests.iter().zip(admissions) {
             let number = match admission {
-                Admission::Fresh => (self.admit(request), true),
+                Admission::Fresh => (self.admit(request, &numbers), true),
                 Admission::Repeats(id) => (id, false),
                 Admission::RepeatsInBatch(first) => {
                     (numbers.get(first).map_or(WorkId(0), |(id, _)| *id), false)
@@ -100,12 +115,15 @@ impl Machine {
         numbers
     }
 
-    fn admit(&mut self, request: &NewItem) -> WorkId {
+    fn admit(&mut self, request: &NewItem, earlier: &[(WorkId, bool)]) -> WorkId {
         self.facts.totals.enqueued += 1;
         let id = WorkId(self.facts.totals.enqueued);
         let now = self.facts.now;
-        let state = if request.delay == Span::default() {
-            State::Ready
+        let open = self.open_dependencies(request, earlier);
+        let state = if !open.is_empty() {
+            State::Blocked { open }
+        } else if request.delay == Span::default() {
+            State::Ready { since: now }
         } else {
             State::Delayed { until: now.after(request.delay) }
         };
@@ -122,21 +140,26 @@ impl Machine {
         self.index.admit(&item);
         self.index.remember_key(&item);
         self.index.enter(&item);
-        self.facts.items.insert(id, item);
+        let group = super::index::group_of(&item.request);
+        self.facts.items.insert(id, Box::new(item));
+        if let Some(group) = group {
+            self.index.reseat(&self.facts, &group);
+        }
         id
     }
 
     fn has_class(&self, request: &NewItem) -> bool {
-        self.index
-            .types
-            .get(&request.work_type)
-            .is_some_and(|of_type| of_type.classes.contains_key(&request.needs))
+        let of_type = self.index.types.get(&request.work_type);
+        let classes = of_type.and_then(|of_type| of_type.lanes.get(&request.queue));
+        classes.is_some_and(|classes| classes.contains_key(&request.needs))
     }
 
     /// What the machine knows under this key.
     fn known(&self, key: &str, request: &NewItem) -> Result<Admission, Refusal> {
         let (work_id, same) = if let Some(id) = self.index.keys.get(key) {
-            (*id, self.facts.items.get(id).is_some_and(|item| item.request == *request))
+            let item = self.facts.items.get(id).map(|item| &item.request);
+            let array = self.facts.arrays.get(id).map(|array| &array.request);
+            (*id, array.or(item).is_some_and(|known| known == request))
         } else if let Some(known) =
             self.index.forgotten.get(key).and_then(|number| self.facts.forgotten.get(number))
         {
@@ -172,8 +195,21 @@ fn repeat_in_batch(requests: &[NewItem], first: usize, at: usize) -> Result<Admi
 }
 
 fn check_request(at: usize, request: &NewItem, source: Source) -> Result<(), Refusal> {
-    let NewItem { key, work_type, priority, payload, needs, attempts_max, attempt_timeout, delay } =
-        request;
+    let NewItem {
+        key,
+        queue: _,
+        work_type,
+        priority,
+        payload,
+        needs,
+        attempts_max,
+        attempt_timeout,
+        pending_timeout,
+        total_timeout,
+        delay,
+        group: _,
+        after: _,
+    } = request;
     let field = |name: &str| format!("items[{at}].{name}");
     if let Some(key) = key {
         check_text(&field("key"), key, limits::KEY_BYTES_MAX)?;
@@ -185,45 +221,64 @@ fn check_request(at: usize, request: &NewItem, source: Source) -> Result<(), Ref
             format!("must be at most {}", limits::PRIORITY_MAX),
         ));
     }
-    let of_planner = key.as_ref().is_some_and(|key| key.starts_with(RUN_KEYS));
-    match (source, payload) {
-        (Source::Submitter, Payload::OfRun(_)) => {
-            return Err(invalid(
-                field("payload"),
-                "may be part of a run only when its planner asks",
-            ));
-        }
-        (Source::Submitter, Payload::Opaque(text)) => {
-            if of_planner {
-                let problem = format!("must not begin with {RUN_KEYS:?}, which runs use");
-                return Err(invalid(field("key"), problem));
-            }
-            if text.len() > limits::PAYLOAD_BYTES_MAX {
-                let problem =
-                    format!("holds {} of at most {} bytes", text.len(), limits::PAYLOAD_BYTES_MAX);
-                return Err(invalid(field("payload"), problem));
-            }
-        }
-        (Source::Planner, Payload::OfRun(_)) => {
-            if !of_planner {
-                return Err(invalid(field("key"), format!("must begin with {RUN_KEYS:?}")));
-            }
-        }
-        (Source::Planner, Payload::Opaque(_)) => {
-            return Err(invalid(field("payload"), "must be part of the run"));
-        }
-    }
+    check_payload(&field, source, key.as_deref(), payload)?;
     check_needs(&field("needs"), needs)?;
     if !(1..=limits::ATTEMPTS_MAX).contains(attempts_max) {
         let problem = format!("must be 1 to {}", limits::ATTEMPTS_MAX);
         return Err(invalid(field("attempts_max"), problem));
     }
     check_span(&field("attempt_timeout"), *attempt_timeout, Span(1), limits::ATTEMPT_TIMEOUT_MAX)?;
+    for (name, span) in [("pending_timeout", pending_timeout), ("total_timeout", total_timeout)] {
+        if let Some(span) = span {
+            check_span(&field(name), *span, Span(1), limits::DEADLINE_MAX)?;
+        }
+    }
     check_span(&field("delay"), *delay, Span(0), limits::DELAY_MAX)
 }
 
+fn check_payload(
+    field: &impl Fn(&str) -> String,
+    source: Source,
+    key: Option<&str>,
+    payload: &Payload,
+) -> Result<(), Refusal> {
+    let of_planner = key.is_some_and(|key| key.starts_with(RUN_KEYS));
+    match (source, payload) {
+        (_, Payload::OfArray(_)) => {
+            Err(invalid(field("payload"), "may be part of an array only when the array is claimed"))
+        }
+        (Source::Submitter | Source::Worker, Payload::OfRun(_)) => {
+            Err(invalid(field("payload"), "may be part of a run only when its planner asks"))
+        }
+        (Source::Submitter | Source::Worker, Payload::Opaque(_)) if of_planner => {
+            let problem = format!("must not begin with {RUN_KEYS:?}, which runs use");
+            Err(invalid(field("key"), problem))
+        }
+        (Source::Submitter | Source::Worker, Payload::Opaque(text)) => {
+            if text.len() > limits::PAYLOAD_BYTES_MAX {
+                let problem =
+                    format!("holds {} of at most {} bytes", text.len(), limits::PAYLOAD_BYTES_MAX);
+                return Err(invalid(field("payload"), problem));
+            }
+            Ok(())
+        }
+        (Source::Planner, Payload::OfRun(_)) if of_planner => Ok(()),
+        (Source::Planner, Payload::OfRun(_)) => {
+            Err(invalid(field("key"), format!("must begin with {RUN_KEYS:?}")))
+        }
+        (Source::Planner, Payload::Opaque(_)) => {
+            Err(invalid(field("payload"), "must be part of the run"))
+        }
+    }
+}
+
 fn check_needs(field: &str, needs: &Needs) -> Result<(), Refusal> {
-    let Needs { capabilities, labels } = needs;
+    let Needs { capabilities, labels, demand } = needs;
+    if !demand.is_placeable() {
+        let Demand { gpu_milli, .. } = demand;
+        let problem = format!("is {gpu_milli}, neither below one device nor whole devices");
+        return Err(invalid(format!("{field}.gpu_milli"), problem));
+    }
     check_words(&format!("{field}.capabilities"), capabilities.len(), capabilities.iter())?;
     let words = labels.iter().flat_map(|(label, value)| [label, value]);
     check_words(&format!("{field}.labels"), labels.len(), words)

@@ -1,21 +1,21 @@
 //! Claims: who may run what, until when.
 
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use alloc::{format, vec};
 
 use super::admission::{check_span, check_words};
-use super::index::{Class, Place};
+use super::line::Merge;
 use super::{Grants, Machine, invalid};
 use crate::id::{NodeId, Token, WorkId};
 use crate::limits;
 use crate::queue::command::{Claim, Refusal, Reply};
-use crate::queue::item::{Item, Lease, Needs, State, Status};
+use crate::queue::item::{Item, Lease, State, Status};
+use crate::queue::resources::Share;
 use crate::time::Span;
 
 impl Machine {
-    /// Takes up to `limit` items that the claimer fits, best first.
+    /// Takes up to `limit` items that the claimer fits, best first, and reserves what they need.
     pub(super) fn claim(&mut self, claim: &Claim, grants: &mut Grants) -> Result<Reply, Refusal> {
         let Claim { node, capabilities, labels, work_types, limit, lease } = claim;
         check_span("lease", *lease, limits::LEASE_MIN, limits::LEASE_MAX)?;
@@ -26,46 +26,48 @@ impl Machine {
         if !(1..=limits::CLAIM_ITEMS_MAX).contains(&wanted) {
             return Err(invalid("limit", format!("must be 1 to {}", limits::CLAIM_ITEMS_MAX)));
         }
-        let deadline = self.facts.now.after(*lease);
-        let chosen: Vec<WorkId> = in_line(self.fitting(claim)).take(wanted).collect();
-        let mut claimed = Vec::with_capacity(chosen.len());
-        for id in chosen {
-            let token = grants.take();
-            self.alter(id, |item| {
-                item.deliveries = item.deliveries.saturating_add(1);
-                item.last_node = Some(node.clone());
-                item.state =
-                    State::Claimed(Lease { node: node.clone(), token, deadline, started: None });
-            });
-            claimed.extend(self.facts.items.get(&id).cloned());
+        let choice = Merge::for_claim(&self.facts, &self.index, claim).choose(wanted);
+        for queue in &choice.served {
+            self.count_service(queue);
+        }
+        let mut claimed = Vec::with_capacity(choice.items.len());
+        for (id, share) in choice.items {
+            if self.may_be_granted(id) {
+                self.grant(id, node, *lease, share, grants.take());
+                claimed.extend(self.item(id).cloned());
+            }
         }
         Ok(Reply::Claimed(claimed))
+    }
+
+    /// What was chosen is granted unless its own deadline passed, or a group-mate was granted just
+    /// before, or its array has enough on its way.
+    fn may_be_granted(&mut self, id: WorkId) -> bool {
+        if !self.facts.items.contains_key(&id) && !self.materialize(id) {
+            return false;
+        }
+        self.settle(id);
+        let stands = |item: &Item| matches!(item.state, State::Ready { .. });
+        self.item(id).is_some_and(stands)
+    }
+
+    fn grant(&mut self, id: WorkId, node: &NodeId, lease: Span, share: Share, token: Token) {
+        let deadline = self.facts.now.after(lease);
+        self.alter(id, |item| {
+            item.deliveries = item.deliveries.saturating_add(1);
+            item.last_node = Some(node.clone());
+            let node = node.clone();
+            item.state = State::Claimed(Lease { node, token, deadline, started: None, share });
+        });
     }
 
     /// Whether a claim would get anything now. A claimer that waits for work asks this before it
     /// writes a log entry that could only answer nothing.
     #[must_use]
     pub fn claimable(&self, claim: &Claim) -> bool {
-        !self.fitting(claim).is_empty()
-    }
-
-    /// The classes that a claimer fits.
-    fn fitting<'a>(&'a self, claim: &'a Claim) -> Vec<&'a Class> {
-        let fits = |needs: &Needs| {
-            needs.capabilities.is_subset(&claim.capabilities)
-                && needs.labels.iter().all(|(label, value)| claim.labels.get(label) == Some(value))
-        };
-        let of_types = if claim.work_types.is_empty() {
-            self.index.types.values().collect::<Vec<_>>()
-        } else {
-            claim.work_types.iter().filter_map(|name| self.index.types.get(name)).collect()
-        };
-        of_types
-            .into_iter()
-            .flat_map(|of_type| &of_type.classes)
-            .filter(|(needs, class)| !class.ready.is_empty() && fits(needs))
-            .map(|(_, class)| class)
-            .collect()
+        // Whoever waits for what has just ended is told by the next command.
+        !self.index.resolvable.is_empty()
+            || Merge::for_claim(&self.facts, &self.index, claim).has_any()
     }
 
     /// The holder begins: from here on the attempt counts. A repeat changes nothing.
@@ -79,6 +81,33 @@ impl Machine {
             });
         }
         Ok(Reply::Done)
+    }
+
+    /// Gives a claim back. The item keeps its place in line.
+    pub(super) fn release(&mut self, id: WorkId, token: Token) -> Result<Reply, Refusal> {
+        let lease = self.held_under(id, token)?;
+        if lease.started.is_some() && self.is_exhausted(id) {
+            let error = format!("node {} gave the last attempt back", lease.node);
+            self.bury(id, crate::queue::item::Cause::AttemptsFailed, error);
+        } else {
+            self.put_back(id, None);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Makes a held item claimable again, at its old place in line.
+    pub(super) fn put_back(&mut self, id: WorkId, error: Option<String>) {
+        self.alter(id, |item| {
+            item.state = State::Ready { since: item.created };
+            if error.is_some() {
+                item.last_error = error;
+            }
+        });
+    }
+
+    /// Whether no further attempt may be started.
+    pub(super) fn is_exhausted(&self, id: WorkId) -> bool {
+        self.item(id).is_none_or(|item| item.attempts >= item.request.attempts_max)
     }
 
     /// Renews the leases that the node still holds, and names the others.
@@ -119,7 +148,8 @@ impl Machine {
             State::Claimed(lease) if lease.token == token => Ok(lease.clone()),
             State::Claimed(_)
             | State::Delayed { .. }
-            | State::Ready
+            | State::Blocked { .. }
+            | State::Ready { .. }
             | State::Completed { .. }
             | State::Dead { .. }
             | State::Cancelled { .. } => {
@@ -137,27 +167,10 @@ fn standing(item: &Item) -> String {
             format!("{doing} {} under token {}", lease.node, lease.token)
         }
         State::Delayed { .. }
-        | State::Ready
+        | State::Blocked { .. }
+        | State::Ready { .. }
         | State::Completed { .. }
         | State::Dead { .. }
         | State::Cancelled { .. } => item.status().as_str().into(),
     }
-}
-
-/// The claimable items of several classes, best first: the heads of the classes are merged, so only
-/// what is taken is looked at.
-pub(super) fn in_line<'a>(classes: Vec<&'a Class>) -> impl Iterator<Item = WorkId> + 'a {
-    let mut lines: Vec<_> = classes.into_iter().map(|class| class.ready.iter()).collect();
-    let mut heads: BTreeSet<(Place, usize)> = lines
-        .iter_mut()
-        .enumerate()
-        .filter_map(|(line, places)| places.next().map(|place| (*place, line)))
-        .collect();
-    core::iter::from_fn(move || {
-        let (place, line) = heads.pop_first()?;
-        if let Some(next) = lines.get_mut(line).and_then(Iterator::next) {
-            heads.insert((*next, line));
-        }
-        Some(place.id)
-    })
 }

@@ -1,7 +1,8 @@
 //! Deterministic mixing: the digest of a request, and the chance of a backoff. Written out, since
 //! the standard library's hashes may differ between versions and replicas may not.
 
-use crate::queue::item::{Needs, NewItem, Origin, Payload};
+use crate::queue::item::{Dependency, Element, Needs, NewItem, Origin, Payload, Predecessor};
+use crate::queue::resources::Demand;
 
 /// FNV-1a over 128 bits. Not a defence against someone who looks for collisions: who finds one gets
 /// the answer to an older request of his own.
@@ -30,10 +31,24 @@ impl Fnv {
 
 /// The digest of everything that a request says.
 pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
-    let NewItem { key, work_type, priority, payload, needs, attempts_max, attempt_timeout, delay } =
-        request;
+    let NewItem {
+        key,
+        queue,
+        work_type,
+        priority,
+        payload,
+        needs,
+        attempts_max,
+        attempt_timeout,
+        pending_timeout,
+        total_timeout,
+        delay,
+        group,
+        after,
+    } = request;
     let mut fnv = Fnv(Fnv::BASIS);
     fnv.text(key.as_deref().unwrap_or_default());
+    fnv.text(queue.as_str());
     fnv.text(work_type);
     fnv.number(u64::from(*priority));
     match payload {
@@ -48,8 +63,17 @@ pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
             fnv.number(u64::from(*index));
             fnv.number(u64::from(*replay));
         }
+        Payload::OfArray(Element { array, index }) => {
+            fnv.number(2);
+            fnv.number(array.0);
+            fnv.number(u64::from(*index));
+        }
     }
-    let Needs { capabilities, labels } = needs;
+    let Needs { capabilities, labels, demand } = needs;
+    let Demand { cpu_milli, memory_mib, gpu_milli, disk_floor_mib } = demand;
+    for number in [cpu_milli, memory_mib, gpu_milli, disk_floor_mib] {
+        fnv.number(u64::from(*number));
+    }
     fnv.number(capabilities.len() as u64);
     for capability in capabilities {
         fnv.text(capability);
@@ -60,7 +84,20 @@ pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
     }
     fnv.number(u64::from(*attempts_max));
     fnv.number(attempt_timeout.0);
+    // A span is never nothing, so nothing is free to say that there is none.
+    fnv.number(pending_timeout.unwrap_or_default().0);
+    fnv.number(total_timeout.unwrap_or_default().0);
     fnv.number(delay.0);
+    fnv.text(group.as_ref().map_or("", |group| group.as_str()));
+    for Dependency { on, ok } in after {
+        let (kind, number) = match on {
+            Predecessor::Item(id) => (0, id.0),
+            Predecessor::Earlier(place) => (1, u64::from(*place)),
+        };
+        fnv.number(kind);
+        fnv.number(number);
+        fnv.number(u64::from(*ok));
+    }
     let [high, low] = [fnv.0 >> 64, fnv.0 & u128::from(u64::MAX)];
     [u64::try_from(high).unwrap_or_default(), u64::try_from(low).unwrap_or_default()]
 }

@@ -1,4 +1,5 @@
-//! The passing of time: delays end, leases end, attempts run out, locks free themselves.
+//! The passing of time: delays end, leases end, attempts run out, deadlines pass, who waited for
+//! others is told, locks free themselves, sessions end.
 
 use alloc::format;
 use alloc::string::String;
@@ -6,30 +7,48 @@ use alloc::string::String;
 use super::{Machine, digest};
 use crate::id::WorkId;
 use crate::limits;
-use crate::queue::item::{Item, Lease, State};
+use crate::queue::item::{Cause, Item, Lease, State};
 use crate::time::{Moment, Span};
 
 impl Machine {
-    /// Settles what is due, oldest first and up to a bound, and answers how many leases ended.
+    /// Settles what is due, oldest first and each kind up to a bound, and answers how many leases
+    /// ended.
     pub(super) fn elapse(&mut self) -> u32 {
+        let now = self.facts.now;
         let mut expired = 0;
         for _ in 0..limits::DUE_PER_COMMAND_MAX {
-            let Some((due, id)) = self.index.due.first().copied() else {
+            let Some((_, id)) = self.index.due.first().copied().filter(|(due, _)| *due <= now)
+            else {
                 break;
             };
-            if due > self.facts.now {
-                break;
-            }
             expired += u32::from(self.settle(id));
         }
         for _ in 0..limits::DUE_PER_COMMAND_MAX {
-            let Some((due, name)) = self.index.locks_due.first().cloned() else {
+            let due = self.index.ranges_due.first().copied().filter(|(due, _)| *due <= now);
+            let Some((_, first)) = due else {
                 break;
             };
-            if due > self.facts.now {
+            self.open_range(first);
+        }
+        for _ in 0..limits::DUE_PER_COMMAND_MAX {
+            if !self.tell_one() {
                 break;
             }
+        }
+        for _ in 0..limits::DUE_PER_COMMAND_MAX {
+            let due = self.index.locks_due.first().filter(|(due, _)| *due <= now);
+            let Some((_, name)) = due.cloned() else {
+                break;
+            };
             self.free_lock(&name);
+        }
+        for _ in 0..limits::DUE_PER_COMMAND_MAX {
+            let silent = |heard: Moment| heard.after(limits::SESSION_TTL) <= now;
+            let heard = self.index.heard.first().copied().filter(|(heard, _)| silent(*heard));
+            let Some((_, session)) = heard else {
+                break;
+            };
+            self.drop_session(session);
         }
         expired
     }
@@ -45,43 +64,64 @@ impl Machine {
         if item.due().is_none_or(|due| due > now) {
             return false;
         }
+        let held = matches!(item.state, State::Claimed(_));
+        if item.total_deadline().is_some_and(|deadline| deadline <= now) {
+            let limit = item.request.total_timeout.unwrap_or_default();
+            self.facts.totals.expired += u64::from(held);
+            self.bury(id, Cause::TotalTimeout, format!("did not end within {limit}"));
+            return held;
+        }
         let State::Claimed(lease) = &item.state else {
-            self.alter(id, |item| item.state = State::Ready);
+            if item.pending_deadline().is_some_and(|deadline| deadline <= now) {
+                let limit = item.request.pending_timeout.unwrap_or_default();
+                self.bury(id, Cause::PendingTimeout, format!("was not claimed within {limit}"));
+            } else if let State::Delayed { until } = item.state {
+                self.alter(id, |item| item.state = State::Ready { since: until });
+            }
             return false;
         };
+        let lease = lease.clone();
+        self.end_lease(id, &lease);
+        true
+    }
+
+    /// Ends a claim whose holder did not keep it.
+    pub(super) fn end_lease(&mut self, id: WorkId, lease: &Lease) {
         self.facts.totals.expired += 1;
+        let Some(item) = self.facts.items.get(&id) else {
+            return;
+        };
         let Some(started) = lease.started else {
-            self.alter(id, |item| item.state = State::Ready);
-            return true;
+            self.put_back(id, None);
+            return;
         };
         let timeout = item.request.attempt_timeout;
-        let ran_out = started.after(timeout) <= lease.deadline;
+        let ran_out =
+            lease.due(timeout) <= self.facts.now && started.after(timeout) <= lease.deadline;
         let error = if ran_out {
             format!("attempt {} took longer than {timeout} on node {}", item.attempts, lease.node)
-        } else {
+        } else if lease.deadline <= self.facts.now {
             let Lease { node, deadline, .. } = lease;
-            let silence = now.since(*deadline);
+            let silence = self.facts.now.since(*deadline);
             format!("node {node} did not renew its lease, which ended {silence} ago")
+        } else {
+            format!("node {} is gone", lease.node)
         };
-        if item.attempts >= item.request.attempts_max {
-            self.bury(id, error);
+        if self.is_exhausted(id) {
+            self.bury(id, if ran_out { Cause::AttemptTimeout } else { Cause::NodeLost }, error);
         } else if ran_out {
             self.postpone(id, error);
         } else {
             // The node is at fault, not the item: another node takes it at once. The count of
             // attempts bounds the harm of an item that kills its nodes.
-            self.alter(id, |item| {
-                item.state = State::Ready;
-                item.last_error = Some(error);
-            });
+            self.put_back(id, Some(error));
         }
-        true
     }
 
     /// Puts an item back with a growing delay, and answers its end.
     pub(super) fn postpone(&mut self, id: WorkId, error: String) -> Moment {
         let now = self.facts.now;
-        let until = now.after(self.facts.items.get(&id).map_or_else(Span::default, backoff));
+        let until = now.after(self.item(id).map_or_else(Span::default, backoff));
         self.alter(id, |item| {
             item.state = State::Delayed { until };
             item.last_error = Some(error);
@@ -101,6 +141,9 @@ impl Machine {
             self.index.retire(item);
         }
         self.index.enter(item);
+        if let Some(group) = super::index::group_of(&item.request) {
+            self.index.reseat(&self.facts, &group);
+        }
     }
 }
 

@@ -1,13 +1,17 @@
 //! What a snapshot holds.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{LockName, Position, RunId, WorkId};
-use crate::queue::item::Item;
+use crate::id::{LockName, NodeId, Position, QueueName, RunId, SessionId, WorkId};
+use crate::queue::item::{Item, NewItem};
 use crate::queue::lock::Lock;
+use crate::queue::resources::Capacity;
+use crate::queue::session::Session;
+use crate::queue::tenant::{QueueSettings, Service};
 use crate::run::Run;
 use crate::time::Moment;
 
@@ -24,8 +28,19 @@ pub(super) struct Facts {
     pub(super) applied: Position,
     /// Counted since the cluster began.
     pub(super) totals: Totals,
-    /// Unfinished items, and the finished ones that are still remembered.
-    pub(super) items: BTreeMap<WorkId, Item>,
+    /// Unfinished items, and the finished ones that are still remembered. Boxed, since half of a
+    /// tree's slots stay empty when numbers grow.
+    pub(super) items: BTreeMap<WorkId, Box<Item>>,
+    /// Arrays of which items are unclaimed or remembered, by their first item.
+    pub(super) arrays: BTreeMap<WorkId, Array>,
+    /// Runs of numbers whose items were never claimed, by the first of them.
+    pub(super) ranges: BTreeMap<WorkId, Range>,
+    /// Queues that were set up, and the default one once it was used.
+    pub(super) queues: BTreeMap<QueueName, Queue>,
+    /// What nodes have, as far as they said.
+    pub(super) capacities: BTreeMap<NodeId, Capacity>,
+    /// Open sessions.
+    pub(super) sessions: BTreeMap<SessionId, Session>,
     /// Keys of items that are no longer remembered, numbered in the order of forgetting.
     pub(super) forgotten: BTreeMap<u64, ForgottenKey>,
     /// The locks that are held.
@@ -49,6 +64,45 @@ pub struct Totals {
     pub cancelled: u64,
     /// Leases that ended without a word from their holder, and attempts that ran out of time.
     pub expired: u64,
+    /// Dead items that were given their attempts again.
+    pub redriven: u64,
+    /// Sessions opened; also the number of the last one.
+    pub sessions: u64,
+}
+
+/// Items that are alike but for their index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Array {
+    pub(super) request: NewItem,
+    pub(super) created: Moment,
+    pub(super) count: u32,
+    /// Items that are unclaimed or remembered; at nothing the array is forgotten.
+    pub(super) left: u32,
+}
+
+/// Items of an array that were never claimed, from its key up to `last`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Range {
+    pub(super) array: WorkId,
+    pub(super) last: WorkId,
+    /// Claimable from then on; before that the range is delayed.
+    pub(super) since: Moment,
+    /// Whether that moment was reached.
+    pub(super) ready: bool,
+}
+
+impl Range {
+    /// Items from `first` to the end.
+    pub(super) const fn len(self, first: WorkId) -> u64 {
+        self.last.0.saturating_sub(first.0).saturating_add(1)
+    }
+}
+
+/// A tenant's queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Queue {
+    pub(super) settings: QueueSettings,
+    pub(super) service: Service,
 }
 
 /// The idempotency key of an item that is no longer remembered.

@@ -2,21 +2,24 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
+use super::admission::Source;
 use super::facts::ForgottenKey;
 use super::{Machine, clip, digest, invalid};
 use crate::id::{Token, WorkId};
 use crate::limits;
 use crate::queue::command::{Refusal, Reply, WorkResult};
-use crate::queue::item::State;
+use crate::queue::item::{Cause, NewItem, State};
 
 impl Machine {
-    /// Ends an item well. A repeat with the same token is answered as the first was.
+    /// Ends an item well and adds what follows. A repeat with the same token adds nothing.
     pub(super) fn complete(
         &mut self,
         id: WorkId,
         token: Token,
         result: &WorkResult,
+        then: &[NewItem],
     ) -> Result<Reply, Refusal> {
         let WorkResult { text, pair } = result;
         if text.len() > limits::RESULT_BYTES_MAX {
@@ -27,9 +30,10 @@ impl Machine {
         if let Some(State::Completed { token: first, .. }) = self.item(id).map(|item| &item.state)
             && *first == token
         {
-            return Ok(Reply::Done);
+            return Ok(Reply::Completed { then: Vec::new() });
         }
         let lease = self.held_under(id, token)?;
+        let admissions = self.examine(then, Source::Worker)?;
         let at = self.facts.now;
         self.alter(id, |item| {
             // Who completes has started, whether or not the word of it arrived.
@@ -41,7 +45,7 @@ impl Machine {
         });
         self.facts.totals.completed += 1;
         self.credit(id, &lease.node, pair.as_ref());
-        Ok(Reply::Done)
+        Ok(Reply::Completed { then: self.admit_all(then, admissions) })
     }
 
     /// Ends an attempt badly: another one after a delay, or none.
@@ -54,9 +58,10 @@ impl Machine {
     ) -> Result<Reply, Refusal> {
         self.held_under(id, token)?;
         let error = if error.is_empty() { "no reason was given" } else { error };
-        let exhausted = self.item(id).is_none_or(|item| item.attempts >= item.request.attempts_max);
+        let exhausted = self.is_exhausted(id);
         if exhausted || !retry {
-            self.bury(id, clip(error));
+            let cause = if retry { Cause::AttemptsFailed } else { Cause::Final };
+            self.bury(id, cause, clip(error));
             return Ok(Reply::Failed { retry_at: None });
         }
         Ok(Reply::Failed { retry_at: Some(self.postpone(id, clip(error))) })
@@ -65,9 +70,15 @@ impl Machine {
     /// Cancels an item whoever holds it. A repeat changes nothing.
     pub(super) fn cancel(&mut self, id: WorkId) -> Result<Reply, Refusal> {
         self.settle(id);
+        if !self.facts.items.contains_key(&id) {
+            self.materialize(id);
+        }
         let item = self.item(id).ok_or(Refusal::UnknownWork(id))?;
         match &item.state {
-            State::Delayed { .. } | State::Ready | State::Claimed(_) => {
+            State::Delayed { .. }
+            | State::Blocked { .. }
+            | State::Ready { .. }
+            | State::Claimed(_) => {
                 self.call_off(id);
                 // Nobody else will bring this part of its run: the planner must hear of it.
                 self.fall(id, "cancelled by request".to_string());
@@ -80,12 +91,45 @@ impl Machine {
         }
     }
 
+    /// Gives a dead item all its attempts again. Its deliveries and its last error stay.
+    pub(super) fn redrive(&mut self, id: WorkId) -> Result<Reply, Refusal> {
+        let item = self.item(id).ok_or(Refusal::UnknownWork(id))?;
+        if !matches!(item.state, State::Dead { .. }) {
+            return Err(Refusal::Ended { work_id: id, state: item.status().to_string() });
+        }
+        if item.origin().is_some() {
+            return Err(invalid("work_id", "is part of a run, whose planner replaces dead parts"));
+        }
+        let timed_out = item.total_deadline().is_some_and(|deadline| deadline <= self.facts.now);
+        if timed_out {
+            return Err(invalid("work_id", "is past the time in which it had to end"));
+        }
+        self.check_room(&item.request.queue, 1)?;
+        let since = self.facts.now;
+        let Some(item) = self.facts.items.get_mut(&id) else {
+            return Err(Refusal::UnknownWork(id));
+        };
+        self.index.leave(item);
+        item.attempts = 0;
+        // Its first wait is over, so the deadline for its first claim no longer counts.
+        item.deliveries = item.deliveries.max(1);
+        item.state = State::Ready { since };
+        self.index.admit(item);
+        self.index.enter(item);
+        if let Some(group) = super::index::group_of(&item.request) {
+            self.index.reseat(&self.facts, &group);
+        }
+        self.facts.totals.dead = self.facts.totals.dead.saturating_sub(1);
+        self.facts.totals.redriven += 1;
+        Ok(Reply::Done)
+    }
+
     /// Makes an item dead.
-    pub(super) fn bury(&mut self, id: WorkId, error: String) {
+    pub(super) fn bury(&mut self, id: WorkId, cause: Cause, error: String) {
         let at = self.facts.now;
         self.alter(id, |item| {
             item.last_error = Some(error.clone());
-            item.state = State::Dead { error: error.clone(), at };
+            item.state = State::Dead { cause, error: error.clone(), at };
         });
         self.facts.totals.dead += 1;
         self.fall(id, error);
@@ -98,30 +142,48 @@ impl Machine {
         self.facts.totals.cancelled += 1;
     }
 
-    /// Forgets finished items beyond the bound, oldest first, and remembers their keys. The work is
-    /// bounded by what the command has finished.
+    /// Forgets finished items beyond the bound, oldest first, and remembers their keys; dead ones
+    /// by their own bound and by age. The work is bounded by what the command has finished.
     pub(super) fn forget_oldest(&mut self) {
         while self.index.finished.len() > limits::ITEMS_FINISHED_MAX {
             let Some((_, id)) = self.index.finished.first().copied() else {
                 return;
             };
-            let Some(item) = self.facts.items.remove(&id) else {
+            self.forget(id);
+        }
+        for _ in 0..limits::DUE_PER_COMMAND_MAX {
+            let Some((at, id)) = self.index.dead.first().copied() else {
                 return;
             };
-            self.index.leave(&item);
-            let digest = digest::of_request(&item.request);
-            // A planner's step is guarded by the version of its run and never repeats a key.
-            let of_run = item.origin().is_some();
-            if let Some(key) = item.request.key {
-                self.index.keys.remove(&key);
-                if !of_run {
-                    self.remember_forgotten(ForgottenKey { key, work_id: id, digest });
-                }
+            let old = at.after(limits::DEAD_KEPT) <= self.facts.now;
+            if !old && self.index.dead.len() <= limits::ITEMS_DEAD_MAX {
+                return;
+            }
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: WorkId) {
+        self.tell_all_of(id);
+        let Some(item) = self.facts.items.remove(&id) else {
+            return;
+        };
+        self.index.leave(&item);
+        if let Some(element) = item.element() {
+            self.leave_array(element.array, 1);
+        }
+        let digest = digest::of_request(&item.request);
+        // A planner's step is guarded by the version of its run and never repeats a key.
+        let of_run = item.origin().is_some();
+        if let Some(key) = item.request.key {
+            self.index.keys.remove(&key);
+            if !of_run {
+                self.remember_forgotten(ForgottenKey { key, work_id: id, digest });
             }
         }
     }
 
-    fn remember_forgotten(&mut self, forgotten: ForgottenKey) {
+    pub(super) fn remember_forgotten(&mut self, forgotten: ForgottenKey) {
         let number = self.facts.forgotten.last_key_value().map_or(0, |(last, _)| last + 1);
         self.index.forgotten.insert(forgotten.key.clone(), number);
         self.facts.forgotten.insert(number, forgotten);

@@ -1,22 +1,27 @@
 //! What is computed from the facts and kept beside them, so that no command scans items.
 
+mod upkeep;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
-use core::cmp::Reverse;
 
+pub(super) use self::upkeep::group_of;
 use super::facts::{Facts, ForgottenKey};
-use crate::id::{LockName, NodeId, RunId, WorkId};
-use crate::queue::item::{Item, Needs, NewItem, State, Status};
+use super::line::{Class, Place};
+use crate::id::{GroupName, LockName, NodeId, QueueName, RunId, SessionId, WorkId};
+use crate::queue::item::{Needs, NewItem, State, Status};
 use crate::queue::lock::Lock;
-use crate::run::Run;
+use crate::queue::resources::Reserved;
 use crate::time::Moment;
 
-/// Items that are remembered, by status.
+/// Items that are remembered, by status. Unclaimed items of arrays count too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Waiting for their time.
     pub delayed: u64,
-    /// Claimable.
+    /// Waiting for other items.
+    pub blocked: u64,
+    /// Claimable, or held up by their group.
     pub ready: u64,
     /// Claimed, not yet started.
     pub claimed: u64,
@@ -34,7 +39,7 @@ impl Counts {
     /// Items that have not ended.
     #[must_use]
     pub const fn unfinished(&self) -> u64 {
-        self.delayed + self.ready + self.claimed + self.running
+        self.delayed + self.blocked + self.ready + self.claimed + self.running
     }
 
     /// Items that have ended and are still remembered.
@@ -46,6 +51,7 @@ impl Counts {
     const fn of(&mut self, status: Status) -> &mut u64 {
         match status {
             Status::Delayed => &mut self.delayed,
+            Status::Blocked => &mut self.blocked,
             Status::Ready => &mut self.ready,
             Status::Claimed => &mut self.claimed,
             Status::Running => &mut self.running,
@@ -56,32 +62,26 @@ impl Counts {
     }
 }
 
-/// The place of a claimable item in line: larger priority first, then the older one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) priority: Reverse<u8>,
-    pub(super) id: WorkId,
-}
+/// Classes of equal needs, by queue.
+pub(super) type Lanes = BTreeMap<QueueName, BTreeMap<Needs, Class>>;
 
-impl Place {
-    const fn of(item: &Item) -> Self {
-        Self { priority: Reverse(item.request.priority), id: item.id }
-    }
-}
-
-/// Unfinished items of one work type, in classes of equal needs: a claimer fits a whole class or
-/// none of it, so a claim never looks at an item that does not fit.
+/// Unfinished items of one work type, in classes of equal queue and needs: a claimer fits a whole
+/// class or none of it, so a claim never looks at an item that does not fit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct OfType {
     pub(super) unfinished: u64,
-    pub(super) classes: BTreeMap<Needs, Class>,
+    pub(super) lanes: Lanes,
 }
 
-/// Unfinished items of one work type and equal needs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Class {
-    pub(super) unfinished: u64,
-    pub(super) ready: BTreeSet<Place>,
+/// What a queue holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueLoad {
+    /// Items that wait: ready, delayed or blocked.
+    pub queued: u64,
+    /// Items that are held.
+    pub held: u64,
+    /// Thousandths of GPU devices that held items take.
+    pub gpu_milli: u64,
 }
 
 /// What one node holds, and how many remembered items ended there.
@@ -89,6 +89,7 @@ pub(super) struct Class {
 pub(super) struct OfNode {
     pub(super) held: BTreeSet<WorkId>,
     pub(super) ended: u64,
+    pub(super) reserved: Reserved,
 }
 
 /// Unfinished items of one run.
@@ -99,25 +100,59 @@ pub(super) struct OfRun {
     pub(super) running: u64,
 }
 
+/// Items of one group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct OfGroup {
+    pub(super) held: u64,
+    pub(super) ready: BTreeSet<Place>,
+    /// The one that stands in line for all: the first, while none is held.
+    pub(super) front: Option<WorkId>,
+}
+
+/// What has not ended of one array.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct OfArray {
+    /// The ranges of its unclaimed items, by their first.
+    pub(super) ranges: BTreeSet<WorkId>,
+    /// Claimed and retried items.
+    pub(super) outstanding: BTreeSet<WorkId>,
+}
+
 /// The index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Index {
     pub(super) counts: Counts,
+    /// Items that were never claimed and have no record of their own.
+    pub(super) in_ranges: u64,
     pub(super) types: BTreeMap<String, OfType>,
     /// Number of classes, all types together.
     pub(super) classes: usize,
     /// Items that time alone changes.
     pub(super) due: BTreeSet<(Moment, WorkId)>,
+    pub(super) ranges_due: BTreeSet<(Moment, WorkId)>,
     pub(super) locks_due: BTreeSet<(Moment, LockName)>,
+    /// Sessions by when they were last heard of.
+    pub(super) heard: BTreeSet<(Moment, SessionId)>,
+    /// Answers that all sessions keep.
+    pub(super) answers: usize,
     /// Keys of the items that are remembered.
     pub(super) keys: BTreeMap<String, WorkId>,
     /// Keys of the others, by their number in [`Facts::forgotten`].
     pub(super) forgotten: BTreeMap<String, u64>,
+    pub(super) queues: BTreeMap<QueueName, QueueLoad>,
+    pub(super) groups: BTreeMap<(QueueName, GroupName), OfGroup>,
+    /// Items that wait for others, by those others.
+    pub(super) dependents: BTreeMap<WorkId, BTreeSet<WorkId>>,
+    /// The others that have ended, while somebody has still to be told.
+    pub(super) resolvable: BTreeSet<WorkId>,
+    pub(super) arrays: BTreeMap<WorkId, OfArray>,
     pub(super) nodes: BTreeMap<NodeId, OfNode>,
     /// Runs with unfinished items.
     pub(super) runs: BTreeMap<RunId, OfRun>,
-    /// Finished items by their end.
+    /// Completed and cancelled items by their end.
     pub(super) finished: BTreeSet<(Moment, WorkId)>,
+    /// Dead items by their end.
+    pub(super) dead: BTreeSet<(Moment, WorkId)>,
     /// All runs by their submission.
     pub(super) submitted: BTreeSet<(Moment, RunId)>,
     pub(super) active: BTreeSet<RunId>,
@@ -136,139 +171,47 @@ impl Index {
             index.remember_key(item);
             index.enter(item);
         }
+        for (first, array) in &facts.arrays {
+            if let Some(key) = &array.request.key {
+                index.keys.insert(key.clone(), *first);
+            }
+        }
+        for (first, range) in &facts.ranges {
+            if let Some(array) = facts.arrays.get(&range.array) {
+                index.enter_range(*first, *range, &array.request);
+            }
+        }
         for (number, ForgottenKey { key, .. }) in &facts.forgotten {
             index.forgotten.insert(key.clone(), *number);
         }
         for (name, Lock { expires, .. }) in &facts.locks {
             index.locks_due.insert((*expires, name.clone()));
         }
+        for (id, session) in &facts.sessions {
+            index.heard.insert((session.heard, *id));
+            index.answers += session.answers.len();
+        }
         for run in facts.runs.values() {
             index.enter_run(run);
+        }
+        let ended = |id: &WorkId| facts.items.get(id).is_none_or(|i| i.state.ended().is_some());
+        index.resolvable = index.dependents.keys().copied().filter(ended).collect();
+        let groups: BTreeSet<_> = index.groups.keys().cloned().collect();
+        for group in &groups {
+            index.reseat(facts, group);
         }
         index
     }
 
-    /// Counts an unfinished item among its kind and its run, until [`Self::retire`].
-    pub(super) fn admit(&mut self, item: &Item) {
-        let NewItem { work_type, needs, .. } = &item.request;
-        if !self.types.contains_key(work_type) {
-            self.types.insert(work_type.clone(), OfType::default());
-        }
-        if let Some(of_type) = self.types.get_mut(work_type) {
-            of_type.unfinished += 1;
-            if let Some(class) = of_type.classes.get_mut(needs) {
-                class.unfinished += 1;
-            } else {
-                let class = Class { unfinished: 1, ready: BTreeSet::new() };
-                of_type.classes.insert(needs.clone(), class);
-                self.classes += 1;
-            }
-        }
-        if let Some(origin) = item.origin() {
-            let of_run = self.runs.entry(origin.run.clone()).or_default();
-            of_run.outstanding.insert((origin.matchup, item.id));
-        }
+    /// The class of a request, while unfinished items are in it.
+    pub(super) fn class(&mut self, request: &NewItem) -> Option<&mut Class> {
+        let lanes = &mut self.types.get_mut(&request.work_type)?.lanes;
+        lanes.get_mut(&request.queue)?.get_mut(&request.needs)
     }
 
-    /// Takes an item that ends out of its kind and its run.
-    pub(super) fn retire(&mut self, item: &Item) {
-        let NewItem { work_type, needs, .. } = &item.request;
-        if let Some(of_type) = self.types.get_mut(work_type) {
-            of_type.unfinished = of_type.unfinished.saturating_sub(1);
-            if let Some(class) = of_type.classes.get_mut(needs) {
-                class.unfinished = class.unfinished.saturating_sub(1);
-                if class.unfinished == 0 {
-                    of_type.classes.remove(needs);
-                    self.classes = self.classes.saturating_sub(1);
-                }
-            }
-            if of_type.unfinished == 0 {
-                self.types.remove(work_type);
-            }
-        }
-        if let Some(origin) = item.origin()
-            && let Some(of_run) = self.runs.get_mut(&origin.run)
-        {
-            of_run.outstanding.remove(&(origin.matchup, item.id));
-            if of_run.outstanding.is_empty() {
-                self.runs.remove(&origin.run);
-            }
-        }
-    }
-
-    /// Records the key of an item that is remembered from now on.
-    pub(super) fn remember_key(&mut self, item: &Item) {
-        if let Some(key) = &item.request.key {
-            self.keys.insert(key.clone(), item.id);
-        }
-    }
-
-    /// Records the state of an item.
-    pub(super) fn enter(&mut self, item: &Item) {
-        *self.counts.of(item.status()) += 1;
-        if let Some(due) = item.due() {
-            self.due.insert((due, item.id));
-        }
-        match &item.state {
-            State::Ready => {
-                if let Some(class) = self.class(&item.request) {
-                    class.ready.insert(Place::of(item));
-                }
-            }
-            State::Claimed(lease) => {
-                self.node(&lease.node).held.insert(item.id);
-                if lease.started.is_some()
-                    && let Some(of_run) = item.origin().and_then(|o| self.runs.get_mut(&o.run))
-                {
-                    of_run.running += 1;
-                }
-            }
-            State::Completed { at, .. } | State::Dead { at, .. } | State::Cancelled { at } => {
-                self.finished.insert((*at, item.id));
-                if let Some(node) = &item.last_node {
-                    self.node(node).ended += 1;
-                }
-            }
-            State::Delayed { .. } => {}
-        }
-    }
-
-    /// Undoes [`Self::enter`], while the item is still as it was entered.
-    pub(super) fn leave(&mut self, item: &Item) {
-        let count = self.counts.of(item.status());
-        *count = count.saturating_sub(1);
-        if let Some(due) = item.due() {
-            self.due.remove(&(due, item.id));
-        }
-        match &item.state {
-            State::Ready => {
-                if let Some(class) = self.class(&item.request) {
-                    class.ready.remove(&Place::of(item));
-                }
-            }
-            State::Claimed(lease) => {
-                self.node(&lease.node).held.remove(&item.id);
-                self.drop_idle(&lease.node);
-                if lease.started.is_some()
-                    && let Some(of_run) = item.origin().and_then(|o| self.runs.get_mut(&o.run))
-                {
-                    of_run.running = of_run.running.saturating_sub(1);
-                }
-            }
-            State::Completed { at, .. } | State::Dead { at, .. } | State::Cancelled { at } => {
-                self.finished.remove(&(*at, item.id));
-                if let Some(node) = &item.last_node {
-                    let of_node = self.node(node);
-                    of_node.ended = of_node.ended.saturating_sub(1);
-                    self.drop_idle(node);
-                }
-            }
-            State::Delayed { .. } => {}
-        }
-    }
-
-    fn class(&mut self, request: &NewItem) -> Option<&mut Class> {
-        self.types.get_mut(&request.work_type)?.classes.get_mut(&request.needs)
+    /// What a queue holds.
+    pub(super) fn load(&self, queue: &QueueName) -> QueueLoad {
+        self.queues.get(queue).copied().unwrap_or_default()
     }
 
     fn node(&mut self, node: &NodeId) -> &mut OfNode {
@@ -281,21 +224,30 @@ impl Index {
         }
     }
 
-    /// Records a run.
-    pub(super) fn enter_run(&mut self, run: &Run) {
-        self.submitted.insert((run.submitted, run.id.clone()));
-        match run.ended {
-            None => self.active.insert(run.id.clone()),
-            Some(at) => self.ended.insert((at, run.id.clone())),
+    /// Puts the first of a group in line while none of the group is held, and only that one.
+    pub(super) fn reseat(&mut self, facts: &Facts, group: &(QueueName, GroupName)) {
+        let Some(of_group) = self.groups.get(group) else {
+            return;
         };
-    }
-
-    /// Undoes [`Self::enter_run`], while the run is still as it was entered.
-    pub(super) fn leave_run(&mut self, run: &Run) {
-        self.submitted.remove(&(run.submitted, run.id.clone()));
-        match run.ended {
-            None => self.active.remove(&run.id),
-            Some(at) => self.ended.remove(&(at, run.id.clone())),
-        };
+        let first = of_group.ready.first().copied().filter(|_| of_group.held == 0);
+        let (before, wanted) = (of_group.front, first.map(|place| place.id));
+        if before == wanted {
+            return;
+        }
+        for (id, enters) in [(before, false), (wanted, true)] {
+            let Some(item) = id.and_then(|id| facts.items.get(&id)) else {
+                continue;
+            };
+            let State::Ready { since } = item.state else {
+                continue;
+            };
+            if let Some(class) = self.class(&item.request) {
+                let place = Place::of(item, since);
+                if enters { class.join(place) } else { class.quit(place) }
+            }
+        }
+        if let Some(of_group) = self.groups.get_mut(group) {
+            of_group.front = wanted;
+        }
     }
 }

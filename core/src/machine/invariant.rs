@@ -1,13 +1,13 @@
 //! What must hold after every entry, by name. Shared by the property tests and the simulator.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Machine;
 use super::index::Index;
-use crate::id::Token;
+use crate::id::{Token, WorkId};
 use crate::limits;
 use crate::queue::item::{Item, State};
 use crate::run::Run;
@@ -40,21 +40,33 @@ impl Machine {
         for run in self.facts.runs.values() {
             self.check_run(run, &mut findings);
         }
+        self.check_exclusion(&mut findings);
+        self.check_arrays(&mut findings);
         findings.0
     }
 
     fn check_index(&self, findings: &mut Findings) {
         let Index {
             counts,
+            in_ranges,
             types,
             classes,
             due,
+            ranges_due,
             locks_due,
+            heard,
+            answers,
             keys,
             forgotten,
+            queues,
+            groups,
+            dependents,
+            resolvable,
+            arrays,
             nodes,
             runs,
             finished,
+            dead,
             submitted,
             active,
             ended,
@@ -62,15 +74,25 @@ impl Machine {
         let kept = &self.index;
         let parts = [
             ("counts", kept.counts == counts),
+            ("in_ranges", kept.in_ranges == in_ranges),
             ("types", kept.types == types),
             ("classes", kept.classes == classes),
             ("due", kept.due == due),
+            ("ranges_due", kept.ranges_due == ranges_due),
             ("locks_due", kept.locks_due == locks_due),
+            ("heard", kept.heard == heard),
+            ("answers", kept.answers == answers),
             ("keys", kept.keys == keys),
             ("forgotten", kept.forgotten == forgotten),
+            ("queues", kept.queues == queues),
+            ("groups", kept.groups == groups),
+            ("dependents", kept.dependents == dependents),
+            ("resolvable", kept.resolvable == resolvable),
+            ("arrays", kept.arrays == arrays),
             ("nodes", kept.nodes == nodes),
             ("runs", kept.runs == runs),
             ("finished", kept.finished == finished),
+            ("dead", kept.dead == dead),
             ("submitted", kept.submitted == submitted),
             ("active", kept.active == active),
             ("ended", kept.ended == ended),
@@ -83,9 +105,16 @@ impl Machine {
     }
 
     fn check_bounds(&self, findings: &mut Findings) {
-        let unfinished = usize::try_from(self.index.counts.unfinished()).unwrap_or(usize::MAX);
+        let records = self.index.counts.unfinished().saturating_sub(self.index.in_ranges);
+        let records = usize::try_from(records).unwrap_or(usize::MAX);
         let bounds = [
-            ("unfinished items", unfinished, limits::ITEMS_UNFINISHED_MAX),
+            ("unfinished items", records, limits::ITEMS_UNFINISHED_MAX),
+            ("dead items", self.index.dead.len(), limits::ITEMS_DEAD_MAX),
+            ("arrays", self.facts.arrays.len(), limits::ARRAYS_MAX),
+            ("queues", self.facts.queues.len(), limits::QUEUES_MAX + 1),
+            ("nodes", self.facts.capacities.len(), limits::NODES_MAX),
+            ("sessions", self.facts.sessions.len(), limits::SESSIONS_MAX),
+            ("answers", self.index.answers, limits::ANSWERS_MAX),
             ("finished items", self.index.finished.len(), limits::ITEMS_FINISHED_MAX),
             ("forgotten keys", self.facts.forgotten.len(), limits::KEYS_MAX),
             ("classes", self.index.classes, limits::CLASSES_MAX),
@@ -112,9 +141,11 @@ impl Machine {
         let leases = self.facts.items.values().filter_map(|item| match &item.state {
             State::Claimed(lease) => Some(lease.token),
             State::Completed { token, .. } => Some(*token),
-            State::Delayed { .. } | State::Ready | State::Dead { .. } | State::Cancelled { .. } => {
-                None
-            }
+            State::Delayed { .. }
+            | State::Blocked { .. }
+            | State::Ready { .. }
+            | State::Dead { .. }
+            | State::Cancelled { .. } => None,
         });
         let mut seen: BTreeSet<Token> = BTreeSet::new();
         for token in leases.chain(self.facts.locks.values().map(|lock| lock.token)) {
@@ -129,7 +160,9 @@ impl Machine {
     }
 
     fn check_keys(&self, findings: &mut Findings) {
-        let keyed = self.facts.items.values().filter(|item| item.request.key.is_some()).count();
+        let of_arrays = self.facts.arrays.values().filter(|array| array.request.key.is_some());
+        let of_items = self.facts.items.values().filter(|item| item.request.key.is_some());
+        let keyed = of_items.count() + of_arrays.count();
         findings.expect(keyed == self.index.keys.len(), "one item for each key", || {
             format!("{keyed} items share {} keys", self.index.keys.len())
         });
@@ -138,6 +171,39 @@ impl Machine {
                 format!("{key:?} is both remembered and forgotten")
             });
         }
+    }
+
+    /// Nothing is given away twice: not a group, not a device, not a processor.
+    fn check_exclusion(&self, findings: &mut Findings) {
+        for ((queue, group), of_group) in &self.index.groups {
+            findings.expect(of_group.held <= 1, "groups exclude", || {
+                format!("{} of group {group} of queue {queue} are held", of_group.held)
+            });
+        }
+        for (node, of_node) in &self.index.nodes {
+            let capacity = self.facts.capacities.get(node);
+            let fits = capacity.map_or(of_node.reserved.is_nothing(), |c| of_node.reserved.fits(c));
+            findings.expect(fits, "shares fit their node", || {
+                format!("{node} has {capacity:?}, reserved are {:?}", of_node.reserved)
+            });
+        }
+    }
+
+    fn check_arrays(&self, findings: &mut Findings) {
+        let mut left: BTreeMap<WorkId, u64> = BTreeMap::new();
+        for (first, range) in &self.facts.ranges {
+            *left.entry(range.array).or_default() += range.len(*first);
+        }
+        for element in self.facts.items.values().filter_map(|item| item.element()) {
+            *left.entry(element.array).or_default() += 1;
+        }
+        for (id, array) in &self.facts.arrays {
+            let found = left.remove(id).unwrap_or_default();
+            findings.expect(found == u64::from(array.left), "arrays are counted", || {
+                format!("{found} items of array {id}, which says {}", array.left)
+            });
+        }
+        findings.expect(left.is_empty(), "arrays are counted", || format!("no array for {left:?}"));
     }
 
     fn check_item(&self, item: &Item, findings: &mut Findings) {
@@ -155,7 +221,7 @@ impl Machine {
         findings.expect(*created <= now, "nothing is of the future", || format!("{id} created"));
         let used_up = *attempts >= request.attempts_max;
         match state {
-            State::Delayed { .. } | State::Ready => {
+            State::Delayed { .. } | State::Blocked { .. } | State::Ready { .. } => {
                 findings.expect(!used_up, "no attempt beyond the last", || format!("{id} waits"));
             }
             State::Claimed(lease) => {

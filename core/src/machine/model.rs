@@ -2,14 +2,22 @@
 //! linear scans, no index, no code of the machine; only the types of commands are shared.
 
 mod answer;
+mod arrays;
+mod claims;
+mod clock;
 mod locks;
 mod runs;
+mod sessions;
+mod tenants;
 
 use std::collections::BTreeMap;
 
+use self::sessions::Sessions;
+use self::tenants::{Lane, Room};
 use crate::id::{Position, RunId, Token, WorkId};
-use crate::queue::command::{Batch, Claim, Command, PairResult};
-use crate::queue::item::{NewItem, Origin, Payload};
+use crate::queue::command::{Batch, Command, PairResult};
+use crate::queue::item::{NewItem, Origin, Payload, Predecessor};
+use crate::queue::resources::Capacity;
 use crate::run::{Outcome, RunSpec};
 
 /// A reply without its texts.
@@ -23,18 +31,36 @@ pub(super) enum Answer {
     Locked(Token, u64),
     Run(bool),
     Ticked(u32),
+    Completed(Vec<(u64, bool)>),
+    Session(u64),
     Done,
     Refused(&'static str),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
-    Waiting { until: u64 },
-    Open,
-    Held { node: String, token: Token, deadline: u64, started: Option<u64> },
-    Done { token: Token },
+    Waiting {
+        until: u64,
+    },
+    /// For whom it waits, and whether only their completion will do.
+    Behind(BTreeMap<u64, bool>),
+    Open {
+        since: u64,
+    },
+    Held {
+        node: String,
+        token: Token,
+        deadline: u64,
+        started: Option<u64>,
+        room: Room,
+    },
+    Done {
+        token: Token,
+    },
     Dead,
     Cancelled,
+    /// Cancelled with its array before it had a record.
+    Gone,
 }
 
 #[derive(Debug, Clone)]
@@ -44,17 +70,30 @@ pub(super) struct Row {
     pub(super) standing: Standing,
     attempts: u32,
     deliveries: u32,
+    created: u64,
+    /// False while it is one of many of an array.
+    recorded: bool,
 }
 
 impl Row {
     fn unfinished(&self) -> bool {
-        matches!(self.standing, Standing::Waiting { .. } | Standing::Open | Standing::Held { .. })
+        use Standing::{Behind, Held, Open, Waiting};
+        matches!(self.standing, Waiting { .. } | Behind(_) | Open { .. } | Held { .. })
+    }
+
+    fn is_held(&self) -> bool {
+        matches!(self.standing, Standing::Held { .. })
+    }
+
+    fn group(&self) -> Option<(&str, &str)> {
+        let group = self.request.group.as_ref()?;
+        Some((self.request.queue.as_str(), group.as_str()))
     }
 
     fn origin(&self) -> Option<Origin> {
         match &self.request.payload {
             Payload::OfRun(origin) => Some(origin.clone()),
-            Payload::Opaque(_) => None,
+            Payload::Opaque(_) | Payload::OfArray(_) => None,
         }
     }
 }
@@ -87,6 +126,11 @@ pub(super) struct Model {
     pub(super) rows: Vec<Row>,
     locks: Vec<HeldLock>,
     pub(super) runs: Vec<RunRow>,
+    /// First item, count, request.
+    arrays: Vec<(u64, u32, NewItem)>,
+    lanes: BTreeMap<String, Lane>,
+    nodes: BTreeMap<String, Capacity>,
+    sessions: Sessions,
     grants: u32,
     at: Position,
 }
@@ -102,18 +146,20 @@ impl Model {
         batch.commands.iter().map(|command| self.one(command)).collect()
     }
 
-    /// Delayed, ready, claimed, running, completed, dead, cancelled.
-    pub(super) fn counts(&self) -> [u64; 7] {
-        let mut counts = [0; 7];
+    /// Delayed, blocked, ready, claimed, running, completed, dead, cancelled.
+    pub(super) fn counts(&self) -> [u64; 8] {
+        let mut counts = [0; 8];
         for row in &self.rows {
             counts[match row.standing {
                 Standing::Waiting { .. } => 0,
-                Standing::Open => 1,
-                Standing::Held { started: None, .. } => 2,
-                Standing::Held { started: Some(_), .. } => 3,
-                Standing::Done { .. } => 4,
-                Standing::Dead => 5,
-                Standing::Cancelled => 6,
+                Standing::Behind(_) => 1,
+                Standing::Open { .. } => 2,
+                Standing::Held { started: None, .. } => 3,
+                Standing::Held { started: Some(_), .. } => 4,
+                Standing::Done { .. } => 5,
+                Standing::Dead => 6,
+                Standing::Cancelled => 7,
+                Standing::Gone => continue,
             }] += 1;
         }
         counts
@@ -121,8 +167,13 @@ impl Model {
 
     fn one(&mut self, command: &Command) -> Answer {
         let expired = self.pass_time();
+        self.carry_out(command, expired)
+    }
+
+    fn carry_out(&mut self, command: &Command, expired: u32) -> Answer {
         match command {
-            Command::Enqueue(requests) => self.enqueue(requests, false),
+            Command::Enqueue(requests) => self.enqueue(requests, By::Submitter),
+            Command::EnqueueArray { request, count } => self.enqueue_array(request, *count),
             Command::Claim(claim) => self.claim(claim),
             Command::Start { work_id, token } => match self.held(work_id.0, *token) {
                 Err(refused) => refused,
@@ -134,73 +185,36 @@ impl Model {
             Command::Heartbeat { node, claims, lease } => {
                 self.heartbeat(node.as_str(), claims, lease.0)
             }
-            Command::Complete { work_id, token, result } => {
-                self.complete(work_id.0, *token, result.pair.as_ref())
+            Command::Complete { work_id, token, result, then } => {
+                self.complete(work_id.0, *token, result.pair.as_ref(), then)
             }
             Command::Fail { work_id, token, error: _, retry } => match self.held(work_id.0, *token)
             {
                 Err(refused) => refused,
                 Ok(at) => Answer::RetryAt(self.fail(at, *retry)),
             },
+            Command::Release { work_id, token } => self.give_back(work_id.0, *token),
             Command::Cancel { work_id } => self.cancel(work_id.0),
+            Command::CancelArray { array } => self.cancel_array(array.0),
+            Command::Redrive { work_id } => self.redrive(work_id.0),
+            Command::SetQueue { queue, settings } => self.set_queue(queue.as_str(), *settings),
+            Command::RemoveQueue { queue } => self.remove_queue(queue.as_str()),
+            Command::SetCapacity { node, capacity } => {
+                self.set_capacity(node.as_str(), capacity.as_ref())
+            }
+            Command::ExpireNode { node } => Answer::Ticked(self.expire_node(node.as_str())),
+            Command::OpenSession => self.open_session(),
+            Command::CloseSession { session } => self.close_session(*session),
+            Command::InSession { session, seq, acknowledged, command } => {
+                self.in_session(*session, *seq, *acknowledged, command, expired)
+            }
             Command::LockAcquire { name, owner, ttl } => self.lock(name.as_str(), owner, ttl.0),
             Command::LockRelease { name, token } => self.release(name.as_str(), *token),
             Command::SubmitRun { run, spec } => self.submit(run, spec),
             Command::AdvanceRun { run, version, advance } => self.advance(run, *version, advance),
-            Command::CancelRun { run } => match self.runs.iter().position(|row| row.id == *run) {
-                None => Answer::Refused("UnknownRun"),
-                Some(at) => match &self.runs[at].outcome {
-                    Some(Outcome::Cancelled) => Answer::Done,
-                    Some(_) => Answer::Refused("RunEnded"),
-                    None => {
-                        self.runs[at].version += 1;
-                        self.end_run(at, Outcome::Cancelled);
-                        Answer::Done
-                    }
-                },
-            },
+            Command::CancelRun { run } => self.cancel_run(run),
             Command::Tick => Answer::Ticked(expired),
             Command::InitCluster { .. } => Answer::Done,
-        }
-    }
-
-    fn pass_time(&mut self) -> u32 {
-        self.locks.retain(|lock| lock.expires > self.now);
-        let mut expired = 0;
-        loop {
-            let due = |row: &Row| match &row.standing {
-                Standing::Waiting { until } => Some(*until),
-                Standing::Held { deadline, started: None, .. } => Some(*deadline),
-                Standing::Held { deadline, started: Some(started), .. } => {
-                    Some((*deadline).min(started + row.request.attempt_timeout.0))
-                }
-                _ => None,
-            };
-            let rows = self.rows.iter().enumerate();
-            let next = rows.filter_map(|(at, row)| Some((due(row)?, row.id, at))).min();
-            let Some((_, _, at)) = next.filter(|(due, _, _)| *due <= self.now) else {
-                return expired;
-            };
-            let row = &mut self.rows[at];
-            match row.standing.clone() {
-                Standing::Waiting { .. } => row.standing = Standing::Open,
-                Standing::Held { started: None, .. } => {
-                    row.standing = Standing::Open;
-                    expired += 1;
-                }
-                Standing::Held { deadline, started: Some(started), .. } => {
-                    expired += 1;
-                    if row.attempts >= row.request.attempts_max {
-                        row.standing = Standing::Dead;
-                        self.lose(at);
-                    } else if started + row.request.attempt_timeout.0 <= deadline {
-                        self.wait(at);
-                    } else {
-                        row.standing = Standing::Open;
-                    }
-                }
-                _ => unreachable!("only these are due"),
-            }
         }
     }
 
@@ -210,7 +224,7 @@ impl Model {
     }
 
     fn held(&self, id: u64, wanted: Token) -> Result<usize, Answer> {
-        let at = self.rows.iter().position(|row| row.id == id);
+        let at = self.rows.iter().position(|row| row.id == id && row.recorded);
         let at = at.ok_or(Answer::Refused("UnknownWork"))?;
         match &self.rows[at].standing {
             Standing::Held { token, .. } if *token == wanted => Ok(at),
@@ -245,20 +259,31 @@ impl Model {
         Answer::Renewed(renewed, lost)
     }
 
-    fn complete(&mut self, id: u64, token: Token, brought: Option<&PairResult>) -> Answer {
+    fn complete(
+        &mut self,
+        id: u64,
+        token: Token,
+        brought: Option<&PairResult>,
+        then: &[NewItem],
+    ) -> Answer {
         let done = Standing::Done { token };
         if self.rows.iter().any(|row| row.id == id && row.standing == done) {
-            return Answer::Done;
+            return Answer::Completed(vec![]);
         }
-        match self.held(id, token) {
-            Err(refused) => refused,
-            Ok(at) => {
-                self.begin(at);
-                self.rows[at].standing = done;
-                self.bring(at, brought);
-                Answer::Done
-            }
-        }
+        let at = match self.held(id, token) {
+            Err(refused) => return refused,
+            Ok(at) => at,
+        };
+        let standing = self.rows[at].standing.clone();
+        let Answer::Enqueued(added) = self.enqueue(then, By::Worker) else {
+            // The very same refusal once more, since nothing was changed.
+            return self.enqueue(then, By::Worker);
+        };
+        self.rows[at].standing = standing;
+        self.begin(at);
+        self.rows[at].standing = done;
+        self.bring(at, brought);
+        Answer::Completed(added)
     }
 
     fn fail(&mut self, at: usize, retry: bool) -> Option<u64> {
@@ -271,86 +296,163 @@ impl Model {
         Some(self.wait(at))
     }
 
-    /// 1 s doubled each time, at most 300 s, half of it left to chance.
-    fn wait(&mut self, at: usize) -> u64 {
+    /// Back to its place in line; dead when that was its last attempt.
+    fn give_back(&mut self, id: u64, token: Token) -> Answer {
+        let at = match self.held(id, token) {
+            Err(refused) => return refused,
+            Ok(at) => at,
+        };
         let row = &mut self.rows[at];
         let started = matches!(row.standing, Standing::Held { started: Some(_), .. });
-        let round = if started { row.attempts } else { row.deliveries };
-        let mut whole = 1_000_u64;
-        for _ in 1..round {
-            whole = (whole * 2).min(300_000);
+        if started && row.attempts >= row.request.attempts_max {
+            row.standing = Standing::Dead;
+            self.lose(at);
+        } else {
+            row.standing = Standing::Open { since: row.created };
         }
-        let chance = split_mix(split_mix(row.id).wrapping_add(u64::from(round)));
-        let until = self.now + whole / 2 + chance % (whole - whole / 2 + 1);
-        row.standing = Standing::Waiting { until };
-        until
+        Answer::Done
     }
 
-    fn enqueue(&mut self, requests: &[NewItem], planner: bool) -> Answer {
-        let mut rows = self.rows.clone();
+    fn enqueue(&mut self, requests: &[NewItem], by: By) -> Answer {
+        let before = self.rows.clone();
         let mut answer = vec![];
-        for request in requests {
-            let of_run = matches!(request.payload, Payload::OfRun(_));
-            if request.priority > 100
-                || !(1..=100).contains(&request.attempts_max)
-                || of_run != planner
-            {
-                return Answer::Refused("Invalid");
-            }
-            let known =
-                rows.iter().find(|row| row.request.key.is_some() && row.request.key == request.key);
-            if let Some(row) = known {
-                if row.request == *request {
-                    answer.push((row.id, false));
-                    continue;
+        let mut added = BTreeMap::new();
+        for (place, request) in requests.iter().enumerate() {
+            match self.enqueue_one(place, request, by, &answer, before.len()) {
+                Ok((id, fresh)) => {
+                    answer.push((id, fresh));
+                    *added.entry(request.queue.as_str()).or_insert(0) += u64::from(fresh);
                 }
-                let from_this_batch = row.id > self.rows.len() as u64;
-                return Answer::Refused(if from_this_batch { "Invalid" } else { "KeyConflict" });
+                Err(refused) => {
+                    self.rows = before;
+                    return refused;
+                }
             }
-            let id = rows.len() as u64 + 1;
-            let standing = match request.delay.0 {
-                0 => Standing::Open,
-                delay => Standing::Waiting { until: self.now + delay },
-            };
-            let request = request.clone();
-            rows.push(Row { id, request, standing, attempts: 0, deliveries: 0 });
-            answer.push((id, true));
         }
-        self.rows = rows;
+        let full = added.iter().any(|(queue, more)| {
+            let limit = self.lanes.get(*queue).and_then(|lane| lane.settings.max_queued);
+            let limit = limit.filter(|_| *more > 0 && by == By::Submitter);
+            limit.is_some_and(|limit| self.queued(queue) > u64::from(limit))
+        });
+        if full {
+            self.rows = before;
+            return Answer::Refused("QueueFull");
+        }
         Answer::Enqueued(answer)
     }
 
-    fn claim(&mut self, claim: &Claim) -> Answer {
-        if !(1..=256).contains(&claim.limit) || !(1_000..=3_600_000).contains(&claim.lease.0) {
-            return Answer::Refused("Invalid");
+    fn enqueue_one(
+        &mut self,
+        place: usize,
+        request: &NewItem,
+        by: By,
+        earlier: &[(u64, bool)],
+        before: usize,
+    ) -> Result<(u64, bool), Answer> {
+        let of_run = matches!(request.payload, Payload::OfRun(_));
+        if request.priority > 100
+            || !(1..=100).contains(&request.attempts_max)
+            || of_run != (by == By::Planner)
+        {
+            return Err(Answer::Refused("Invalid"));
         }
-        let fits = |row: &Row| {
-            let request = &row.request;
-            row.standing == Standing::Open
-                && (claim.work_types.is_empty() || claim.work_types.contains(&request.work_type))
-                && request.needs.capabilities.iter().all(|c| claim.capabilities.contains(c))
-                && request.needs.labels.iter().all(|(l, v)| claim.labels.get(l) == Some(v))
+        let queue = request.queue.as_str();
+        if queue != "default" && !self.lanes.contains_key(queue) {
+            return Err(Answer::Refused("UnknownQueue"));
+        }
+        let key = request.key.as_deref();
+        if let Some((id, same, id_is_new)) = key.and_then(|key| self.known(key, request, before)) {
+            return match (same, id_is_new) {
+                (true, _) => Ok((id, false)),
+                (false, true) => Err(Answer::Refused("Invalid")),
+                (false, false) => Err(Answer::Refused("KeyConflict")),
+            };
+        }
+        let behind = self.behind(place, request, earlier, before)?;
+        let standing = match request.delay.0 {
+            _ if !behind.is_empty() => Standing::Behind(behind),
+            0 => Standing::Open { since: self.now },
+            delay => Standing::Waiting { until: self.now + delay },
         };
-        let mut line: Vec<usize> =
-            (0..self.rows.len()).filter(|at| fits(&self.rows[*at])).collect();
-        line.sort_by_key(|at| (100 - self.rows[*at].request.priority, self.rows[*at].id));
-        line.truncate(claim.limit as usize);
-        let mut answer = vec![];
-        for at in line {
-            let (token, deadline) = (self.grant(), self.now + claim.lease.0);
-            let row = &mut self.rows[at];
-            row.deliveries += 1;
-            let node = claim.node.as_str().to_owned();
-            row.standing = Standing::Held { node, token, deadline, started: None };
-            answer.push((row.id, token, deadline, row.attempts, row.deliveries));
+        let id = self.rows.len() as u64 + 1;
+        self.rows.push(Row {
+            id,
+            request: request.clone(),
+            standing,
+            attempts: 0,
+            deliveries: 0,
+            created: self.now,
+            recorded: true,
+        });
+        Ok((id, true))
+    }
+
+    /// For whom a request has to wait.
+    fn behind(
+        &self,
+        place: usize,
+        request: &NewItem,
+        earlier: &[(u64, bool)],
+        before: usize,
+    ) -> Result<BTreeMap<u64, bool>, Answer> {
+        let mut behind = BTreeMap::new();
+        for dependency in &request.after {
+            let on = match dependency.on {
+                Predecessor::Earlier(other) if (other as usize) < place => {
+                    self.rows.iter().find(|row| row.id == earlier[other as usize].0)
+                }
+                Predecessor::Earlier(_) => return Err(Answer::Refused("Invalid")),
+                Predecessor::Item(on) => {
+                    let known =
+                        |row: &&Row| row.id == on.0 && row.recorded && row.id <= before as u64;
+                    let row = self.rows.iter().find(known);
+                    let row = row.ok_or(Answer::Refused("UnknownWork"))?;
+                    let badly = matches!(row.standing, Standing::Dead | Standing::Cancelled);
+                    if dependency.ok && badly {
+                        return Err(Answer::Refused("Invalid"));
+                    }
+                    Some(row)
+                }
+            };
+            if let Some(row) = on.filter(|row| row.unfinished()) {
+                *behind.entry(row.id).or_insert(false) |= dependency.ok;
+            }
         }
-        Answer::Claimed(answer)
+        Ok(behind)
+    }
+
+    /// Who has the key, whether it asked for the same, and whether that was in this very batch.
+    fn known(&self, key: &str, request: &NewItem, before: usize) -> Option<(u64, bool, bool)> {
+        let of_arrays = self.arrays.iter().map(|(first, _, request)| (*first, request));
+        let of_rows = self.rows.iter().map(|row| (row.id, &row.request));
+        let mut all = of_arrays.chain(of_rows);
+        let (id, known) = all.find(|(_, known)| known.key.as_deref() == Some(key))?;
+        Some((id, known == request, id > before as u64))
+    }
+
+    fn cancel_run(&mut self, run: &RunId) -> Answer {
+        let Some(at) = self.runs.iter().position(|row| row.id == *run) else {
+            return Answer::Refused("UnknownRun");
+        };
+        match &self.runs[at].outcome {
+            Some(Outcome::Cancelled) => Answer::Done,
+            Some(_) => Answer::Refused("RunEnded"),
+            None => {
+                self.runs[at].version += 1;
+                self.end_run(at, Outcome::Cancelled);
+                Answer::Done
+            }
+        }
     }
 
     fn cancel(&mut self, id: u64) -> Answer {
         let Some(at) = self.rows.iter().position(|row| row.id == id) else {
             return Answer::Refused("UnknownWork");
         };
+        if self.rows[at].standing == Standing::Gone {
+            return Answer::Refused("UnknownWork");
+        }
+        self.rows[at].recorded = true;
         if self.rows[at].unfinished() {
             self.rows[at].standing = Standing::Cancelled;
             self.lose(at);
@@ -368,6 +470,14 @@ impl Model {
         }
         counts
     }
+}
+
+/// Who adds items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Submitter,
+    Planner,
+    Worker,
 }
 
 /// SplitMix64, by its definition.

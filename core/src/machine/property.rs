@@ -1,5 +1,6 @@
 //! Random histories, held against the model after every entry.
 
+mod bug;
 mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 
-use self::history::{Brings, Op, history, node_id, run_id};
+use self::bug::{Bug, planted};
+use self::history::{Brings, Op, history, node_id, queue_name, run_id};
 use super::Machine;
 use super::model::{Answer, Model};
 use super::tests::{gauntlet, job, pair_result, task};
-use crate::id::{Position, RunId, Token, WorkId};
+use crate::id::{Position, RunId, SessionId, Token, WorkId};
 use crate::queue::command::{Batch, Command, Refusal, Reply, WorkResult};
 use crate::queue::item::{NewItem, Origin, Payload, State};
 use crate::run::{Advance, Outcome, PlanState};
@@ -26,29 +28,11 @@ struct Pairing {
     /// Everything ever granted for an item.
     granted: Vec<(WorkId, Token)>,
     locks: Vec<Token>,
+    arrays: Vec<WorkId>,
     asked: Vec<Command>,
     last_token: BTreeMap<WorkId, Token>,
     acknowledged: BTreeSet<WorkId>,
     bug: Option<Bug>,
-}
-
-/// Faults planted between the log and the machine: a test of the test.
-#[derive(Debug, Clone, Copy)]
-enum Bug {
-    /// Any token will do.
-    NoTokenCheck,
-    /// Keys are not looked at.
-    NoKeys,
-    /// Leases end a second early.
-    EagerExpiry,
-    /// Time stands still.
-    NoExpiry,
-    /// Planner steps are accepted for any version.
-    NoVersionCheck,
-    /// A final failure is tried again.
-    AlwaysRetry,
-    /// Needs are not looked at.
-    NoNeeds,
 }
 
 impl Pairing {
@@ -82,7 +66,7 @@ impl Pairing {
                 };
                 let text = "{}".into();
                 let result = WorkResult { text, pair };
-                Command::Complete { work_id, token, result }
+                Command::Complete { work_id, token, result, then: vec![] }
             }
             Op::Fail { pick, retry } => {
                 let (work_id, token) = self.pick(pick);
@@ -111,11 +95,58 @@ impl Pairing {
             Op::Advance { run, .. } => self.advance(run_id(run), op),
             Op::CancelRun(run) => Command::CancelRun { run: run_id(run) },
             Op::Tick => Command::Tick,
+            other @ (Op::CompleteThen { .. }
+            | Op::GiveBack(_)
+            | Op::Array { .. }
+            | Op::CancelArray(_)
+            | Op::Redrive(_)
+            | Op::Queue { .. }
+            | Op::RemoveQueue(_)
+            | Op::Node { .. }
+            | Op::ExpireNode(_)
+            | Op::OpenSession
+            | Op::CloseSession(_)
+            | Op::InSession { .. }) => self.concrete_rare(other),
             Op::Again(pick) => {
                 let recent = &self.asked[self.asked.len().saturating_sub(16)..];
                 let again = recent.get(pick % recent.len().max(1));
                 again.cloned().unwrap_or(Command::Tick)
             }
+        }
+    }
+
+    fn concrete_rare(&self, op: Op) -> Command {
+        match op {
+            Op::CompleteThen { pick, then } => {
+                let (work_id, token) = self.pick(pick);
+                let result = WorkResult { text: "{}".into(), pair: None };
+                Command::Complete { work_id, token, result, then }
+            }
+            Op::GiveBack(pick) => {
+                let (work_id, token) = self.pick(pick);
+                Command::Release { work_id, token }
+            }
+            Op::Array { request, count } => Command::EnqueueArray { request, count },
+            Op::CancelArray(pick) => {
+                let array = self.arrays.get(pick % self.arrays.len().max(1));
+                Command::CancelArray { array: array.copied().unwrap_or(WorkId(1)) }
+            }
+            Op::Redrive(id) => Command::Redrive { work_id: WorkId(id) },
+            Op::Queue { queue, settings } => {
+                Command::SetQueue { queue: queue_name(queue), settings }
+            }
+            Op::RemoveQueue(queue) => Command::RemoveQueue { queue: queue_name(queue) },
+            Op::Node { node, capacity } => Command::SetCapacity { node: node_id(node), capacity },
+            Op::ExpireNode(node) => Command::ExpireNode { node: node_id(node) },
+            Op::OpenSession => Command::OpenSession,
+            Op::CloseSession(session) => Command::CloseSession { session: SessionId(session) },
+            Op::InSession { session, seq, acknowledged, op } => Command::InSession {
+                session: SessionId(session),
+                seq,
+                acknowledged,
+                command: Box::new(self.concrete(&op)),
+            },
+            other => panic!("not rare: {other:?}"),
         }
     }
 
@@ -166,6 +197,11 @@ impl Pairing {
         let replies = self.machine.apply(position, &fed);
         let answers: Vec<Answer> = replies.iter().map(Answer::from).collect();
         prop_assert_eq!(&answers, &expected, "replies to {:?}", &batch);
+        for (command, reply) in batch.commands.iter().zip(&replies) {
+            if let (Command::EnqueueArray { .. }, Ok(Reply::Enqueued(ids))) = (command, reply) {
+                self.arrays.extend(ids.iter().map(|(id, _)| *id));
+            }
+        }
         self.log.push((position, batch));
         self.note(&replies)?;
         self.compare()
@@ -174,7 +210,9 @@ impl Pairing {
     fn note(&mut self, replies: &[Result<Reply, Refusal>]) -> Result<(), TestCaseError> {
         for reply in replies.iter().flatten() {
             match reply {
-                Reply::Enqueued(ids) => self.acknowledged.extend(ids.iter().map(|(id, _)| *id)),
+                Reply::Enqueued(ids) | Reply::Completed { then: ids } => {
+                    self.acknowledged.extend(ids.iter().map(|(id, _)| *id));
+                }
                 Reply::Locked { token, .. } => self.locks.push(*token),
                 Reply::Claimed(items) => {
                     for item in items {
@@ -182,7 +220,8 @@ impl Pairing {
                             continue;
                         };
                         let before = self.last_token.insert(item.id, lease.token);
-                        prop_assert!(before < Some(lease.token), "tokens grow for {}", item.id);
+                        // A repeat in a session tells of the same claim again.
+                        prop_assert!(before <= Some(lease.token), "tokens grow for {}", item.id);
                         self.granted.push((item.id, lease.token));
                     }
                 }
@@ -190,6 +229,7 @@ impl Pairing {
                 | Reply::Failed { .. }
                 | Reply::RunAccepted { .. }
                 | Reply::Ticked { .. }
+                | Reply::SessionOpened(_)
                 | Reply::Done => {}
             }
         }
@@ -200,11 +240,15 @@ impl Pairing {
         let machine = &self.machine;
         prop_assert_eq!(machine.violations(), Vec::<String>::new());
         let c = machine.counts();
-        let counts = [c.delayed, c.ready, c.claimed, c.running, c.completed, c.dead, c.cancelled];
+        let counts =
+            [c.delayed, c.blocked, c.ready, c.claimed, c.running, c.completed, c.dead, c.cancelled];
         prop_assert_eq!(counts, self.model.counts());
         prop_assert_eq!(machine.counts_by_type(), self.model.by_type());
         for id in &self.acknowledged {
-            prop_assert!(machine.item(*id).is_some(), "acknowledged {} is gone", id);
+            let known = machine.item(*id).is_some()
+                || machine.unclaimed(*id).is_some()
+                || self.arrays.contains(id);
+            prop_assert!(known, "acknowledged {} is gone", id);
         }
         for row in &self.model.runs {
             let run = machine.run(&row.id).expect("the model's runs exist");
@@ -223,44 +267,6 @@ impl Pairing {
         }
         Ok(())
     }
-}
-
-/// What a machine with this fault would have made of the batch.
-fn planted(bug: Bug, machine: &Machine, batch: &Batch) -> Batch {
-    let mut batch = batch.clone();
-    match bug {
-        Bug::EagerExpiry => batch.now = batch.now.after(Span(1_000)),
-        Bug::NoExpiry => batch.now = Moment(1_000_000),
-        _ => {}
-    }
-    for command in &mut batch.commands {
-        match (bug, command) {
-            (
-                Bug::NoTokenCheck,
-                Command::Start { work_id, token }
-                | Command::Complete { work_id, token, .. }
-                | Command::Fail { work_id, token, .. },
-            ) => {
-                if let Some(State::Claimed(lease)) = machine.item(*work_id).map(|item| &item.state)
-                {
-                    *token = lease.token;
-                }
-            }
-            (Bug::NoKeys, Command::Enqueue(requests)) => {
-                requests.iter_mut().for_each(|request| request.key = None);
-            }
-            (Bug::NoVersionCheck, Command::AdvanceRun { run, version, .. }) => {
-                *version = machine.run(run).map_or(0, |run| run.version);
-            }
-            (Bug::AlwaysRetry, Command::Fail { retry, .. }) => *retry = true,
-            (Bug::NoNeeds, Command::Claim(claim)) => {
-                claim.capabilities.insert("gpu".into());
-                claim.labels.insert("zone".into(), "a".into());
-            }
-            _ => {}
-        }
-    }
-    batch
 }
 
 fn play(history: &[(u64, Vec<Op>)], bug: Option<Bug>) -> Result<Pairing, TestCaseError> {
@@ -283,7 +289,7 @@ fn runner(seed: u64, cases: u32) -> TestRunner {
 
 #[test]
 fn the_machine_does_what_the_model_says() {
-    let played = runner(1, 4_000).run(&history(), |history| play(&history, None).map(drop));
+    let played = runner(1, 8_000).run(&history(), |history| play(&history, None).map(drop));
     if let Err(error) = played {
         panic!("{error}");
     }
@@ -349,6 +355,9 @@ fn the_histories_reach_every_answer_and_every_end() {
                     Answer::Run(_) => "RunAccepted",
                     Answer::Ticked(0) => "a tick",
                     Answer::Ticked(_) => "an expiry",
+                    Answer::Completed(then) if then.is_empty() => "Completed",
+                    Answer::Completed(_) => "a follow-up",
+                    Answer::Session(_) => "SessionOpened",
                     Answer::Done => "Done",
                     Answer::Refused(name) => name,
                 });
@@ -385,6 +394,14 @@ fn the_histories_reach_every_answer_and_every_end() {
         "RunConflict",
         "StaleRun",
         "RunEnded",
+        "Completed",
+        "a follow-up",
+        "SessionOpened",
+        "UnknownQueue",
+        "QueueInUse",
+        "QueueFull",
+        "UnknownSession",
+        "SessionStale",
         "a pair",
         "a task done",
         "a fallen part",
@@ -403,8 +420,21 @@ fn the_model_catches_planted_bugs() {
         Bug::NoVersionCheck,
         Bug::AlwaysRetry,
         Bug::NoNeeds,
+        Bug::NoSessions,
+        Bug::NoGroups,
+        Bug::NoDependencies,
+        Bug::AnyEndWillDo,
+        Bug::NoDeadlines,
+        Bug::NoLimits,
+        Bug::NoWeights,
+        Bug::OversizedNodes,
+        Bug::LostFollowUps,
+        Bug::LongArrays,
+        Bug::NoNodeExpiry,
+        Bug::NoPriorities,
     ] {
         let mut runner = TestRunner::new(Config {
+            cases: 4_000,
             max_shrink_iters: 0,
             rng_seed: RngSeed::Fixed(4),
             failure_persistence: None,

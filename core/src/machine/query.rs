@@ -2,11 +2,14 @@
 
 use alloc::collections::BTreeMap;
 
-use super::claims::in_line;
-use super::{Counts, Machine, Totals};
-use crate::id::{LockName, NodeId, Position, RunId, WorkId};
+use super::line::Merge;
+use super::{Counts, Machine, QueueLoad, Totals};
+use crate::id::{LockName, NodeId, Position, QueueName, RunId, SessionId, WorkId};
+use crate::limits;
 use crate::queue::item::{Item, Status};
 use crate::queue::lock::Lock;
+use crate::queue::resources::{Capacity, Reserved};
+use crate::queue::tenant::QueueSettings;
 use crate::run::Run;
 pub use crate::run::report::RunItems;
 use crate::time::Moment;
@@ -39,7 +42,7 @@ impl Machine {
     /// One item, unless it is unknown or forgotten.
     #[must_use]
     pub fn item(&self, id: WorkId) -> Option<&Item> {
-        self.facts.items.get(&id)
+        self.facts.items.get(&id).map(|item| &**item)
     }
 
     /// The remembered items by status.
@@ -62,10 +65,9 @@ impl Machine {
     }
 
     /// The first claimable items, in the order in which a claimer that fits all gets them.
-    pub fn ready(&self, limit: usize) -> impl Iterator<Item = &Item> {
-        let classes = self.index.types.values().flat_map(|of_type| of_type.classes.values());
-        let classes = classes.filter(|class| !class.ready.is_empty()).collect();
-        in_line(classes).take(limit).filter_map(|id| self.item(id))
+    pub fn ready(&self, limit: usize) -> impl Iterator<Item = Item> {
+        let ids = Merge::for_all(&self.facts, &self.index).in_order(limit);
+        ids.into_iter().filter_map(|id| self.item(id).cloned().or_else(|| self.unclaimed(id)))
     }
 
     /// Items that are held, by node and age.
@@ -82,8 +84,43 @@ impl Machine {
 
     /// Finished items that are remembered, newest first; with a status only those.
     pub fn history(&self, limit: usize, status: Option<Status>) -> impl Iterator<Item = &Item> {
-        let items = self.index.finished.iter().rev().filter_map(|(_, id)| self.item(*id));
+        let mut finished = self.index.finished.iter().rev().peekable();
+        let mut dead = self.index.dead.iter().rev().peekable();
+        let newest = core::iter::from_fn(move || match (finished.peek(), dead.peek()) {
+            (Some(one), Some(other)) if one >= other => finished.next(),
+            (Some(_), None) => finished.next(),
+            (_, Some(_)) => dead.next(),
+            (None, None) => None,
+        });
+        let items = newest.filter_map(|(_, id)| self.item(*id));
         items.filter(move |item| status.is_none_or(|wanted| item.status() == wanted)).take(limit)
+    }
+
+    /// Queues with their settings and what they hold, by name. The default queue is always there.
+    #[must_use]
+    pub fn queues(&self) -> BTreeMap<QueueName, (QueueSettings, QueueLoad)> {
+        let settings = self.facts.queues.iter();
+        let mut queues: BTreeMap<_, _> = settings
+            .map(|(name, queue)| (name.clone(), (queue.settings, self.index.load(name))))
+            .collect();
+        let default = QueueName::default();
+        let load = self.index.load(&default);
+        queues.entry(default).or_insert((QueueSettings::default(), load));
+        queues
+    }
+
+    /// Nodes that said what they have, with what is reserved of it.
+    pub fn capacities(&self) -> impl Iterator<Item = (&NodeId, &Capacity, Reserved)> {
+        self.facts.capacities.iter().map(|(node, capacity)| {
+            let of_node = self.index.nodes.get(node);
+            (node, capacity, of_node.map(|of| of.reserved.clone()).unwrap_or_default())
+        })
+    }
+
+    /// An open session: the number below which its client has all answers, and the answers kept.
+    #[must_use]
+    pub fn session(&self, id: SessionId) -> Option<(u64, usize)> {
+        self.facts.sessions.get(&id).map(|session| (session.floor, session.answers.len()))
     }
 
     /// For each node the items that it holds, and those together with the ones that ended there as
@@ -133,8 +170,13 @@ impl Machine {
     /// The earliest moment at which a [`crate::queue::command::Command::Tick`] changes something.
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
+        if !self.index.resolvable.is_empty() {
+            return Some(self.facts.now);
+        }
         let item = self.index.due.first().map(|(due, _)| *due);
+        let range = self.index.ranges_due.first().map(|(due, _)| *due);
+        let session = self.index.heard.first().map(|(heard, _)| heard.after(limits::SESSION_TTL));
         let lock = self.index.locks_due.first().map(|(due, _)| *due);
-        item.into_iter().chain(lock).min()
+        item.into_iter().chain(range).chain(session).chain(lock).min()
     }
 }

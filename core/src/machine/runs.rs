@@ -256,7 +256,7 @@ fn check_parts(run: &Run, enqueue: &[NewItem]) -> Result<(), Refusal> {
             Payload::OfRun(Origin { run: of, matchup, index, replay: _ }) => {
                 *of == run.id && usize::from(*matchup) < lines && *index < limits::RUN_ITEMS_MAX
             }
-            Payload::Opaque(_) => false,
+            Payload::Opaque(_) | Payload::OfArray(_) => false,
         };
         if !own {
             return Err(invalid(format!("enqueue[{at}].payload"), "is no part of this run"));

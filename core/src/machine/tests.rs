@@ -1,15 +1,21 @@
 //! One rule a test, through `apply` only.
 
+mod arrays;
 mod bounds;
 mod claims;
+mod dependencies;
 mod items;
 mod locks;
+mod nodes;
 mod runs;
+mod sessions;
+mod tenants;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Machine;
-use crate::id::{Position, Token, WorkId};
+use crate::id::{Position, QueueName, Token, WorkId};
 use crate::queue::command::{Batch, Claim, Command, PairResult, Refusal, Reply, WorkResult};
 use crate::queue::item::{Needs, NewItem, Payload, State, Status};
 use crate::run::{
@@ -21,13 +27,18 @@ use crate::time::{Moment, Span};
 pub(super) fn task(work_type: &str) -> NewItem {
     NewItem {
         key: None,
+        queue: QueueName::default(),
         work_type: work_type.into(),
         priority: 50,
         payload: Payload::Opaque("{}".into()),
         needs: Needs::default(),
         attempts_max: 3,
         attempt_timeout: Span::seconds(60),
+        pending_timeout: None,
+        total_timeout: None,
         delay: Span(0),
+        group: None,
+        after: Vec::new(),
     }
 }
 
@@ -140,7 +151,7 @@ impl Bench {
         pair: Option<PairResult>,
     ) -> Result<Reply, Refusal> {
         let result = WorkResult { text: "{\"ok\":true}".into(), pair };
-        self.apply(Command::Complete { work_id, token, result })
+        self.apply(Command::Complete { work_id, token, result, then: Vec::new() })
     }
 
     pub(super) fn fail(&mut self, (work_id, token): (WorkId, Token)) -> Option<Moment> {

@@ -6,6 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::WORK_TYPE_TASK;
+use crate::id::QueueName;
 use crate::limits;
 use crate::queue::item::{NewItem, Origin, Payload};
 use crate::run::{Advance, JobSpec, Outcome, Run};
@@ -61,13 +62,18 @@ fn task(run: &Run, spec: &JobSpec, index: u32) -> NewItem {
     let origin = Origin { run: run.id.clone(), matchup: 0, index, replay: 0 };
     NewItem {
         key: Some(key(&origin)),
+        queue: QueueName::default(),
         work_type: WORK_TYPE_TASK.to_string(),
         priority: spec.priority,
         payload: Payload::OfRun(origin),
         needs: spec.needs.clone(),
         attempts_max: spec.attempts_max,
         attempt_timeout: spec.attempt_timeout,
+        pending_timeout: None,
+        total_timeout: None,
         delay: Span(0),
+        group: None,
+        after: Vec::new(),
     }
 }
 

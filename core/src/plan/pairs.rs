@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use super::WORK_TYPE_PAIR;
 use super::job::key;
+use crate::id::QueueName;
 use crate::limits;
 use crate::queue::item::{Needs, NewItem, Origin, Payload};
 use crate::run::{Advance, Outcome, Play, Run, Unplayable};
@@ -128,13 +129,18 @@ impl<'a> Step<'a> {
     fn item(&self, origin: Origin) -> NewItem {
         NewItem {
             key: Some(key(&origin)),
+            queue: QueueName::default(),
             work_type: WORK_TYPE_PAIR.to_string(),
             priority: self.play.priority,
             payload: Payload::OfRun(origin),
             needs: Needs::default(),
             attempts_max: limits::PAIR_ATTEMPTS_MAX,
             attempt_timeout: attempt_timeout(self.play),
+            pending_timeout: None,
+            total_timeout: None,
             delay: Span(0),
+            group: None,
+            after: Vec::new(),
         }
     }
 

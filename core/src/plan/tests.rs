@@ -134,7 +134,7 @@ fn match_ups_advance_together_within_their_windows() {
         .iter()
         .map(|item| match &item.payload {
             Payload::OfRun(origin) => (origin.matchup, origin.index),
-            Payload::Opaque(text) => panic!("opaque {text}"),
+            other @ (Payload::Opaque(_) | Payload::OfArray(_)) => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(order, [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]);

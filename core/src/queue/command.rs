@@ -1,13 +1,16 @@
 //! The replicated log entry: what may be asked of the machine, and what it answers.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{LockName, NodeId, RunId, Token, WorkId};
+use crate::id::{LockName, NodeId, QueueName, RunId, SessionId, Token, WorkId};
 use crate::queue::item::{Item, NewItem};
+use crate::queue::resources::Capacity;
+use crate::queue::tenant::QueueSettings;
 use crate::run::{Advance, GameResult, RunSpec};
 use crate::time::{Moment, Span};
 
@@ -25,6 +28,14 @@ pub struct Batch {
 pub enum Command {
     /// Adds items, all of them or none. Answers [`Reply::Enqueued`].
     Enqueue(Vec<NewItem>),
+    /// Adds `count` items that are alike but for their index. They take the room of one until they
+    /// are claimed. Answers [`Reply::Enqueued`] with the first of them.
+    EnqueueArray {
+        /// What each of them is; no group and no dependencies.
+        request: NewItem,
+        /// How many, 1 to [`crate::limits::ARRAY_ITEMS_MAX`].
+        count: u32,
+    },
     /// Takes up to `limit` items. Answers [`Reply::Claimed`], empty when nothing fits.
     Claim(Claim),
     /// The holder begins: from here on the attempt counts. Answers [`Reply::Done`].
@@ -43,7 +54,8 @@ pub enum Command {
         /// The new length of each lease.
         lease: Span,
     },
-    /// Ends an item well. Answers [`Reply::Done`]; a repeat with the same token too.
+    /// Ends an item well, and adds what follows from it in the same step: both or neither. Answers
+    /// [`Reply::Completed`]; a repeat with the same token too, which adds nothing again.
     Complete {
         /// The item.
         work_id: WorkId,
@@ -51,6 +63,8 @@ pub enum Command {
         token: Token,
         /// What came out.
         result: WorkResult,
+        /// Items to add.
+        then: Vec<NewItem>,
     },
     /// Ends an attempt badly: retry after backoff, or dead. Answers [`Reply::Failed`].
     Fail {
@@ -63,10 +77,72 @@ pub enum Command {
         /// False when no further attempt can help.
         retry: bool,
     },
+    /// Gives a claim back: another claimer takes the item at once, and an attempt that was not
+    /// started does not count. Answers [`Reply::Done`].
+    Release {
+        /// The item.
+        work_id: WorkId,
+        /// The holder's token.
+        token: Token,
+    },
     /// Cancels an item whoever holds it. Answers [`Reply::Done`].
     Cancel {
         /// The item.
         work_id: WorkId,
+    },
+    /// Cancels what has not ended of an array. Answers [`Reply::Done`].
+    CancelArray {
+        /// The array, by its first item.
+        array: WorkId,
+    },
+    /// Gives a dead item all its attempts again; its history stays. Answers [`Reply::Done`].
+    Redrive {
+        /// The item.
+        work_id: WorkId,
+    },
+    /// Makes a queue or changes its settings. Answers [`Reply::Done`].
+    SetQueue {
+        /// The queue.
+        queue: QueueName,
+        /// Its settings from now on.
+        settings: QueueSettings,
+    },
+    /// Removes a queue that holds nothing. Answers [`Reply::Done`].
+    RemoveQueue {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// Says what a node has. Claims that no longer fit end, newest first. Answers [`Reply::Done`].
+    SetCapacity {
+        /// The node.
+        node: NodeId,
+        /// What it has from now on; nothing when it has left.
+        capacity: Option<Capacity>,
+    },
+    /// Ends the claims of a node that is known to be gone, without waiting for their leases. Answers
+    /// [`Reply::Ticked`].
+    ExpireNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// Opens a session. Answers [`Reply::SessionOpened`].
+    OpenSession,
+    /// Closes a session and forgets its answers. Answers [`Reply::Done`]; a repeat too.
+    CloseSession {
+        /// The session.
+        session: SessionId,
+    },
+    /// A command of a session: when its number was seen before, the first answer is given again and
+    /// nothing is done. Answers as the command does.
+    InSession {
+        /// The session.
+        session: SessionId,
+        /// The command's number.
+        seq: u64,
+        /// The client has every answer below this number.
+        acknowledged: u64,
+        /// The command; not itself one of a session.
+        command: Box<Command>,
     },
     /// Takes a lock, or renews it for the same owner. Answers [`Reply::Locked`].
     LockAcquire {
@@ -184,6 +260,13 @@ pub enum Reply {
         /// Leases that ended.
         expired: u32,
     },
+    /// The item is completed.
+    Completed {
+        /// The added items' numbers in the order asked, and whether each is new.
+        then: Vec<(WorkId, bool)>,
+    },
+    /// The session is open.
+    SessionOpened(SessionId),
     /// Done.
     Done,
 }
@@ -212,6 +295,51 @@ pub enum Refusal {
         /// How it ended.
         state: String,
     },
+    /// No such queue.
+    #[error("queue {0} is not known; create it first")]
+    UnknownQueue(QueueName),
+    /// The queue holds items, so it stays.
+    #[error("queue {queue} holds {held} unfinished items; cancel them or let them end")]
+    QueueInUse {
+        /// The queue.
+        queue: QueueName,
+        /// Unfinished items.
+        held: u64,
+    },
+    /// The queue has as many waiting items as its settings allow.
+    #[error("queue {queue} has {held} waiting items of at most {limit}; retry later")]
+    QueueFull {
+        /// The queue.
+        queue: QueueName,
+        /// Waiting items.
+        held: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// No such session, or it has ended.
+    #[error("session {0} is not known or has ended; whether earlier requests were done is unknown")]
+    UnknownSession(SessionId),
+    /// The client said that it has the answer already.
+    #[error("request {seq} of session {session} is below {floor}, up to where answers are dropped")]
+    SessionStale {
+        /// The session.
+        session: SessionId,
+        /// The request's number.
+        seq: u64,
+        /// Answers below are dropped.
+        floor: u64,
+    },
+    /// The session has too many answers that its client has not acknowledged.
+    #[error("session {session} keeps {kept} answers; acknowledge some first")]
+    SessionFull {
+        /// The session.
+        session: SessionId,
+        /// Answers kept.
+        kept: u64,
+    },
+    /// Too many sessions are open.
+    #[error("{0} sessions are open already; close some first")]
+    TooManySessions(u64),
     /// Too many unfinished items.
     #[error("the queue holds {held} unfinished items of at most {limit}; retry later")]
     Full {

@@ -2,11 +2,13 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{NodeId, RunId, Token, WorkId};
+use crate::id::{GroupName, NodeId, QueueName, RunId, Token, WorkId};
+use crate::queue::resources::{Demand, Share};
 use crate::time::{Moment, Span};
 
 /// What a submitter asks for.
@@ -14,6 +16,8 @@ use crate::time::{Moment, Span};
 pub struct NewItem {
     /// Idempotency key: a second enqueue with it answers the first item instead of making another.
     pub key: Option<String>,
+    /// The tenant's lane.
+    pub queue: QueueName,
     /// The seeds' word for what kind of work this is (`selfplay`, `training`, `gauntlet`, ...).
     pub work_type: String,
     /// 0 to 100, larger first.
@@ -26,17 +30,57 @@ pub struct NewItem {
     pub attempts_max: u32,
     /// Time that one attempt may take from start.
     pub attempt_timeout: Span,
+    /// Time until the first claim, counted from the enqueue; afterwards the item is dead. Nothing
+    /// waits for ever.
+    pub pending_timeout: Option<Span>,
+    /// Time until the end, counted from the enqueue, all attempts and pauses together.
+    pub total_timeout: Option<Span>,
     /// The item becomes claimable this long after it was enqueued.
     pub delay: Span,
+    /// At most one item of a group is held at a time. Groups belong to their queue.
+    pub group: Option<GroupName>,
+    /// The item waits until all of these have ended; at most
+    /// [`crate::limits::DEPENDENCIES_MAX`].
+    pub after: Vec<Dependency>,
+}
+
+/// What an item waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Dependency {
+    /// The item that comes first.
+    pub on: Predecessor,
+    /// True when only its completion will do: its death or cancellation is then the death of the
+    /// item that waits. False when any end will do.
+    pub ok: bool,
+}
+
+/// How an item that comes first is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Predecessor {
+    /// By its number.
+    Item(WorkId),
+    /// By its place in the same enqueue, before the item that waits.
+    Earlier(u32),
 }
 
 /// What an item carries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Payload {
     /// JSON text of the submitter, at most [`crate::limits::PAYLOAD_BYTES_MAX`] bytes.
     Opaque(String),
     /// Derived from the run's spec when it is claimed: a few bytes for each item.
     OfRun(Origin),
+    /// Derived from the array's request when it is claimed.
+    OfArray(Element),
+}
+
+/// Which part of an array an item is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Element {
+    /// The array, by the number of its first item.
+    pub array: WorkId,
+    /// Index of the item in the array, from 0.
+    pub index: u32,
 }
 
 /// Which part of a run an item is.
@@ -59,6 +103,8 @@ pub struct Needs {
     pub capabilities: BTreeSet<String>,
     /// Each of them must be among the claimer's labels, with this value.
     pub labels: BTreeMap<String, String>,
+    /// What the claim reserves on its node.
+    pub demand: Demand,
 }
 
 /// The right to run an item until its deadline, unless it is renewed.
@@ -72,6 +118,8 @@ pub struct Lease {
     pub deadline: Moment,
     /// Set by `start`: only a started attempt counts.
     pub started: Option<Moment>,
+    /// What it reserves on the node.
+    pub share: Share,
 }
 
 /// Where an item is in its life.
@@ -82,8 +130,16 @@ pub enum State {
         /// Claimable from then on.
         until: Moment,
     },
-    /// Claimable.
-    Ready,
+    /// Waiting for other items to end.
+    Blocked {
+        /// Those that have not, and whether only their completion will do.
+        open: BTreeMap<WorkId, bool>,
+    },
+    /// Claimable, unless another item of its group is held.
+    Ready {
+        /// Since then: its place in line.
+        since: Moment,
+    },
     /// Held by a worker.
     Claimed(Lease),
     /// Done, with the worker's result.
@@ -97,8 +153,10 @@ pub enum State {
         /// When.
         at: Moment,
     },
-    /// Dead: its attempts are used up, or its failure was final.
+    /// Dead: nobody will try it again unless a person says so.
     Dead {
+        /// Why.
+        cause: Cause,
         /// The last error.
         error: String,
         /// When.
@@ -111,11 +169,48 @@ pub enum State {
     },
 }
 
+/// Why an item died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Cause {
+    /// Its worker said that no further attempt can help.
+    Final,
+    /// Its last attempt failed.
+    AttemptsFailed,
+    /// Its last attempt took too long.
+    AttemptTimeout,
+    /// The node of its last attempt fell silent.
+    NodeLost,
+    /// Nobody claimed it in time.
+    PendingTimeout,
+    /// It did not end in time.
+    TotalTimeout,
+    /// An item that had to complete before it did not.
+    Dependency(WorkId),
+}
+
+impl Cause {
+    /// The cause in one word, as callers see it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Final => "final",
+            Self::AttemptsFailed => "attempts_failed",
+            Self::AttemptTimeout => "attempt_timeout",
+            Self::NodeLost => "node_lost",
+            Self::PendingTimeout => "pending_timeout",
+            Self::TotalTimeout => "total_timeout",
+            Self::Dependency(_) => "dependency",
+        }
+    }
+}
+
 /// Where an item is, without the details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Status {
     /// Waiting for its time.
     Delayed,
+    /// Waiting for other items.
+    Blocked,
     /// Claimable.
     Ready,
     /// Claimed, not yet started.
@@ -136,6 +231,7 @@ impl Status {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delayed => "delayed",
+            Self::Blocked => "blocked",
             Self::Ready => "ready",
             Self::Claimed => "claimed",
             Self::Running => "running",
@@ -158,7 +254,8 @@ impl State {
     pub const fn status(&self) -> Status {
         match self {
             Self::Delayed { .. } => Status::Delayed,
-            Self::Ready => Status::Ready,
+            Self::Blocked { .. } => Status::Blocked,
+            Self::Ready { .. } => Status::Ready,
             Self::Claimed(Lease { started: None, .. }) => Status::Claimed,
             Self::Claimed(Lease { started: Some(_), .. }) => Status::Running,
             Self::Completed { .. } => Status::Completed,
@@ -171,7 +268,9 @@ impl State {
     #[must_use]
     pub const fn ended(&self) -> Option<Moment> {
         match self {
-            Self::Delayed { .. } | Self::Ready | Self::Claimed(_) => None,
+            Self::Delayed { .. } | Self::Blocked { .. } | Self::Ready { .. } | Self::Claimed(_) => {
+                None
+            }
             Self::Completed { at, .. } | Self::Dead { at, .. } | Self::Cancelled { at } => {
                 Some(*at)
             }
@@ -212,21 +311,50 @@ impl Item {
     pub const fn origin(&self) -> Option<&Origin> {
         match &self.request.payload {
             Payload::OfRun(origin) => Some(origin),
-            Payload::Opaque(_) => None,
+            Payload::Opaque(_) | Payload::OfArray(_) => None,
         }
     }
 
-    /// The moment at which time alone changes it: its delay, its lease or its attempt's time ends.
+    /// Which part of an array it is; nothing for an item of its own.
+    #[must_use]
+    pub const fn element(&self) -> Option<Element> {
+        match &self.request.payload {
+            Payload::OfArray(element) => Some(*element),
+            Payload::Opaque(_) | Payload::OfRun(_) => None,
+        }
+    }
+
+    /// The moment at which time alone changes it: its delay, its lease, its attempt's time or one of
+    /// its deadlines ends.
     #[must_use]
     pub fn due(&self) -> Option<Moment> {
-        match &self.state {
+        if self.state.ended().is_some() {
+            return None;
+        }
+        let own = match &self.state {
             State::Delayed { until } => Some(*until),
             State::Claimed(lease) => Some(lease.due(self.request.attempt_timeout)),
-            State::Ready
+            State::Blocked { .. }
+            | State::Ready { .. }
             | State::Completed { .. }
             | State::Dead { .. }
             | State::Cancelled { .. } => None,
-        }
+        };
+        let deadlines = [self.pending_deadline(), self.total_deadline()];
+        own.into_iter().chain(deadlines.into_iter().flatten()).min()
+    }
+
+    /// When it dies unless somebody has claimed it.
+    #[must_use]
+    pub fn pending_deadline(&self) -> Option<Moment> {
+        let span = self.request.pending_timeout.filter(|_| self.deliveries == 0);
+        span.map(|span| self.created.after(span))
+    }
+
+    /// When it dies unless it has ended.
+    #[must_use]
+    pub fn total_deadline(&self) -> Option<Moment> {
+        self.request.total_timeout.map(|span| self.created.after(span))
     }
 }
 

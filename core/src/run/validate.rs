@@ -86,7 +86,7 @@ fn job(spec: &JobSpec) -> Checked {
 }
 
 fn needs(needs: &Needs) -> Checked {
-    let Needs { capabilities, labels } = needs;
+    let Needs { capabilities, labels, demand: _ } = needs;
     within("capabilities", capabilities.len(), 0..=limits::NEEDS_MAX)?;
     within("labels", labels.len(), 0..=limits::NEEDS_MAX)?;
     let words = capabilities.iter().chain(labels.keys()).chain(labels.values());

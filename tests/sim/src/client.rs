@@ -1,9 +1,10 @@
 //! Those who ask: a submitter, workers, owners of a lock. None of them knows whether a request whose
 //! answer is missing was carried out; all of them ask again.
 
-use ringrift_core::id::{LockName, NodeId, Token, WorkId};
+use ringrift_core::id::{LockName, NodeId, SessionId, Token, WorkId};
 use ringrift_core::queue::command::{Claim, Command, Refusal, Reply};
-use ringrift_core::queue::item::{Item, State};
+use ringrift_core::queue::item::{Item, NewItem, State};
+use ringrift_core::queue::tenant::QueueSettings;
 use ringrift_core::time::Span;
 
 use crate::chance::Chance;
@@ -11,7 +12,8 @@ use crate::fault::node_name;
 use crate::message::{Message, Replies};
 use crate::observer::Observer;
 use crate::replica::REPLICAS;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, team};
+use crate::world::WORKERS;
 
 /// Without an answer for so long, in milliseconds, a request is sent again.
 const PATIENCE: u64 = 400;
@@ -81,9 +83,17 @@ struct Held {
     done_at: u64,
 }
 
+/// What a submitter does, one after another.
+#[derive(Debug, Clone)]
+enum Step {
+    Plain(Box<Command>),
+    /// In the session, under a number.
+    Numbered(u64, Vec<NewItem>),
+}
+
 #[derive(Debug)]
 enum Part {
-    Submitter { steps: Vec<Vec<Command>>, next: usize },
+    Submitter { steps: Vec<Step>, next: usize, session: Option<SessionId> },
     Worker { node: NodeId, gpu: bool, held: Vec<Held>, beat_at: u64, asleep_until: u64 },
     Owner { name: LockName, owner: String, token: Option<Token>, rest_until: u64 },
 }
@@ -102,16 +112,26 @@ impl Client {
     }
 
     /// Submits the runs and all batches, some of them twice.
-    pub(crate) fn submitter(scenario: &Scenario, chance: &mut Chance) -> Self {
+    pub(crate) fn submitter(scenario: &Scenario, chance: &mut Chance) -> Result<Self, String> {
+        let settings =
+            QueueSettings { weight: 2, max_running: Some(3), ..QueueSettings::default() };
+        let mut steps = vec![
+            Step::plain(Command::SetQueue { queue: team()?, settings }),
+            Step::plain(Command::OpenSession),
+        ];
         let submit = |(run, spec): &(_, _)| {
-            vec![Command::SubmitRun { run: Clone::clone(run), spec: Clone::clone(spec) }]
+            Step::plain(Command::SubmitRun { run: Clone::clone(run), spec: Clone::clone(spec) })
         };
-        let mut steps: Vec<_> = scenario.runs.iter().map(submit).collect();
+        steps.extend(scenario.runs.iter().map(submit));
         for batch in &scenario.batches {
             let times = 1 + usize::from(chance.per_mille(250));
-            steps.extend(vec![vec![Command::Enqueue(batch.clone())]; times]);
+            steps.extend(vec![Step::plain(Command::Enqueue(batch.clone())); times]);
         }
-        Self::of(Part::Submitter { steps, next: 0 })
+        for (seq, batch) in (0..).zip(&scenario.unkeyed) {
+            let times = 1 + usize::from(chance.per_mille(250));
+            steps.extend(vec![Step::Numbered(seq, batch.clone()); times]);
+        }
+        Ok(Self::of(Part::Submitter { steps, next: 0, session: None }))
     }
 
     pub(crate) fn worker(number: usize) -> Result<Self, String> {
@@ -129,7 +149,7 @@ impl Client {
     /// True when a submitter has been told that all of its requests were carried out.
     pub(crate) fn is_finished(&self) -> bool {
         match &self.part {
-            Part::Submitter { steps, next } => *next >= steps.len(),
+            Part::Submitter { steps, next, session: _ } => *next >= steps.len(),
             Part::Worker { .. } | Part::Owner { .. } => true,
         }
     }
@@ -162,13 +182,15 @@ impl Client {
             return Ok(self.caller.insist(now));
         }
         let command = match &mut self.part {
-            Part::Submitter { steps, next } => steps.get(*next).cloned(),
+            Part::Submitter { steps, next, session } => {
+                steps.get(*next).and_then(|step| step.command(*session)).map(|it| vec![it])
+            }
             Part::Worker { node, gpu, held, beat_at, asleep_until: _ } => {
                 work(now, node, *gpu, held, beat_at, chance, scenario)?
             }
-            Part::Owner { name, owner, token, rest_until } => {
-                (now >= *rest_until).then(|| lock(name, owner, *token, chance))
-            }
+            Part::Owner { name, owner, token, rest_until } => (now >= *rest_until)
+                .then(|| if chance.per_mille(30) { rumour(chance) } else { None })
+                .map(|rumour| rumour.unwrap_or_else(|| lock(name, owner, *token, chance))),
         };
         Ok(command.map(|commands| self.caller.ask(now, commands)))
     }
@@ -186,8 +208,11 @@ impl Client {
         self.answered += 1;
         for (command, reply) in commands.iter().zip(&replies) {
             match &mut self.part {
-                Part::Submitter { next, .. } => {
+                Part::Submitter { next, session, .. } => {
                     *next += 1;
+                    if let Ok(Reply::SessionOpened(id)) = reply {
+                        *session = Some(*id);
+                    }
                     acknowledge(command, reply, observer)?;
                 }
                 Part::Worker { held, .. } => learn(now, held, command, reply, chance)?,
@@ -204,6 +229,25 @@ impl Client {
     }
 }
 
+impl Step {
+    fn plain(command: Command) -> Self {
+        Self::Plain(Box::new(command))
+    }
+
+    /// What is asked; nothing while there is no session to ask in.
+    fn command(&self, session: Option<SessionId>) -> Option<Command> {
+        match self {
+            Self::Plain(command) => Some((**command).clone()),
+            Self::Numbered(seq, items) => Some(Command::InSession {
+                session: session?,
+                seq: *seq,
+                acknowledged: *seq,
+                command: Box::new(Command::Enqueue(items.clone())),
+            }),
+        }
+    }
+}
+
 fn acknowledge(
     command: &Command,
     reply: &Result<Reply, Refusal>,
@@ -211,12 +255,13 @@ fn acknowledge(
 ) -> Result<(), String> {
     match (command, reply) {
         (Command::Enqueue(items), Ok(Reply::Enqueued(ids))) => {
-            for (item, (id, _)) in items.iter().zip(ids) {
-                observer.acknowledge(item.key.as_deref().unwrap_or_default(), *id)?;
-            }
-            Ok(())
+            let mut told = items.iter().zip(ids);
+            told.try_for_each(|(item, (id, _))| observer.acknowledge(item, *id))
         }
-        (Command::SubmitRun { .. }, Ok(Reply::RunAccepted { .. })) => Ok(()),
+        (Command::InSession { command, .. }, reply) => acknowledge(command, reply, observer),
+        (Command::SubmitRun { .. }, Ok(Reply::RunAccepted { .. }))
+        | (Command::SetQueue { .. }, Ok(Reply::Done))
+        | (Command::OpenSession, Ok(Reply::SessionOpened(_))) => Ok(()),
         (command, reply) => Err(format!("{command:?} was answered by {reply:?}")),
     }
 }
@@ -314,6 +359,12 @@ fn learn(
         (command, reply) => return Err(format!("{command:?} was answered by {reply:?}")),
     }
     Ok(())
+}
+
+/// Somebody says that a node is gone, and is often wrong.
+fn rumour(chance: &mut Chance) -> Option<Vec<Command>> {
+    let node = node_name(1 + chance.below(WORKERS)).ok()?;
+    Some(vec![Command::ExpireNode { node }])
 }
 
 /// What an owner of the lock asks next.

@@ -22,6 +22,10 @@ pub(crate) enum Mutation {
     LocalClock,
     /// Idempotency keys are lost on the way.
     NoKeys,
+    /// Repeats within a session are carried out again.
+    NoSessions,
+    /// Items of a group run side by side.
+    NoGroups,
     /// Entries are acknowledged before they are on disk: a crash loses the last ones.
     LostTail,
     /// Planner steps are carried out for any version of the run.
@@ -35,6 +39,8 @@ impl Mutation {
             Self::ApplyBeforeMajority => "apply-before-majority",
             Self::LocalClock => "local-clock",
             Self::NoKeys => "no-keys",
+            Self::NoSessions => "no-sessions",
+            Self::NoGroups => "no-groups",
             Self::LostTail => "lost-tail",
             Self::NoVersionCheck => "no-version-check",
         }
@@ -64,6 +70,14 @@ impl Mutation {
                     for key in items.iter_mut().filter_map(|item| item.key.as_mut()) {
                         *key = format!("{key}@{index}");
                     }
+                }
+                (Self::NoSessions, command) => {
+                    if let Command::InSession { command: inner, .. } = command {
+                        *command = (**inner).clone();
+                    }
+                }
+                (Self::NoGroups, Command::Enqueue(items)) => {
+                    items.iter_mut().for_each(|item| item.group = None);
                 }
                 (Self::NoVersionCheck, Command::AdvanceRun { run, version, advance }) => {
                     *version = machine.run(run).map_or(0, |run| run.version);

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use ringrift_core::id::{Position, RunId, Token, WorkId};
+use ringrift_core::id::{GroupName, Position, QueueName, RunId, Token, WorkId};
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Command, Reply};
-use ringrift_core::queue::item::{Item, State, Status};
+use ringrift_core::queue::item::{Item, NewItem, Payload, State, Status};
 use ringrift_core::time::Moment;
 
 use crate::message::{Applied, Entry, Replies};
@@ -25,14 +25,16 @@ pub(crate) struct Observer {
     holders: BTreeMap<WorkId, Token>,
     /// Items that were completed, and under which token.
     effects: BTreeMap<WorkId, Token>,
+    /// What was asked to exclude each other.
+    groups: BTreeMap<WorkId, (QueueName, GroupName)>,
     /// The lock: owner, token, end.
     lock: Option<(String, Token, Moment)>,
     /// Who led in each term.
     leaders: BTreeMap<u64, usize>,
     /// The version of the last planner's step of each run.
     steps: BTreeMap<RunId, u64>,
-    /// Keys that clients were told to be enqueued.
-    acknowledged: BTreeMap<String, WorkId>,
+    /// Items that clients were told to be enqueued, by their payload: no two have the same.
+    acknowledged: BTreeMap<Payload, WorkId>,
 }
 
 impl Observer {
@@ -64,6 +66,8 @@ impl Observer {
                 }
                 sound(&self.machine, "the observer", *index)?;
                 self.judge(&entry.batch.commands, replies)?;
+                self.note_groups(&entry.batch.commands, replies);
+                self.exclusive()?;
                 self.log.push((entry.clone(), replies.clone()));
             }
             None => return Err(format!("replica {id} skipped to entry {index}")),
@@ -124,6 +128,8 @@ impl Observer {
                     self.lock(owner, *token, *expires)?;
                 }
                 (Command::LockRelease { token, .. }, _) => self.unlock(*token)?,
+                // A rumour may take any item from its holder.
+                (Command::ExpireNode { .. }, _) => {}
                 (Command::AdvanceRun { run, version, .. }, _) => {
                     let last = self.steps.insert(run.clone(), *version);
                     if last.is_some_and(|last| last >= *version) {
@@ -131,6 +137,35 @@ impl Observer {
                     }
                 }
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn note_groups(&mut self, commands: &[Command], replies: &Replies) {
+        for (command, reply) in commands.iter().zip(replies) {
+            let command = match command {
+                Command::InSession { command, .. } => command,
+                command => command,
+            };
+            if let (Command::Enqueue(items), Ok(Reply::Enqueued(ids))) = (command, reply) {
+                let grouped = items.iter().zip(ids).filter_map(|(item, (id, _))| {
+                    Some((*id, (item.queue.clone(), item.group.clone()?)))
+                });
+                self.groups.extend(grouped);
+            }
+        }
+    }
+
+    /// At most one item of a group is held.
+    fn exclusive(&self) -> Result<(), String> {
+        let mut held: BTreeMap<_, WorkId> = BTreeMap::new();
+        for (id, group) in &self.groups {
+            let item = self.machine.item(*id);
+            if item.is_some_and(|item| matches!(item.state, State::Claimed(_)))
+                && let Some(other) = held.insert(group, *id)
+            {
+                return Err(format!("{other} and {id} of {group:?} are held at once"));
             }
         }
         Ok(())
@@ -172,23 +207,29 @@ impl Observer {
     }
 
     /// Takes note of what a client was told.
-    pub(crate) fn acknowledge(&mut self, key: &str, id: WorkId) -> Result<(), String> {
-        let first = *self.acknowledged.entry(key.to_owned()).or_insert(id);
+    pub(crate) fn acknowledge(&mut self, item: &NewItem, id: WorkId) -> Result<(), String> {
+        let payload = &item.payload;
+        let first = *self.acknowledged.entry(payload.clone()).or_insert(id);
         if first != id {
-            return Err(format!("key {key:?} was acknowledged as {first} and as {id}"));
+            return Err(format!("{payload:?} was acknowledged as {first} and as {id}"));
         }
-        self.kept(key, id)
+        self.kept(payload, id)
     }
 
-    fn kept(&self, key: &str, id: WorkId) -> Result<(), String> {
-        match self.machine.item(id).and_then(|item| item.request.key.as_deref()) {
-            Some(kept) if kept.split('@').next() == Some(key) => Ok(()),
-            kept => Err(format!("{id} was acknowledged for key {key:?}, but holds {kept:?}")),
+    fn kept(&self, payload: &Payload, id: WorkId) -> Result<(), String> {
+        match self.machine.item(id).map(|item| &item.request.payload) {
+            Some(kept) if kept == payload => Ok(()),
+            kept => Err(format!("{id} was acknowledged for {payload:?}, but holds {kept:?}")),
         }
     }
 
-    /// At the end: nothing acknowledged is lost or unfinished.
+    /// At the end: nothing acknowledged is lost or unfinished, and nothing is there twice.
     pub(crate) fn conclude(&self) -> Result<(), String> {
+        let (totals, told) = (self.machine.totals(), self.acknowledged.len() as u64);
+        if totals.enqueued - totals.planned != told {
+            let submitted = totals.enqueued - totals.planned;
+            return Err(format!("{submitted} items were enqueued for {told} that were submitted"));
+        }
         for (key, id) in &self.acknowledged {
             self.kept(key, *id)?;
             let status = self.machine.item(*id).map(Item::status);

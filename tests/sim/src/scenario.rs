@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use ringrift_core::id::{Position, RunId};
+use ringrift_core::id::{Position, QueueName, RunId};
 use ringrift_core::machine::Machine;
 use ringrift_core::plan;
 use ringrift_core::queue::command::{Batch, Claim, Command, PairResult, Reply, WorkResult};
-use ringrift_core::queue::item::{Item, Needs, NewItem, Origin, Payload, State};
+use ringrift_core::queue::item::{
+    Dependency, Item, Needs, NewItem, Origin, Payload, Predecessor, State,
+};
 use ringrift_core::run::{
     Contestant, Ending, GameResult, GauntletSpec, JobSpec, Limit, Outcome, Play, RunSpec, Score,
     Sprt, SprtModel, Stop, Task,
@@ -23,20 +25,25 @@ const QUIET_STEPS_MAX: u64 = 2_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     seed: u64,
-    /// Enqueued batch by batch.
+    /// Enqueued batch by batch, each item under a key of its own.
     pub(crate) batches: Vec<Vec<NewItem>>,
+    /// Enqueued in a session, without keys.
+    pub(crate) unkeyed: Vec<Vec<NewItem>>,
     pub(crate) runs: Vec<(RunId, RunSpec)>,
 }
 
 impl Scenario {
     pub(crate) fn new(seed: u64, chance: &mut Chance) -> Result<Self, String> {
         let mut number = 0;
-        let batches = (0..chance.between(8, 20))
-            .map(|_| (0..chance.between(1, 5)).map(|_| item(&mut number, chance)).collect())
-            .collect();
+        let mut batch = |chance: &mut Chance| -> Vec<NewItem> {
+            (0..chance.between(1, 5)).map(|place| item(&mut number, place, chance)).collect()
+        };
+        let batches = (0..chance.between(8, 20)).map(|_| batch(chance)).collect();
+        let mut unkeyed: Vec<_> = (0..chance.between(2, 6)).map(|_| batch(chance)).collect();
+        unkeyed.iter_mut().flatten().for_each(|item| item.key = None);
         let name = |text: &str| text.parse::<RunId>().map_err(|error| error.to_string());
         let runs = vec![(name("gauntlet")?, gauntlet(chance)), (name("job")?, job(chance))];
-        Ok(Self { seed, batches, runs })
+        Ok(Self { seed, batches, unkeyed, runs })
     }
 
     /// The games of a pair. The score depends on the pair alone, as with engines at fixed nodes; a
@@ -113,11 +120,17 @@ impl Scenario {
         };
         let pair = item.origin().filter(|o| o.run.as_str() == "gauntlet").map(|o| self.result(o));
         let result = WorkResult { text: "{}".to_owned(), pair };
-        Ok(Command::Complete { work_id: item.id, token: lease.token, result })
+        Ok(Command::Complete { work_id: item.id, token: lease.token, result, then: Vec::new() })
     }
 }
 
-fn item(number: &mut u64, chance: &mut Chance) -> NewItem {
+/// The queue beside the default one.
+pub(crate) fn team() -> Result<QueueName, String> {
+    "team".parse().map_err(|error| format!("bad name: {error}"))
+}
+
+/// An item at a place of its batch.
+fn item(number: &mut u64, place: u64, chance: &mut Chance) -> NewItem {
     *number += 1;
     let mut needs = Needs::default();
     if chance.per_mille(300) {
@@ -125,14 +138,27 @@ fn item(number: &mut u64, chance: &mut Chance) -> NewItem {
     }
     NewItem {
         key: Some(format!("item-{number}")),
+        queue: team().ok().filter(|_| chance.per_mille(300)).unwrap_or_default(),
         work_type: if chance.per_mille(500) { "selfplay" } else { "training" }.to_owned(),
         priority: [10, 50, 90][chance.below(3)],
         payload: Payload::Opaque(format!("{{\"n\":{number}}}")),
         needs,
         attempts_max: [1, 3, 5][chance.below(3)],
         attempt_timeout: Span([1_200, 30_000][chance.below(2)]),
+        pending_timeout: chance.per_mille(50).then_some(Span(4_000)),
+        total_timeout: chance.per_mille(50).then_some(Span(9_000)),
         delay: Span([0, 0, 2_000][chance.below(3)]),
+        group: chance.per_mille(150).then(|| "board".parse().ok()).flatten(),
+        after: after(place, chance),
     }
+}
+
+/// Some items wait for the one before them in their batch.
+fn after(place: u64, chance: &mut Chance) -> Vec<Dependency> {
+    let before = place.checked_sub(1).filter(|_| chance.per_mille(250));
+    let before = before.and_then(|before| u32::try_from(before).ok());
+    let ok = chance.per_mille(500);
+    before.map(|before| Dependency { on: Predecessor::Earlier(before), ok }).into_iter().collect()
 }
 
 fn job(chance: &mut Chance) -> RunSpec {

@@ -30,6 +30,8 @@ fn planted_bugs_are_caught() {
         Mutation::ApplyBeforeMajority,
         Mutation::LocalClock,
         Mutation::NoKeys,
+        Mutation::NoSessions,
+        Mutation::NoGroups,
         Mutation::LostTail,
         Mutation::NoVersionCheck,
     ] {

@@ -23,7 +23,7 @@ const HEALING: u64 = 180_000;
 const PULSE: u64 = 10;
 /// Fate looks around this often.
 const FATE: u64 = 100;
-const WORKERS: usize = 4;
+pub(crate) const WORKERS: usize = 4;
 const OWNERS: usize = 2;
 /// The world begins at some wall-clock time.
 const BEGINNING: u64 = 1_000_000;
@@ -92,7 +92,7 @@ impl World {
     /// Lives through trouble and healing; the error says what broke, and when.
     pub(crate) fn play(&mut self) -> Result<(), String> {
         let scenario = self.scenario.clone()?;
-        self.clients.push(Client::submitter(&scenario, &mut self.chance));
+        self.clients.push(Client::submitter(&scenario, &mut self.chance)?);
         for number in 0..WORKERS {
             self.clients.push(Client::worker(number)?);
         }

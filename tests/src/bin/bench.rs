@@ -164,6 +164,7 @@ async fn cycle(client: &Client, node_id: &str, add: &work::Add) -> Result<(), St
         work_id: item.work_id,
         token,
         result: serde_json::Value::Object(serde_json::Map::new()),
+        then: Vec::new(),
     };
     let _completed: work::Changed = client.post("/work/complete", &complete).await.map_err(text)?;
     Ok(())

@@ -29,8 +29,19 @@ impl From<&Result<Reply, Refusal>> for Answer {
             Ok(Reply::Locked { token, expires }) => Self::Locked(*token, expires.0),
             Ok(Reply::RunAccepted { fresh }) => Self::Run(*fresh),
             Ok(Reply::Ticked { expired }) => Self::Ticked(*expired),
+            Ok(Reply::Completed { then }) => {
+                Self::Completed(then.iter().map(|(id, fresh)| (id.0, *fresh)).collect())
+            }
+            Ok(Reply::SessionOpened(id)) => Self::Session(id.0),
             Ok(Reply::Done) => Self::Done,
             Err(refusal) => Self::Refused(match refusal {
+                Refusal::UnknownQueue(_) => "UnknownQueue",
+                Refusal::QueueInUse { .. } => "QueueInUse",
+                Refusal::QueueFull { .. } => "QueueFull",
+                Refusal::UnknownSession(_) => "UnknownSession",
+                Refusal::SessionStale { .. } => "SessionStale",
+                Refusal::SessionFull { .. } => "SessionFull",
+                Refusal::TooManySessions(_) => "TooManySessions",
                 Refusal::UnknownWork(_) => "UnknownWork",
                 Refusal::Fenced { .. } => "Fenced",
                 Refusal::Ended { .. } => "Ended",

@@ -1,6 +1,6 @@
 //! The model's runs.
 
-use super::{Answer, Model, RunRow, Standing};
+use super::{Answer, By, Model, RunRow, Standing};
 use crate::id::RunId;
 use crate::queue::command::PairResult;
 use crate::queue::item::{NewItem, Origin, Payload};
@@ -45,12 +45,12 @@ impl Model {
         };
         let own = |item: &NewItem| match &item.payload {
             Payload::OfRun(origin) => origin.run == *id && usize::from(origin.matchup) < lines,
-            Payload::Opaque(_) => false,
+            Payload::Opaque(_) | Payload::OfArray(_) => false,
         };
         if !advance.enqueue.iter().all(own) {
             return Answer::Refused("Invalid");
         }
-        if let refused @ Answer::Refused(_) = self.enqueue(&advance.enqueue, true) {
+        if let refused @ Answer::Refused(_) = self.enqueue(&advance.enqueue, By::Planner) {
             return refused;
         }
         self.runs[at].version += 1;

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::id::{NodeId, RunId};
+use crate::id::{NodeId, QueueName, RunId, WorkId};
 use crate::machine::tests::task;
 use crate::queue::command::Claim;
-use crate::queue::item::NewItem;
+use crate::queue::item::{Dependency, Needs, NewItem, Predecessor};
+use crate::queue::resources::{Capacity, Demand};
+use crate::queue::tenant::QueueSettings;
 use crate::time::Span;
 
 /// A step of a history, before it is known what the steps before it granted.
@@ -34,6 +36,37 @@ pub(super) enum Op {
     /// Presents the token of one claim for the item of another.
     WrongToken(usize, usize),
     Cancel(u64),
+    /// What a completion adds.
+    CompleteThen {
+        pick: usize,
+        then: Vec<NewItem>,
+    },
+    GiveBack(usize),
+    Array {
+        request: NewItem,
+        count: u32,
+    },
+    CancelArray(usize),
+    Redrive(u64),
+    Queue {
+        queue: usize,
+        settings: QueueSettings,
+    },
+    RemoveQueue(usize),
+    Node {
+        node: usize,
+        capacity: Option<Capacity>,
+    },
+    ExpireNode(usize),
+    OpenSession,
+    CloseSession(u64),
+    /// Numbers are few, so that they come again.
+    InSession {
+        session: u64,
+        seq: u64,
+        acknowledged: u64,
+        op: Box<Op>,
+    },
     Lock {
         name: usize,
         owner: usize,
@@ -74,19 +107,88 @@ fn request() -> impl Strategy<Value = NewItem> {
     let attempts = prop_oneof![20 => 1..4_u32, 1 => Just(0)];
     let timeout = prop_oneof![Just(2_000), Just(30_000)];
     let delay = prop_oneof![3 => Just(0), 1 => Just(3_000)];
-    (key, priority, attempts, timeout, delay, 0..2_usize, 0..4_u8).prop_map(
-        |(key, priority, attempts_max, timeout, delay, kind, needs)| {
-            let mut item = task(["selfplay", "training"][kind]);
-            if needs & 1 == 1 {
-                item.needs.capabilities.insert("gpu".into());
-            }
-            if needs & 2 == 2 {
-                item.needs.labels.insert("zone".into(), "a".into());
-            }
-            let (attempt_timeout, delay) = (Span(timeout), Span(delay));
-            NewItem { key, priority, attempts_max, attempt_timeout, delay, ..item }
+    let deadline = || prop_oneof![8 => Just(None), 1 => Just(Some(Span(2_500)))];
+    let group = prop_oneof![4 => Just(None), 1 => (0..2_usize).prop_map(Some)];
+    let lane = (queue(), group, deadline(), deadline());
+    let plain = (key, priority, attempts, timeout, delay, 0..2_usize, needs(), lane, after());
+    plain.prop_map(|(key, priority, attempts_max, timeout, delay, kind, needs, lane, after)| {
+        let (queue, group, pending_timeout, total_timeout) = lane;
+        NewItem {
+            key,
+            queue,
+            priority,
+            attempts_max,
+            attempt_timeout: Span(timeout),
+            delay: Span(delay),
+            needs,
+            group: group.map(|number| ["red", "blue"][number].parse().expect("a name")),
+            pending_timeout,
+            total_timeout,
+            after,
+            ..task(["selfplay", "training"][kind])
+        }
+    })
+}
+
+/// The second queue may not exist.
+fn queue() -> impl Strategy<Value = QueueName> {
+    prop_oneof![3 => Just(0_usize), 2 => Just(1), 1 => Just(2)].prop_map(queue_name)
+}
+
+pub(super) fn queue_name(number: usize) -> QueueName {
+    ["default", "team", "guests"][number].parse().expect("a name")
+}
+
+fn needs() -> impl Strategy<Value = Needs> {
+    let demand = prop_oneof![
+        8 => Just(Demand::default()),
+        1 => Just(Demand { cpu_milli: 1_500, memory_mib: 100, ..Demand::default() }),
+        2 => Just(Demand { gpu_milli: 400, ..Demand::default() }),
+        1 => Just(Demand { gpu_milli: 1_000, disk_floor_mib: 50, ..Demand::default() }),
+        1 => Just(Demand { gpu_milli: 2_000, ..Demand::default() }),
+    ];
+    (0..4_u8, demand).prop_map(|(bits, demand)| {
+        let mut needs = Needs { demand, ..Needs::default() };
+        if bits & 1 == 1 {
+            needs.capabilities.insert("gpu".into());
+        }
+        if bits & 2 == 2 {
+            needs.labels.insert("zone".into(), "a".into());
+        }
+        needs
+    })
+}
+
+fn after() -> impl Strategy<Value = Vec<Dependency>> {
+    let on = prop_oneof![
+        3 => (1..12_u64).prop_map(|id| Predecessor::Item(WorkId(id))),
+        2 => (0..3_u32).prop_map(Predecessor::Earlier),
+    ];
+    let one = (on, any::<bool>()).prop_map(|(on, ok)| Dependency { on, ok });
+    prop_oneof![5 => Just(vec![]), 1 => vec(one, 1..3)]
+}
+
+fn settings() -> impl Strategy<Value = QueueSettings> {
+    let limit = |most: u32| prop_oneof![3 => Just(None), 1 => (0..most).prop_map(Some)];
+    let gpu = prop_oneof![3 => Just(None), 1 => Just(Some(900)), 1 => Just(Some(2_000))];
+    (prop_oneof![9 => 1..5_u32, 1 => Just(0)], limit(4), limit(8), gpu).prop_map(
+        |(weight, max_running, max_queued, max_gpu_milli)| QueueSettings {
+            weight,
+            max_running,
+            max_queued,
+            max_gpu_milli,
         },
     )
+}
+
+fn capacity() -> impl Strategy<Value = Option<Capacity>> {
+    let some = (0..3_u32, 0..4_u16, 0..2_u32).prop_map(|(half, gpu_devices, disk)| Capacity {
+        cpu_milli: 2_000 * half,
+        memory_mib: 300,
+        gpu_devices,
+        disk_free_mib: 80 * disk,
+    });
+    prop_oneof![6 => some.prop_map(Some), 1 => Just(None)]
 }
 
 fn claim() -> impl Strategy<Value = Claim> {
@@ -109,6 +211,45 @@ fn claim() -> impl Strategy<Value = Claim> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
+    let session = (1..3_u64, 0..4_u64, 0..3_u64, old_op());
+    prop_oneof![
+        12 => old_op(),
+        8 => new_op(),
+        2 => session.prop_map(|(session, seq, acknowledged, op)| Op::InSession {
+            session,
+            seq,
+            acknowledged,
+            op: Box::new(op),
+        }),
+    ]
+}
+
+fn new_op() -> impl Strategy<Value = Op> {
+    let pick = 0..64_usize;
+    prop_oneof![
+        3 => (pick.clone(), vec(request(), 0..3))
+            .prop_map(|(pick, then)| Op::CompleteThen { pick, then }),
+        2 => pick.clone().prop_map(Op::GiveBack),
+        2 => (request(), prop_oneof![8 => 1..6_u32, 1 => Just(0)]).prop_map(|(request, count)| {
+            // Most requests of the other kind could not be an array.
+            let bare = request.attempts_max == 2;
+            let request = if bare { request } else {
+                NewItem { group: None, after: vec![], pending_timeout: None, total_timeout: None, ..request }
+            };
+            Op::Array { request, count }
+        }),
+        1 => pick.prop_map(Op::CancelArray),
+        2 => (0..40_u64).prop_map(Op::Redrive),
+        2 => (0..3_usize, settings()).prop_map(|(queue, settings)| Op::Queue { queue, settings }),
+        1 => (0..3_usize).prop_map(Op::RemoveQueue),
+        3 => (0..3_usize, capacity()).prop_map(|(node, capacity)| Op::Node { node, capacity }),
+        1 => (0..3_usize).prop_map(Op::ExpireNode),
+        1 => Just(Op::OpenSession),
+        1 => (1..3_u64).prop_map(Op::CloseSession),
+    ]
+}
+
+fn old_op() -> impl Strategy<Value = Op> {
     let pick = 0..64_usize;
     let brings =
         prop_oneof![1 => Just(Brings::Text), 3 => Just(Brings::Pair), 1 => Just(Brings::Unscored)];
@@ -140,7 +281,14 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Entries of a log: how much time passed, and what was asked.
 pub(super) fn history() -> impl Strategy<Value = Vec<(u64, Vec<Op>)>> {
-    let step = prop_oneof![4 => 0..300_u64, 2 => 300..2_500_u64, 1 => Just(6_000_u64)];
+    let step = prop_oneof![
+        40 => 0..300_u64,
+        20 => 300..2_500_u64,
+        10 => Just(6_000_u64),
+        // Far enough for aging and for the end of sessions.
+        1 => Just(400_000_u64),
+        1 => Just(650_000_u64),
+    ];
     vec((step, vec(op(), 0..4)), 1..60)
 }
 

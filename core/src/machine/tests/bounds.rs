@@ -84,8 +84,8 @@ fn a_full_queue_refuses_more_but_goes_on_completing() {
     let refused = apply(10, Command::Enqueue(vec![task("a")]));
     assert_eq!(refused, Err(Refusal::Full { held: limit, limit }));
     let result = WorkResult { text: "{}".into(), pair: None };
-    let complete = Command::Complete { work_id: held.0, token: held.1, result };
-    assert_eq!(apply(11, complete), Ok(Reply::Done));
+    let complete = Command::Complete { work_id: held.0, token: held.1, result, then: vec![] };
+    assert_eq!(apply(11, complete), Ok(Reply::Completed { then: vec![] }));
     assert!(apply(12, Command::Enqueue(vec![task("a")])).is_ok());
 }
 
@@ -124,7 +124,7 @@ fn a_burst_of_expiries_is_spread_over_commands_without_showing() {
     assert_eq!(bench.machine.counts().claimed, 100, "the rest comes with the next command");
     let result = WorkResult { text: "{}".into(), pair: None };
     // A batch of its own would expire the rest first: look past the sweep.
-    let late = bench.machine.complete(work_id, token, &result);
+    let late = bench.machine.complete(work_id, token, &result, &[]);
     assert!(matches!(late, Err(Refusal::Fenced { .. })), "ended is ended, swept or not");
     assert_eq!(tick(&mut bench), Ok(Reply::Ticked { expired: 99 }));
 }

@@ -8,6 +8,7 @@ use crate::limits;
 use crate::machine::Counts;
 use crate::queue::command::{Claim, Command, Reply};
 use crate::queue::item::{Needs, NewItem, State, Status};
+use crate::queue::resources::Demand;
 use crate::time::{Moment, Span};
 
 #[test]
@@ -47,6 +48,7 @@ fn a_claim_gets_only_what_the_claimer_can_do() {
     let needs = Needs {
         capabilities: ["gpu".to_string()].into(),
         labels: BTreeMap::from([("zone".to_string(), "a".to_string())]),
+        demand: Demand::default(),
     };
     bench.enqueue(vec![NewItem { needs, ..task("training") }]);
     let able = Claim {
@@ -77,7 +79,7 @@ fn a_stale_token_changes_nothing() {
     let fail = Command::Fail { work_id: id, token: first.1, error: "late".into(), retry: false };
     assert!(fenced(&bench.apply(fail)));
     assert_eq!(bench.machine.item(id).cloned(), before);
-    assert_eq!(bench.complete(second), Ok(Reply::Done));
+    assert_eq!(bench.complete(second), Ok(Reply::Completed { then: vec![] }));
 }
 
 #[test]
@@ -86,8 +88,8 @@ fn completing_twice_under_one_token_is_one_completion() {
     let id = bench.enqueue(vec![task("a")])[0];
     let held = bench.claim("n", 1)[0];
     bench.start(held).expect("started");
-    assert_eq!(bench.complete(held), Ok(Reply::Done));
-    assert_eq!(bench.complete(held), Ok(Reply::Done));
+    assert_eq!(bench.complete(held), Ok(Reply::Completed { then: vec![] }));
+    assert_eq!(bench.complete(held), Ok(Reply::Completed { then: vec![] }));
     assert_eq!(bench.machine.totals().completed, 1);
     assert!(fenced(&bench.complete((id, Token { n: 9, ..held.1 }))));
     assert!(fenced(&bench.start(held)), "what has ended does not start");
@@ -223,12 +225,13 @@ fn time_never_goes_back() {
 }
 
 #[test]
-fn a_delayed_item_waits_and_then_stands_in_line_by_its_age() {
+fn a_delayed_item_waits_and_then_stands_in_line_by_the_end_of_its_delay() {
     let mut bench = Bench::default();
     let late = NewItem { delay: Span::seconds(5), ..task("a") };
-    let ids = bench.enqueue(vec![late, task("a")]);
-    assert_eq!(bench.status(ids[0]), Status::Delayed);
-    bench.now = 5_000;
-    let claimed: Vec<_> = bench.claim("n", 2).into_iter().map(|(id, _)| id).collect();
-    assert_eq!(claimed, ids);
+    let first = bench.enqueue(vec![late, task("a")]);
+    assert_eq!(bench.status(first[0]), Status::Delayed);
+    bench.now = 5_001;
+    let last = bench.enqueue(vec![task("a")]);
+    let claimed: Vec<_> = bench.claim("n", 3).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(claimed, [first[1], first[0], last[0]]);
 }

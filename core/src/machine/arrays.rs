@@ -1,0 +1,229 @@
+//! Arrays: items that are alike but for their index, in the room of one until they are claimed.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::admission::{Admission, Source};
+use super::facts::{Array, Range};
+use super::{Machine, invalid};
+use crate::id::WorkId;
+use crate::limits;
+use crate::queue::command::{Refusal, Reply};
+use crate::queue::item::{Element, Item, NewItem, Payload, State};
+use crate::time::Span;
+
+/// How an array stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArrayStatus {
+    /// Items in all.
+    pub count: u32,
+    /// Items that were never claimed.
+    pub unclaimed: u64,
+    /// Items that were claimed and have not ended.
+    pub outstanding: u64,
+}
+
+impl Machine {
+    /// Adds an array. Costs the same for one item as for a million.
+    pub(super) fn enqueue_array(
+        &mut self,
+        request: &NewItem,
+        count: u32,
+    ) -> Result<Reply, Refusal> {
+        check_array(request, count)?;
+        let admissions = self.examine(core::slice::from_ref(request), Source::Submitter)?;
+        if let Some(Admission::Repeats(first)) = admissions.first() {
+            let known = self.facts.arrays.get(first).map(|array| array.count);
+            if known.is_none_or(|known| known == count) {
+                return Ok(Reply::Enqueued(vec![(*first, false)]));
+            }
+            let key = request.key.clone().unwrap_or_default();
+            return Err(Refusal::KeyConflict { key, work_id: *first });
+        }
+        if self.facts.arrays.len() >= limits::ARRAYS_MAX {
+            let problem = format!("would be one more than the {} arrays", limits::ARRAYS_MAX);
+            return Err(invalid("count", problem));
+        }
+        self.check_room(&request.queue, u64::from(count))?;
+        let now = self.facts.now;
+        let first = WorkId(self.facts.totals.enqueued + 1);
+        self.facts.totals.enqueued += u64::from(count);
+        let last = WorkId(self.facts.totals.enqueued);
+        let array = Array { request: request.clone(), created: now, count, left: count };
+        if let Some(key) = &request.key {
+            self.index.keys.insert(key.clone(), first);
+        }
+        self.facts.arrays.insert(first, array);
+        let since = now.after(request.delay);
+        let ready = request.delay == Span::default();
+        self.put_range(first, Range { array: first, last, since, ready });
+        Ok(Reply::Enqueued(vec![(first, true)]))
+    }
+
+    /// Cancels what has not ended of an array.
+    pub(super) fn cancel_array(&mut self, array: WorkId) -> Result<Reply, Refusal> {
+        if !self.facts.arrays.contains_key(&array) {
+            return Err(Refusal::UnknownWork(array));
+        }
+        let of_array = self.index.arrays.get(&array).cloned().unwrap_or_default();
+        for first in of_array.ranges {
+            let Some(range) = self.take_range(first) else {
+                continue;
+            };
+            let count = range.len(first);
+            self.facts.totals.cancelled += count;
+            self.leave_array(array, count);
+        }
+        for id in of_array.outstanding {
+            self.call_off(id);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// How an array stands; nothing when it is unknown or all of it is forgotten.
+    #[must_use]
+    pub fn array(&self, id: WorkId) -> Option<ArrayStatus> {
+        let count = self.facts.arrays.get(&id)?.count;
+        let of_array = self.index.arrays.get(&id);
+        let ranges = of_array.into_iter().flat_map(|of_array| &of_array.ranges);
+        let unclaimed = ranges.filter_map(|first| Some(self.facts.ranges.get(first)?.len(*first)));
+        let outstanding = of_array.map_or(0, |of_array| of_array.outstanding.len() as u64);
+        Some(ArrayStatus { count, unclaimed: unclaimed.sum(), outstanding })
+    }
+
+    /// What the items of an array are.
+    #[must_use]
+    pub fn array_request(&self, id: WorkId) -> Option<&NewItem> {
+        self.facts.arrays.get(&id).map(|array| &array.request)
+    }
+
+    /// An item that was never claimed, as it would be if it had a record of its own.
+    #[must_use]
+    pub fn unclaimed(&self, id: WorkId) -> Option<Item> {
+        let (first, range) = self.range_of(id)?;
+        let array = self.facts.arrays.get(&range.array)?;
+        debug_assert!(first <= id && id <= range.last);
+        Some(element_of(array, range, id))
+    }
+
+    fn range_of(&self, id: WorkId) -> Option<(WorkId, Range)> {
+        let (first, range) = self.facts.ranges.range(..=id).next_back()?;
+        (id <= range.last).then_some((*first, *range))
+    }
+
+    /// Gives an item of a range a record of its own; false when it is in none, or its array has
+    /// enough on its way.
+    pub(super) fn materialize(&mut self, id: WorkId) -> bool {
+        let Some((first, range)) = self.range_of(id) else {
+            return false;
+        };
+        let of_array = self.index.arrays.get(&range.array);
+        let outstanding = of_array.map_or(0, |of_array| of_array.outstanding.len());
+        let records = self.index.counts.unfinished().saturating_sub(self.index.in_ranges);
+        if outstanding >= limits::ARRAY_OUTSTANDING_MAX as usize
+            || records >= limits::ITEMS_UNFINISHED_MAX as u64
+        {
+            return false;
+        }
+        let Some(item) = self.facts.arrays.get(&range.array).map(|a| element_of(a, range, id))
+        else {
+            return false;
+        };
+        self.take_range(first);
+        if first < id {
+            self.put_range(first, Range { last: WorkId(id.0 - 1), ..range });
+        }
+        if id < range.last {
+            self.put_range(WorkId(id.0 + 1), range);
+        }
+        self.index.admit(&item);
+        self.index.enter(&item);
+        self.facts.items.insert(id, Box::new(item));
+        true
+    }
+
+    /// The delay of a range is over.
+    pub(super) fn open_range(&mut self, first: WorkId) {
+        if let Some(range) = self.take_range(first) {
+            self.put_range(first, Range { ready: true, ..range });
+        }
+    }
+
+    fn put_range(&mut self, first: WorkId, range: Range) {
+        if let Some(array) = self.facts.arrays.get(&range.array) {
+            self.index.enter_range(first, range, &array.request);
+            self.facts.ranges.insert(first, range);
+        }
+    }
+
+    fn take_range(&mut self, first: WorkId) -> Option<Range> {
+        let range = self.facts.ranges.remove(&first)?;
+        if let Some(array) = self.facts.arrays.get(&range.array) {
+            self.index.leave_range(first, range, &array.request);
+        }
+        Some(range)
+    }
+
+    /// So many items of an array are gone from memory; with the last of them the array goes too.
+    /// Answers the array when it went.
+    pub(super) fn leave_array(&mut self, id: WorkId, count: u64) -> Option<Array> {
+        let array = self.facts.arrays.get_mut(&id)?;
+        array.left = array.left.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
+        if array.left > 0 {
+            return None;
+        }
+        let array = self.facts.arrays.remove(&id)?;
+        if let Some(key) = &array.request.key {
+            self.index.keys.remove(key);
+            let digest = super::digest::of_request(&array.request);
+            self.remember_forgotten(super::facts::ForgottenKey {
+                key: key.clone(),
+                work_id: id,
+                digest,
+            });
+        }
+        Some(array)
+    }
+}
+
+/// The record that an item of a range gets.
+fn element_of(array: &Array, range: Range, id: WorkId) -> Item {
+    let index = u32::try_from(id.0.saturating_sub(range.array.0)).unwrap_or(u32::MAX);
+    let payload = Payload::OfArray(Element { array: range.array, index });
+    let state = if range.ready {
+        State::Ready { since: range.since }
+    } else {
+        State::Delayed { until: range.since }
+    };
+    Item {
+        id,
+        // The key names the array, not one of its items.
+        request: NewItem { key: None, payload, after: Vec::new(), ..array.request.clone() },
+        state,
+        attempts: 0,
+        deliveries: 0,
+        created: array.created,
+        last_error: None,
+        last_node: None,
+    }
+}
+
+fn check_array(request: &NewItem, count: u32) -> Result<(), Refusal> {
+    if !(1..=limits::ARRAY_ITEMS_MAX).contains(&count) {
+        return Err(invalid("count", format!("must be 1 to {}", limits::ARRAY_ITEMS_MAX)));
+    }
+    let NewItem { group, after, pending_timeout, total_timeout, .. } = request;
+    // Each of these would need a record for each item.
+    let absent = [
+        ("group", group.is_none()),
+        ("after", after.is_empty()),
+        ("pending_timeout", pending_timeout.is_none()),
+        ("total_timeout", total_timeout.is_none()),
+    ];
+    match absent.into_iter().find(|(_, absent)| !absent) {
+        Some((field, _)) => Err(invalid(field, "must be absent in an array")),
+        None => Ok(()),
+    }
+}

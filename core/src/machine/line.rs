@@ -1,0 +1,320 @@
+//! Who is next: priority bands with aging; inside a band the queues by weighted service; inside a
+//! queue the more urgent item, and of equal ones the older.
+//!
+//! The heads of the classes that fit are merged, so a claim looks at what it takes and at one head
+//! for each class and priority, however long the lines are.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use super::facts::{Facts, Queue};
+use super::index::{Index, Lanes, QueueLoad};
+use crate::id::{QueueName, WorkId};
+use crate::limits;
+use crate::queue::command::Claim;
+use crate::queue::item::{Item, Needs};
+use crate::queue::resources::{Capacity, Demand, Reserved, Share};
+use crate::time::Moment;
+
+/// The place of a claimable item, or of a range of them, inside its class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) priority: Reverse<u8>,
+    pub(super) since: Moment,
+    pub(super) id: WorkId,
+}
+
+impl Place {
+    pub(super) const fn new(priority: u8, since: Moment, id: WorkId) -> Self {
+        Self { priority: Reverse(priority), since, id }
+    }
+
+    pub(super) const fn of(item: &Item, since: Moment) -> Self {
+        Self::new(item.request.priority, since, item.id)
+    }
+
+    /// The priority as it counts now: waiting raises it.
+    fn aged(&self, now: Moment) -> u8 {
+        let steps = now.since(self.since).0 / limits::AGING_STEP.0;
+        let raised = steps.saturating_mul(u64::from(limits::BAND_WIDTH));
+        let aged = raised.saturating_add(u64::from(self.priority.0));
+        u8::try_from(aged).unwrap_or(u8::MAX).min(limits::PRIORITY_MAX)
+    }
+}
+
+/// Unfinished items of one work type, one queue and equal needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Class {
+    pub(super) unfinished: u64,
+    ready: BTreeMap<Reverse<u8>, BTreeSet<Place>>,
+}
+
+impl Class {
+    /// A class of so many items, none of them in line.
+    pub(super) const fn of(unfinished: u64) -> Self {
+        Self { unfinished, ready: BTreeMap::new() }
+    }
+
+    pub(super) fn join(&mut self, place: Place) {
+        self.ready.entry(place.priority).or_default().insert(place);
+    }
+
+    pub(super) fn quit(&mut self, place: Place) {
+        if let Some(line) = self.ready.get_mut(&place.priority) {
+            line.remove(&place);
+            if line.is_empty() {
+                self.ready.remove(&place.priority);
+            }
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.ready.is_empty()
+    }
+}
+
+/// A line of one class and one priority, and the item that stands first in it.
+struct Line<'a> {
+    places: alloc::collections::btree_set::Iter<'a, Place>,
+    demand: &'a Demand,
+    /// The rest of a range that is being taken.
+    range: Option<(Place, WorkId)>,
+}
+
+impl Line<'_> {
+    fn next(&mut self, facts: &Facts) -> Option<Place> {
+        if let Some((place, last)) = self.range.take()
+            && place.id < last
+        {
+            let next = Place { id: WorkId(place.id.0 + 1), ..place };
+            self.range = Some((next, last));
+            return Some(next);
+        }
+        let place = *self.places.next()?;
+        self.range = facts.ranges.get(&place.id).map(|range| (place, range.last));
+        Some(place)
+    }
+}
+
+/// The first of a line, in the order in which one queue gives its items away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Head {
+    aged: Reverse<u8>,
+    since: Moment,
+    id: WorkId,
+    line: usize,
+}
+
+/// One queue's lines that the claimer fits.
+struct Lane<'a> {
+    name: &'a QueueName,
+    queue: Queue,
+    load: QueueLoad,
+    lines: Vec<Line<'a>>,
+    heads: BTreeSet<Head>,
+}
+
+impl Lane<'_> {
+    fn band(&self) -> Option<Reverse<u8>> {
+        self.heads.first().map(|head| Reverse(head.aged.0 / limits::BAND_WIDTH))
+    }
+
+    fn is_full(&self) -> bool {
+        let most = self.queue.settings.max_running;
+        most.is_some_and(|most| self.load.held >= u64::from(most))
+    }
+
+    fn allows(&self, demand: &Demand) -> bool {
+        let most = self.queue.settings.max_gpu_milli;
+        demand.gpu_milli == 0
+            || most.is_none_or(|most| {
+                self.load.gpu_milli.saturating_add(u64::from(demand.gpu_milli)) <= u64::from(most)
+            })
+    }
+}
+
+/// Items that a claimer gets, with what each reserves, and the queues' service afterwards.
+pub(super) struct Choice {
+    pub(super) items: Vec<(WorkId, Share)>,
+    pub(super) served: Vec<QueueName>,
+}
+
+/// The order of giving away, for one claimer.
+pub(super) struct Merge<'a> {
+    facts: &'a Facts,
+    lanes: Vec<Lane<'a>>,
+    /// The lanes with work, next first: band, service for each unit of weight, name.
+    order: BTreeSet<(Reverse<u8>, u64, usize)>,
+    capacity: Option<&'a Capacity>,
+    reserved: Reserved,
+}
+
+impl<'a> Merge<'a> {
+    /// All that fits a claimer.
+    pub(super) fn for_claim(facts: &'a Facts, index: &'a Index, claim: &'a Claim) -> Self {
+        let types: Vec<&Lanes> = if claim.work_types.is_empty() {
+            index.types.values().map(|of_type| &of_type.lanes).collect()
+        } else {
+            let named = claim.work_types.iter().filter_map(|name| index.types.get(name));
+            named.map(|of_type| &of_type.lanes).collect()
+        };
+        let reserved = index.nodes.get(&claim.node).map(|of_node| of_node.reserved.clone());
+        let mut merge = Self {
+            facts,
+            lanes: Vec::new(),
+            order: BTreeSet::new(),
+            capacity: facts.capacities.get(&claim.node),
+            reserved: reserved.unwrap_or_default(),
+        };
+        merge.fill(index, &types, |needs| fits(needs, claim));
+        merge
+    }
+
+    /// Everything claimable, for a claimer that fits all.
+    pub(super) fn for_all(facts: &'a Facts, index: &'a Index) -> Self {
+        let types: Vec<&Lanes> = index.types.values().map(|of_type| &of_type.lanes).collect();
+        let mut merge = Self {
+            facts,
+            lanes: Vec::new(),
+            order: BTreeSet::new(),
+            capacity: None,
+            reserved: Reserved::default(),
+        };
+        merge.fill(index, &types, |_| true);
+        merge
+    }
+
+    fn fill(&mut self, index: &'a Index, types: &[&'a Lanes], fits: impl Fn(&Needs) -> bool) {
+        let mut found: BTreeMap<&QueueName, Vec<Line<'a>>> = BTreeMap::new();
+        for (name, classes) in types.iter().flat_map(|lanes| lanes.iter()) {
+            let fitting = classes.iter().filter(|(needs, class)| !class.is_idle() && fits(needs));
+            for (needs, class) in fitting {
+                let lines = class.ready.values().map(|line| Line {
+                    places: line.iter(),
+                    demand: &needs.demand,
+                    range: None,
+                });
+                found.entry(name).or_default().extend(lines);
+            }
+        }
+        for (name, lines) in found {
+            let queue = self.facts.queues.get(name).copied().unwrap_or_default();
+            let heads = BTreeSet::new();
+            self.lanes.push(Lane { name, queue, load: index.load(name), lines, heads });
+            let lane = self.lanes.len() - 1;
+            for line in 0..self.lanes[lane].lines.len() {
+                self.advance(lane, line);
+            }
+            self.enqueue(lane);
+        }
+    }
+
+    /// Brings the next of a line to its head.
+    fn advance(&mut self, lane: usize, line: usize) {
+        let Some(lane) = self.lanes.get_mut(lane) else {
+            return;
+        };
+        if let Some(place) = lane.lines.get_mut(line).and_then(|line| line.next(self.facts)) {
+            let aged = Reverse(place.aged(self.facts.now));
+            lane.heads.insert(Head { aged, since: place.since, id: place.id, line });
+        }
+    }
+
+    fn enqueue(&mut self, at: usize) {
+        if let Some(lane) = self.lanes.get(at)
+            && let Some(band) = lane.band()
+            && !lane.is_full()
+        {
+            let Queue { settings, service } = lane.queue;
+            let level = service.level(self.facts.now, settings.weight, lane.load.held);
+            self.order.insert((band, level, at));
+        }
+    }
+
+    /// The share of the claimer's node that the demand gets; nothing when it does not fit.
+    fn place(&self, demand: &Demand) -> Option<Share> {
+        match self.capacity {
+            Some(capacity) => self.reserved.place(demand, capacity),
+            None => demand.is_nothing().then(Share::default),
+        }
+    }
+
+    /// Takes the next item that fits the node and its queue's limits.
+    fn take(&mut self) -> Option<(WorkId, Share, usize)> {
+        // A head that does not fit takes its whole line with it: at most one round for each line.
+        while let Some((_, _, at)) = self.order.pop_first() {
+            let Some(lane) = self.lanes.get_mut(at) else {
+                continue;
+            };
+            let Some(head) = lane.heads.pop_first() else {
+                continue;
+            };
+            let demand = lane.lines.get(head.line).map(|line| *line.demand).unwrap_or_default();
+            let share = lane.allows(&demand).then(|| self.place(&demand)).flatten();
+            if let Some(share) = share {
+                self.reserved.add(&share);
+                if let Some(lane) = self.lanes.get_mut(at) {
+                    lane.load.held += 1;
+                    lane.load.gpu_milli += share.gpu_milli();
+                    lane.queue.service.serve(self.facts.now);
+                }
+                self.advance(at, head.line);
+                self.enqueue(at);
+                return Some((head.id, share, at));
+            }
+            self.enqueue(at);
+        }
+        None
+    }
+
+    /// Whether there is anything to take.
+    pub(super) fn has_any(mut self) -> bool {
+        self.take().is_some()
+    }
+
+    /// Takes up to so many.
+    pub(super) fn choose(mut self, limit: usize) -> Choice {
+        let mut choice = Choice { items: Vec::new(), served: Vec::new() };
+        while choice.items.len() < limit
+            && let Some((id, share, at)) = self.take()
+        {
+            choice.items.push((id, share));
+            choice.served.extend(self.lanes.get(at).map(|lane| lane.name.clone()));
+        }
+        choice
+    }
+
+    /// The items in order, whatever they demand and whatever limits their queues have.
+    pub(super) fn in_order(mut self, limit: usize) -> Vec<WorkId> {
+        let mut ids = Vec::new();
+        for lane in &mut self.lanes {
+            lane.queue.settings.max_running = None;
+        }
+        self.order.clear();
+        for at in 0..self.lanes.len() {
+            self.enqueue(at);
+        }
+        while ids.len() < limit
+            && let Some((_, _, at)) = self.order.pop_first()
+        {
+            let Some(head) = self.lanes.get_mut(at).and_then(|lane| lane.heads.pop_first()) else {
+                continue;
+            };
+            ids.push(head.id);
+            if let Some(lane) = self.lanes.get_mut(at) {
+                lane.load.held += 1;
+                lane.queue.service.serve(self.facts.now);
+            }
+            self.advance(at, head.line);
+            self.enqueue(at);
+        }
+        ids
+    }
+}
+
+/// Whether a claimer has all that the items of a class need, but for room.
+pub(super) fn fits(needs: &Needs, claim: &Claim) -> bool {
+    needs.capabilities.is_subset(&claim.capabilities)
+        && needs.labels.iter().all(|(label, value)| claim.labels.get(label) == Some(value))
+}

@@ -1,0 +1,136 @@
+//! The model's passing of time.
+
+use super::{Model, Row, Standing, split_mix};
+
+impl Model {
+    pub(super) fn pass_time(&mut self) -> u32 {
+        let now = self.now;
+        self.locks.retain(|lock| lock.expires > now);
+        self.sessions.end_silent(now);
+        let mut expired = 0;
+        while let Some((_, _, at)) = self.next_due().filter(|(due, _, _)| *due <= now) {
+            expired += u32::from(self.come_due(at));
+        }
+        while self.tell_one() {}
+        expired
+    }
+
+    /// When, which item, at which place.
+    fn next_due(&self) -> Option<(u64, u64, usize)> {
+        let rows = self.rows.iter().enumerate();
+        rows.filter_map(|(at, row)| Some((due(row)?, row.id, at))).min()
+    }
+
+    /// Answers whether a lease ended.
+    fn come_due(&mut self, at: usize) -> bool {
+        let now = self.now;
+        let row = &mut self.rows[at];
+        let was_held = row.is_held();
+        if row.request.total_timeout.is_some_and(|span| row.created + span.0 <= now) {
+            row.standing = Standing::Dead;
+            self.lose(at);
+            return was_held;
+        }
+        if let Standing::Held { .. } = &row.standing {
+            self.lose_lease(at);
+            return true;
+        }
+        let pending = row.request.pending_timeout.filter(|_| row.deliveries == 0);
+        if pending.is_some_and(|span| row.created + span.0 <= now) {
+            row.standing = Standing::Dead;
+            self.lose(at);
+        } else if let Standing::Waiting { until } = row.standing {
+            row.standing = Standing::Open { since: until };
+        }
+        false
+    }
+
+    /// The holder did not keep its claim, or is gone.
+    pub(super) fn lose_lease(&mut self, at: usize) {
+        let now = self.now;
+        let row = &mut self.rows[at];
+        let Standing::Held { deadline, started, .. } = row.standing else {
+            panic!("only a held item has a lease");
+        };
+        let back = Standing::Open { since: row.created };
+        let Some(started) = started else {
+            row.standing = back;
+            return;
+        };
+        let ends = started + row.request.attempt_timeout.0;
+        if row.attempts >= row.request.attempts_max {
+            row.standing = Standing::Dead;
+            self.lose(at);
+        } else if ends <= deadline && ends <= now {
+            self.wait(at);
+        } else {
+            row.standing = back;
+        }
+    }
+
+    /// 1 s doubled each time, at most 300 s, half of it left to chance.
+    pub(super) fn wait(&mut self, at: usize) -> u64 {
+        let row = &mut self.rows[at];
+        let started = matches!(row.standing, Standing::Held { started: Some(_), .. });
+        let round = if started { row.attempts } else { row.deliveries };
+        let mut whole = 1_000_u64;
+        for _ in 1..round {
+            whole = (whole * 2).min(300_000);
+        }
+        let chance = split_mix(split_mix(row.id).wrapping_add(u64::from(round)));
+        let until = self.now + whole / 2 + chance % (whole - whole / 2 + 1);
+        row.standing = Standing::Waiting { until };
+        until
+    }
+
+    /// The first of those that wait for the first that has ended.
+    fn tell_one(&mut self) -> bool {
+        let ended = |id: u64| self.rows.iter().any(|row| row.id == id && !row.unfinished());
+        let waits = self.rows.iter().enumerate().filter_map(|(at, row)| match &row.standing {
+            Standing::Behind(behind) => Some((behind, row.id, at)),
+            _ => None,
+        });
+        let told = waits.flat_map(|(behind, id, at)| behind.keys().map(move |on| (*on, id, at)));
+        let Some((on, _, at)) = told.filter(|(on, _, _)| ended(*on)).min() else {
+            return false;
+        };
+        let well = self
+            .rows
+            .iter()
+            .any(|row| row.id == on && matches!(row.standing, Standing::Done { .. }));
+        let now = self.now;
+        let row = &mut self.rows[at];
+        let Standing::Behind(behind) = &mut row.standing else {
+            panic!("it waits");
+        };
+        if behind.remove(&on) == Some(true) && !well {
+            row.standing = Standing::Dead;
+            self.lose(at);
+        } else if behind.is_empty() {
+            let begin = row.created + row.request.delay.0;
+            row.standing = if begin > now {
+                Standing::Waiting { until: begin }
+            } else {
+                Standing::Open { since: now }
+            };
+        }
+        true
+    }
+}
+
+fn due(row: &Row) -> Option<u64> {
+    if !row.unfinished() {
+        return None;
+    }
+    let own = match &row.standing {
+        Standing::Waiting { until } => Some(*until),
+        Standing::Held { deadline, started: None, .. } => Some(*deadline),
+        Standing::Held { deadline, started: Some(started), .. } => {
+            Some((*deadline).min(started + row.request.attempt_timeout.0))
+        }
+        _ => None,
+    };
+    let pending = row.request.pending_timeout.filter(|_| row.deliveries == 0);
+    let deadlines = [pending, row.request.total_timeout];
+    own.into_iter().chain(deadlines.into_iter().flatten().map(|span| row.created + span.0)).min()
+}

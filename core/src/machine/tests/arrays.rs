@@ -1,0 +1,104 @@
+//! Arrays: many items in the room of one.
+
+use super::{Bench, claimer, task};
+use crate::id::WorkId;
+use crate::limits;
+use crate::queue::command::{Claim, Command, Refusal, Reply};
+use crate::queue::item::{Element, NewItem, Payload, Status};
+use crate::time::Span;
+
+fn array(request: NewItem, count: u32) -> Command {
+    Command::EnqueueArray { request, count }
+}
+
+fn element(bench: &Bench, id: WorkId) -> Option<Element> {
+    match &bench.machine.item(id)?.request.payload {
+        Payload::OfArray(element) => Some(*element),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_million_items_take_the_room_of_one_until_they_are_claimed() {
+    let mut bench = Bench::default();
+    assert_eq!(
+        bench.apply(array(task("a"), 1_000_000)),
+        Ok(Reply::Enqueued(vec![(WorkId(1), true)]))
+    );
+    let written = serde_json::to_string(&bench.machine).expect("a snapshot").len();
+    assert!(written < 2_000, "{written} bytes");
+    assert_eq!(bench.machine.counts().ready, 1_000_000);
+    let claimed = bench.claim_as(Claim { limit: 256, ..claimer("n") });
+    let ids: Vec<_> = claimed.iter().map(|(id, _)| id.0).collect();
+    assert_eq!(ids, (1..=256).collect::<Vec<_>>());
+    assert_eq!(element(&bench, WorkId(7)), Some(Element { array: WorkId(1), index: 6 }));
+    let status = bench.machine.array(WorkId(1)).expect("known");
+    assert_eq!((status.count, status.unclaimed, status.outstanding), (1_000_000, 999_744, 256));
+    // Further work has its own numbers, behind the array's.
+    assert_eq!(bench.enqueue(vec![task("b")]), [WorkId(1_000_001)]);
+}
+
+#[test]
+fn an_unclaimed_item_can_be_seen_and_cancelled_by_itself() {
+    let mut bench = Bench::default();
+    bench.apply(array(task("a"), 5)).expect("enqueued");
+    let seen = bench.machine.unclaimed(WorkId(3)).expect("unclaimed");
+    assert_eq!((seen.id, seen.status()), (WorkId(3), Status::Ready));
+    assert_eq!(bench.apply(Command::Cancel { work_id: WorkId(3) }), Ok(Reply::Done));
+    assert_eq!(bench.status(WorkId(3)), Status::Cancelled);
+    let left: Vec<_> = bench.claim("n", 9).iter().map(|(id, _)| id.0).collect();
+    assert_eq!(left, [1, 2, 4, 5]);
+    assert_eq!(bench.machine.unclaimed(WorkId(5)), None, "claimed by now");
+}
+
+#[test]
+fn cancelling_an_array_ends_all_that_has_not_ended() {
+    let mut bench = Bench::default();
+    bench.apply(array(task("a"), 10)).expect("enqueued");
+    let held = bench.claim("n", 2);
+    bench.complete(held[0]).expect("completed");
+    assert_eq!(bench.apply(Command::CancelArray { array: WorkId(1) }), Ok(Reply::Done));
+    assert!(super::fenced(&bench.complete(held[1])));
+    assert_eq!(bench.machine.totals().cancelled, 9);
+    assert_eq!(bench.machine.counts().unfinished(), 0);
+    let unknown = Command::CancelArray { array: WorkId(2) };
+    assert_eq!(bench.apply(unknown), Err(Refusal::UnknownWork(WorkId(2))));
+}
+
+#[test]
+fn an_array_waits_for_its_delay_and_repeats_by_its_key() {
+    let mut bench = Bench::default();
+    let late = NewItem { key: Some("k".into()), delay: Span::seconds(5), ..task("a") };
+    bench.apply(array(late.clone(), 3)).expect("enqueued");
+    assert_eq!(bench.machine.counts().delayed, 3);
+    assert!(bench.claim("n", 9).is_empty());
+    assert_eq!(bench.machine.next_due().map(|due| due.0), Some(5_000));
+    bench.now = 5_000;
+    assert_eq!(bench.claim("n", 9).len(), 3);
+    let again = bench.apply(array(late.clone(), 3));
+    assert_eq!(again, Ok(Reply::Enqueued(vec![(WorkId(1), false)])));
+    let longer = bench.apply(array(late, 4));
+    assert_eq!(longer, Err(Refusal::KeyConflict { key: "k".into(), work_id: WorkId(1) }));
+}
+
+#[test]
+fn an_array_has_at_most_so_many_items_on_their_way() {
+    let mut bench = Bench::default();
+    bench.apply(array(task("a"), limits::ARRAY_OUTSTANDING_MAX + 10)).expect("enqueued");
+    let mut claimed = 0;
+    for _ in 0..100 {
+        bench.index += 1;
+        let claim = Command::Claim(Claim { limit: 256, ..claimer("n") });
+        let position = crate::id::Position { term: 1, index: bench.index };
+        let batch = crate::queue::command::Batch {
+            now: crate::time::Moment(bench.now),
+            commands: vec![claim],
+        };
+        let Ok(Reply::Claimed(items)) = bench.machine.apply(position, &batch).remove(0) else {
+            panic!("not claimed")
+        };
+        claimed += items.len();
+    }
+    assert_eq!(claimed, limits::ARRAY_OUTSTANDING_MAX as usize);
+    assert_eq!(bench.machine.violations(), Vec::<String>::new());
+}

@@ -1,0 +1,25 @@
+//! Why an item does not run yet.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Reply of `GET /work/{work_id}/why`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Why {
+    /// The item.
+    pub work_id: String,
+    /// As in the item itself.
+    pub status: String,
+    /// The reasons, the most telling first; empty when the item does not wait.
+    pub pending: Vec<Pending>,
+}
+
+/// One reason, with its numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Pending {
+    /// One of a closed set: `delayed`, `dependencies`, `group_busy`, `queue_max_running`,
+    /// `queue_max_gpu`, `no_node_large_enough`, `no_room`, `in_line`, `no_claimer`.
+    pub reason: String,
+    /// The same as a sentence with the numbers.
+    pub message: String,
+}
