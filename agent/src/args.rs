@@ -84,9 +84,15 @@ pub struct Args {
     #[arg(long, env = "RINGRIFT_INSECURE_NO_TOKEN", value_parser = BoolishValueParser::new())]
     pub insecure_no_token: bool,
 
-    /// How fast lost peers and leaders are noticed: safe for busy machines, fast for idle ones
-    #[arg(long, env = "RINGRIFT_TIMING", value_name = "PROFILE", default_value = "safe")]
-    pub timing: String,
+    /// How fast a silent leader is replaced: safe for busy or distant machines, fast for idle ones on
+    /// one site. All voters of a cluster should have the same
+    #[arg(
+        long,
+        env = "RINGRIFT_CONSENSUS_PROFILE",
+        value_name = "PROFILE",
+        default_value = "safe"
+    )]
+    pub consensus_profile: String,
 
     /// Look of the log on standard error: text or json
     #[arg(long, env = "RINGRIFT_LOG_FORMAT", value_name = "FORMAT", default_value_t)]

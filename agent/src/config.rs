@@ -12,6 +12,7 @@ use ringrift_core::id::NodeId;
 use ringrift_core::limits;
 
 use crate::args::Args;
+use crate::consensus::Profile;
 
 /// A token file is one short line; a larger file is another file.
 const TOKEN_BYTES_MAX: usize = 1_024;
@@ -87,15 +88,6 @@ pub enum Entry {
     },
 }
 
-/// How fast lost peers and leaders are noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// For busy machines.
-    Safe,
-    /// For machines with cores to spare.
-    Fast,
-}
-
 /// The settings of an agent, checked against each other.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -125,8 +117,8 @@ pub struct Config {
     pub leash_program: PathBuf,
     /// Token of the cluster.
     pub token: Option<ClusterToken>,
-    /// How fast lost peers and leaders are noticed.
-    pub pace: Pace,
+    /// How fast a silent leader is replaced.
+    pub profile: Profile,
 }
 
 impl Config {
@@ -153,7 +145,7 @@ impl Config {
             token,
             token_file,
             insecure_no_token,
-            timing,
+            consensus_profile,
             log_format: _,
             log: _,
             xdg_state_home,
@@ -199,7 +191,7 @@ impl Config {
             match_program: find_match_program(match_program, search_path.as_deref())?,
             leash_program: crate::process::leash::own_executable(),
             token,
-            pace: pace(&timing)?,
+            profile: profile(&consensus_profile)?,
         })
     }
 }
@@ -389,12 +381,10 @@ fn find_match_program(
     Ok(beside.into_iter().chain(on_path).map(|dir| dir.join(MATCH_PROGRAM)).find(|it| it.is_file()))
 }
 
-fn pace(text: &str) -> Result<Pace, ConfigError> {
-    match text {
-        "safe" => Ok(Pace::Safe),
-        "fast" => Ok(Pace::Fast),
-        other => Err(setting("--timing", format!("is {other:?}, neither safe nor fast"))),
-    }
+fn profile(text: &str) -> Result<Profile, ConfigError> {
+    Profile::named(text).ok_or_else(|| {
+        setting("--consensus-profile", format!("is {text:?}, neither safe nor fast"))
+    })
 }
 
 #[cfg(test)]

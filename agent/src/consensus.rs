@@ -8,11 +8,14 @@
 //! in), `log` and `machine` (the disk), `wire`, `network` and `server` (the raft port), `members`.
 
 mod errors;
+mod handover;
+mod hint;
 mod identity;
 mod log;
 mod machine;
 mod members;
 mod network;
+mod presence;
 mod propose;
 mod server;
 mod stamp;
@@ -20,7 +23,9 @@ mod start;
 mod status;
 mod stop;
 mod timing;
+mod trips;
 mod vocabulary;
+mod watchdog;
 mod wire;
 
 use std::net::SocketAddr;
@@ -38,15 +43,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::errors::{ConsensusError, MembershipError, ProposeError};
+pub use self::errors::{ConsensusError, MembershipError, ProposeError, TransferError};
 use self::log::LogStore;
-use self::log::wal::Wal;
 use self::machine::{Shared, position_of};
 use self::network::link::Caller;
 use self::propose::Proposer;
 pub use self::status::{ConsensusStatus, Leadership, Role};
-pub use self::timing::Timing;
+pub use self::timing::{Profile, Timing};
 use self::vocabulary::Raft;
+use self::watchdog::Flushes;
 
 /// Voters of a cluster; every further agent stays a learner. Three survive the loss of one.
 pub const VOTERS_MAX: usize = 3;
@@ -114,12 +119,13 @@ struct Inner {
     this: Member,
     listen: SocketAddr,
     shared: Arc<Shared>,
-    log: LogStore<Wal>,
+    log: LogStore,
+    flushes: Flushes,
     caller: Arc<Caller>,
     proposer: Proposer,
     leadership: watch::Receiver<Leadership>,
     membership_turn: tokio::sync::Mutex<()>,
-    /// The raft port, the proposals' task and the observer of leadership.
+    /// The raft port, the proposals' task, the observer of leadership and the crash hints.
     tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
 }
 

@@ -109,6 +109,15 @@ impl App {
         self.consensus.as_ref().map_or_else(Position::default, |it| it.read(Machine::applied))
     }
 
+    /// What is wrong with this agent itself: it stops, or its disk does not answer.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if self.stopping.is_cancelled() {
+            return Some("it is stopping".to_owned());
+        }
+        let stalled = self.consensus.as_ref()?.disk_stalled()?;
+        Some(format!("its disk has not answered for {} ms", stalled.as_millis()))
+    }
+
     /// What is missing before this agent can serve a cluster; nothing when it can.
     pub(crate) fn missing(&self) -> Option<Failure> {
         if self.consensus.as_ref().is_none_or(Consensus::is_initialized) {

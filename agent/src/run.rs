@@ -25,8 +25,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Pace, host_and_port};
-use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, Timing};
+use crate::config::{Config, ConfigError, host_and_port};
+use crate::consensus::{Consensus, ConsensusConfig, ConsensusError};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::gossip::{Gossip, GossipConfig, GossipError};
 use crate::http::forward::Peers;
@@ -330,16 +330,9 @@ async fn open_consensus(
         listen: SocketAddr::new(config.listen.ip(), config.raft_port),
         raft_address: host_and_port(&config.advertise, config.raft_port),
         http_address: http_address.to_owned(),
-        timing: timing(config.pace),
+        timing: config.profile.timing(),
     };
     Ok(Some(Consensus::open(consensus, clock).await?))
-}
-
-const fn timing(pace: Pace) -> Timing {
-    match pace {
-        Pace::Safe => Timing::safe(),
-        Pace::Fast => Timing::fast(),
-    }
 }
 
 async fn resolve(host: &str, port: u16) -> Result<SocketAddr, RunError> {

@@ -8,6 +8,8 @@
 
 #[path = "consensus/duties.rs"]
 mod duties;
+#[path = "consensus/failover.rs"]
+mod failover;
 #[path = "consensus/harness.rs"]
 mod harness;
 #[path = "consensus/members.rs"]

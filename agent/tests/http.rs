@@ -8,6 +8,7 @@
 
 mod http {
     mod cluster;
+    mod failover;
     mod faults;
     mod harness;
     mod killed;

@@ -37,6 +37,9 @@ pub struct Status {
     /// Why the agent is not yet part of a cluster, when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joining: Option<String>,
+    /// What is wrong with this agent itself; absent when nothing is known to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// An agent as this one sees it.
@@ -295,7 +298,7 @@ pub struct NodeJobs {
 /// Reply of `GET /health`; with status 503 when `healthy` is false.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
-    /// Part of a cluster with a leader, and not stopping.
+    /// Part of a cluster with a leader, not stopping, and its disk answers.
     pub healthy: bool,
     /// The agent that answered.
     pub node_id: String,
@@ -303,6 +306,9 @@ pub struct Health {
     pub role: String,
     /// The leader, when one is known.
     pub leader_id: Option<String>,
+    /// What is wrong with this agent itself; absent when nothing is known to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// Seconds since the agent started.
     pub uptime_seconds: f64,
     /// Version of the agent.

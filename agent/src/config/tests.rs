@@ -67,7 +67,7 @@ fn contradictions_name_the_setting() {
         ("--slots 100000", "--slots"),
         ("--label gpu", "--label"),
         ("--label a=1,a=2", "--label"),
-        ("--timing slow", "--timing"),
+        ("--consensus-profile slow", "--consensus-profile"),
         ("--node-id a/b", "--node-id"),
         ("--match-program /nonexistent/runner", "--match-program"),
     ];

@@ -174,3 +174,23 @@ pub enum MembershipError {
         cause: String,
     },
 }
+
+/// Why leadership did not go to another voter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// This agent does not lead, or has stopped.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// Nobody can take it.
+    #[error("{} can take leadership over; name another voter, or add one first", node_id.as_ref().map_or_else(|| "no other voter".to_owned(), |name| format!("no voter named {name}")))]
+    NoHeir {
+        /// Who was named.
+        node_id: Option<NodeId>,
+    },
+    /// The voter did not take over in time; somebody leads nevertheless.
+    #[error("{} did not take leadership over in time; see whether it is well, or name another voter", node_id.as_ref().map_or("the voter", |name| name.as_str()))]
+    Refused {
+        /// Who was asked.
+        node_id: Option<NodeId>,
+    },
+}

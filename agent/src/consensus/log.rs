@@ -15,6 +15,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
 use crate::consensus::vocabulary::{Entry, LogId, Payload, Ring, Vote};
+use crate::consensus::watchdog::Flushes;
 
 /// Bytes of the entries that one append to a follower carries: large enough to fill a disk flush,
 /// small enough to pass within a heartbeat. One larger entry still goes alone.
@@ -63,20 +64,16 @@ pub(super) trait Log: Send + Sync + 'static {
 }
 
 /// A shared log: openraft's writer and its readers hold the same one.
-pub(super) struct LogStore<L> {
+#[derive(Clone)]
+pub(super) struct LogStore {
     /// Empty once closed, so that the directory is free while stray readers still hold the store.
-    log: Arc<RwLock<Option<L>>>,
+    log: Arc<RwLock<Option<Box<dyn Log>>>>,
+    flushes: Flushes,
 }
 
-impl<L> Clone for LogStore<L> {
-    fn clone(&self) -> Self {
-        Self { log: Arc::clone(&self.log) }
-    }
-}
-
-impl<L: Log> LogStore<L> {
-    pub(super) fn new(log: L) -> Self {
-        Self { log: Arc::new(RwLock::new(Some(log))) }
+impl LogStore {
+    pub(super) fn new(log: Box<dyn Log>, flushes: Flushes) -> Self {
+        Self { log: Arc::new(RwLock::new(Some(log))), flushes }
     }
 
     /// Waits for writes in progress and gives the files back.
@@ -85,14 +82,17 @@ impl<L: Log> LogStore<L> {
         drop(log);
     }
 
-    fn with_log<T>(&self, use_log: impl FnOnce(&L) -> io::Result<T>) -> io::Result<T> {
+    fn with_log<T>(&self, use_log: impl FnOnce(&dyn Log) -> io::Result<T>) -> io::Result<T> {
         let log = self.log.read().unwrap_or_else(PoisonError::into_inner);
-        use_log(log.as_ref().ok_or_else(closed)?)
+        use_log(log.as_deref().ok_or_else(closed)?)
     }
 
-    fn with_log_mut<T>(&self, use_log: impl FnOnce(&mut L) -> io::Result<T>) -> io::Result<T> {
+    fn with_log_mut<T>(
+        &self,
+        use_log: impl FnOnce(&mut dyn Log) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut log = self.log.write().unwrap_or_else(PoisonError::into_inner);
-        use_log(log.as_mut().ok_or_else(closed)?)
+        use_log(log.as_deref_mut().ok_or_else(closed)?)
     }
 
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
@@ -118,7 +118,7 @@ fn decode(log_id: LogId, bytes: &[u8]) -> io::Result<Entry> {
     Ok(Entry { log_id, payload })
 }
 
-impl<L: Log> RaftLogReader<Ring> for LogStore<L> {
+impl RaftLogReader<Ring> for LogStore {
     async fn try_get_log_entries<R>(&mut self, range: R) -> Result<Vec<Entry>, io::Error>
     where
         R: RangeBounds<u64> + Clone + Debug + Send,
@@ -149,7 +149,7 @@ impl<L: Log> RaftLogReader<Ring> for LogStore<L> {
     }
 }
 
-impl<L: Log> RaftLogStorage<Ring> for LogStore<L> {
+impl RaftLogStorage<Ring> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<Ring>, io::Error> {
@@ -163,7 +163,9 @@ impl<L: Log> RaftLogStorage<Ring> for LogStore<L> {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let (durable, wait) = oneshot::channel();
+        let flushed = self.flushes.begin();
         let done = Done::new(move |outcome| {
+            flushed();
             // Nobody waits any more when the raft core stops in between.
             let _ = durable.send(outcome);
         });
@@ -189,7 +191,12 @@ impl<L: Log> RaftLogStorage<Ring> for LogStore<L> {
     {
         let entries =
             entries.into_iter().map(|entry| encode(&entry)).collect::<io::Result<Vec<_>>>()?;
-        let done = Done::new(move |outcome| callback.io_completed(outcome));
+        // Begun before the queue is entered: a full one makes this call wait.
+        let flushed = self.flushes.begin();
+        let done = Done::new(move |outcome| {
+            flushed();
+            callback.io_completed(outcome);
+        });
         self.with_log_mut(|log| log.append(entries, done))
     }
 

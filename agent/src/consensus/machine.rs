@@ -3,7 +3,7 @@
 pub(super) mod snapshot;
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -15,9 +15,10 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::consensus::machine::snapshot::{SnapshotDirectory, SnapshotFile};
+use crate::consensus::presence::Presence;
 use crate::consensus::stamp::Anchor;
 use crate::consensus::vocabulary::{
-    Entry, LogId, Membership, Payload, Proposal, Replies, Ring, Snapshot, SnapshotMeta,
+    Entry, LeaderId, LogId, Membership, Payload, Proposal, Replies, Ring, Snapshot, SnapshotMeta,
 };
 
 /// Entries applied under one hold of the lock. Readers wait for as long, so it stays in the
@@ -36,20 +37,38 @@ pub(super) struct Replica {
 pub(super) struct Shared {
     replica: RwLock<Held>,
     applied: watch::Sender<u64>,
+    presence: Mutex<Presence>,
     clock: Clock,
 }
 
 struct Held {
     replica: Replica,
-    /// Monotonic time at which the last batch was applied here: replicated time goes on from there.
+    /// Running time at which the last batch was applied here: replicated time goes on from there.
     batch_applied_at: Duration,
 }
 
 impl Shared {
     pub(super) fn new(replica: Replica, clock: Clock) -> Self {
-        let batch_applied_at = clock.monotonic();
-        let (applied, _) = watch::channel(index_of(replica.applied));
-        Self { replica: RwLock::new(Held { replica, batch_applied_at }), applied, clock }
+        let presence = Presence::new(clock.monotonic());
+        let held = Held { replica, batch_applied_at: presence.running() };
+        let (applied, _) = watch::channel(index_of(held.replica.applied));
+        Self { replica: RwLock::new(held), applied, presence: Mutex::new(presence), clock }
+    }
+
+    /// A leader was heard just now; a leader hears itself.
+    pub(super) fn hear(&self, leader: LeaderId) {
+        let now = self.clock.monotonic();
+        self.presence().hear(leader, now);
+    }
+
+    /// How long a leader was there: what replicated time is counted by.
+    pub(super) fn running(&self) -> Duration {
+        self.presence().running()
+    }
+
+    // Nothing panics while it is held.
+    fn presence(&self) -> MutexGuard<'_, Presence> {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Index of the last applied entry, as it grows.
@@ -61,7 +80,7 @@ impl Shared {
         look(&self.held().replica)
     }
 
-    /// The moment of the last applied batch, and when it was applied here.
+    /// The moment of the last applied batch, and the running time when it was applied here.
     pub(super) fn anchor(&self) -> Anchor {
         let held = self.held();
         Anchor { moment: held.replica.machine.now(), at: held.batch_applied_at }
@@ -76,7 +95,7 @@ impl Shared {
     fn apply(&self, entries: Vec<EntryResponder<Ring>>) {
         let mut answers: Vec<(ApplyResponder<Ring>, Replies)> = Vec::with_capacity(entries.len());
         let mut applied = None;
-        let at = self.clock.monotonic();
+        let at = self.running();
         {
             let mut held = self.replica.write().unwrap_or_else(PoisonError::into_inner);
             for (entry, responder) in entries {
@@ -103,7 +122,7 @@ impl Shared {
         let index = index_of(replica.applied);
         {
             let mut held = self.replica.write().unwrap_or_else(PoisonError::into_inner);
-            *held = Held { replica, batch_applied_at: self.clock.monotonic() };
+            *held = Held { replica, batch_applied_at: self.running() };
         }
         self.applied.send_replace(index);
     }

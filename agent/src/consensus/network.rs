@@ -23,6 +23,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use crate::consensus::Member;
 use crate::consensus::machine::snapshot::SnapshotFile;
 use crate::consensus::network::link::{CallError, Caller, Link};
+use crate::consensus::trips::Pacer;
 use crate::consensus::vocabulary::{Ring, Snapshot, Vote};
 use crate::consensus::wire::{Blob, Purpose, Request, Response, SNAPSHOT_PART_BYTES, SnapshotPart};
 
@@ -42,12 +43,13 @@ type RpcError = RPCError<Ring>;
 /// The links to all peers, one for each purpose.
 pub(super) struct Network {
     caller: Arc<Caller>,
+    pacer: Arc<Pacer>,
     links: Mutex<BTreeMap<(u64, Purpose), Arc<Link>>>,
 }
 
 impl Network {
-    pub(super) fn new(caller: Arc<Caller>) -> Self {
-        Self { caller, links: Mutex::default() }
+    pub(super) fn new(caller: Arc<Caller>, pacer: Pacer) -> Self {
+        Self { caller, pacer: Arc::new(pacer), links: Mutex::default() }
     }
 
     fn peer(&self, target: u64, member: &Member, purpose: Purpose) -> Peer {
@@ -60,7 +62,8 @@ impl Network {
             links.insert((target, purpose), Arc::clone(&link));
             link
         });
-        Peer { link, from: self.caller.raft_id(), target, purpose }
+        let pacer = Arc::clone(&self.pacer);
+        Peer { link, from: self.caller.raft_id(), target, purpose, pacer }
     }
 }
 
@@ -87,6 +90,7 @@ pub(super) struct Peer {
     from: u64,
     target: u64,
     purpose: Purpose,
+    pacer: Arc<Pacer>,
 }
 
 impl Peer {
@@ -96,7 +100,13 @@ impl Peer {
         patience: Duration,
         action: RPCTypes,
     ) -> Result<Response, RpcError> {
-        match self.link.call(&request, patience).await {
+        let begin = self.pacer.begin();
+        let outcome = self.link.call(&request, patience).await;
+        // One that cannot be reached says nothing about the way.
+        if self.purpose == Purpose::Heartbeat && matches!(outcome, Ok(_) | Err(CallError::Late)) {
+            self.pacer.end(begin);
+        }
+        match outcome {
             Ok(Response::Failed(reason)) => {
                 Err(RPCError::Network(NetworkError::from_string(reason)))
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
@@ -20,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::clock::Clock;
 use crate::consensus::machine::{Shared, position_of};
 use crate::consensus::stamp::Stamper;
-use crate::consensus::vocabulary::{Proposal, Raft, Replies, Ring};
+use crate::consensus::vocabulary::{LeaderId, Proposal, Raft, Replies, Ring};
 use crate::consensus::wire::ENTRY_BYTES_MAX;
 use crate::consensus::{Committed, ProposeError};
 
@@ -55,6 +56,7 @@ struct Waiting {
 
 /// Where stamps come from.
 struct Stamps {
+    raft: Raft,
     shared: Arc<Shared>,
     clock: Clock,
     stamper: Mutex<Stamper>,
@@ -62,9 +64,19 @@ struct Stamps {
 
 impl Stamps {
     fn next(&self) -> Moment {
+        if let Some(own) = leads(&self.raft) {
+            self.shared.hear(own);
+        }
         let mut stamper = self.stamper.lock().unwrap_or_else(PoisonError::into_inner);
-        stamper.stamp(self.shared.anchor(), self.clock.monotonic(), self.clock.wall())
+        stamper.stamp(self.shared.anchor(), self.shared.running(), self.clock.wall())
     }
+}
+
+/// Under which leader id this agent leads, if it does.
+pub(super) fn leads(raft: &Raft) -> Option<LeaderId> {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    metrics.state.is_leader().then_some(metrics.vote.leader_id)
 }
 
 impl Proposer {
@@ -75,7 +87,8 @@ impl Proposer {
         clock: Clock,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (queue, waiting) = mpsc::channel(PROPOSALS_QUEUED_MAX);
-        let stamps = Arc::new(Stamps { shared, clock, stamper: Mutex::default() });
+        let stamper = Mutex::default();
+        let stamps = Arc::new(Stamps { raft: raft.clone(), shared, clock, stamper });
         let room = Arc::new(Semaphore::new(PROPOSALS_QUEUED_BYTES_MAX));
         let task = write_merged(raft, waiting, Arc::clone(&stamps));
         (Self { queue, room, stamps }, task)

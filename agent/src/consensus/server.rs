@@ -10,6 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use crate::consensus::hint::watch::{Ends, closed_by_its_kernel};
+use crate::consensus::machine::Shared;
 use crate::consensus::machine::snapshot::SnapshotDirectory;
 use crate::consensus::network::link::Caller;
 use crate::consensus::server::receive::Receiving;
@@ -38,7 +40,10 @@ pub(super) struct Service {
     pub(super) raft: Raft,
     /// Who this agent is.
     pub(super) this: Arc<Caller>,
+    pub(super) shared: Arc<Shared>,
     pub(super) snapshots: SnapshotDirectory,
+    /// Where the ends of connections are reported.
+    pub(super) ends: Ends,
 }
 
 /// Serves until it is dropped; its connections end with it.
@@ -86,7 +91,11 @@ async fn serve_connection(stream: TcpStream, service: &Service) -> io::Result<()
             serve_snapshots(incoming, outgoing, service).await
         }
         (Welcome::Accepted(_), Purpose::Log | Purpose::Heartbeat) => {
-            serve_requests(incoming, outgoing, service).await
+            let ended = serve_requests(&mut incoming, outgoing, service).await;
+            if closed_by_its_kernel(&incoming, &ended) {
+                service.ends.report(hello.raft_id);
+            }
+            ended
         }
     }
 }
@@ -124,10 +133,13 @@ impl Service {
     async fn answer(self, request: Request) -> Response {
         let failed = |error: &dyn std::fmt::Display| Response::Failed(error.to_string());
         match request {
-            Request::Append(request) => match self.raft.append_entries(request).await {
-                Ok(response) => Response::Append(response),
-                Err(error) => failed(&error),
-            },
+            Request::Append(request) => {
+                self.shared.hear(request.vote.leader_id);
+                match self.raft.append_entries(request).await {
+                    Ok(response) => Response::Append(response),
+                    Err(error) => failed(&error),
+                }
+            }
             Request::Vote(request) => match self.raft.vote(request).await {
                 Ok(response) => Response::Vote(response),
                 Err(error) => failed(&error),
@@ -151,7 +163,7 @@ impl Service {
 
 /// Requests enter the raft core in order of arrival and are answered as they finish.
 async fn serve_requests(
-    mut incoming: Incoming,
+    incoming: &mut Incoming,
     outgoing: Outgoing,
     service: &Service,
 ) -> io::Result<()> {

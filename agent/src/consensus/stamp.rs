@@ -2,7 +2,8 @@
 //!
 //! Replicated time runs with the leader's monotonic clock and is only steered towards its wall
 //! clock. A jump of the wall clock, or the hours that a stopped cluster slept, therefore never end
-//! leases at once: a worker that renews in time keeps its work.
+//! leases at once: a worker that renews in time keeps its work. For the same reason times here are
+//! running times, which stand still while nobody leads (see [`presence`](super::presence)).
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ const STEERING_DIVISOR: u64 = 10;
 /// of anchor does not add up, short enough that steering is smooth.
 const ANCHOR_LIFE: Duration = Duration::from_secs(1);
 
-/// A moment of replicated time and the monotonic time at which it was.
+/// A moment of replicated time and the running time at which it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Anchor {
     pub(super) moment: Moment,
@@ -39,7 +40,7 @@ pub(super) struct Stamper {
 }
 
 impl Stamper {
-    /// The moment of a batch that is proposed at monotonic time `at`, where `applied` is the last
+    /// The moment of a batch that is proposed at running time `at`, where `applied` is the last
     /// batch applied here and `wall` the wall clock. Grows with `at`.
     ///
     /// Counting goes on from the own stamps, not from applied ones: a batch is applied a little

@@ -3,22 +3,24 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
-use crate::consensus::log::LogStore;
 use crate::consensus::log::wal::Wal;
+use crate::consensus::log::{Log, LogStore};
 use crate::consensus::machine::snapshot::SnapshotDirectory;
 use crate::consensus::machine::{Shared, StateMachine};
 use crate::consensus::network::Network;
 use crate::consensus::network::link::Caller;
 use crate::consensus::propose::Proposer;
+use crate::consensus::trips::Pacer;
 use crate::consensus::vocabulary::Raft;
+use crate::consensus::watchdog::{self, Flushes};
 use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, Inner, Member};
-use crate::consensus::{identity, server, status};
+use crate::consensus::{hint, identity, server, status};
 
 impl Consensus {
     /// Opens the log and the snapshots, starts the raft core and serves the raft port.
@@ -26,27 +28,46 @@ impl Consensus {
     /// # Errors
     /// When the settings contradict each other, the disk is damaged or in use, or the port is taken.
     pub async fn open(config: ConsensusConfig, clock: Clock) -> Result<Self, ConsensusError> {
+        Self::open_on(config, clock, |log| Box::new(log)).await
+    }
+
+    /// As [`Consensus::open`], on a log that tests may wrap.
+    pub(super) async fn open_on(
+        config: ConsensusConfig,
+        clock: Clock,
+        wrap: impl FnOnce(Wal) -> Box<dyn Log>,
+    ) -> Result<Self, ConsensusError> {
         let ConsensusConfig { node_id, data_dir, listen, raft_address, http_address, timing } =
             config;
         let settings = timing.raft_config()?;
         let Disk { raft_id, log, snapshots, shared } = Disk::open(&data_dir.join("raft"), clock)?;
+        let flushes = Flushes::new(clock);
+        let log = LogStore::new(wrap(log), flushes.clone());
         let (listener, listen) = bind(listen).await?;
         let raft_address = with_port(raft_address, listen);
         let this = Member { node_id: node_id.clone(), raft_address, http_address };
 
         let caller = Arc::new(Caller::new(node_id, raft_id, Arc::clone(&shared)));
         let machine = StateMachine::new(Arc::clone(&shared), snapshots.clone());
-        let network = Network::new(Arc::clone(&caller));
+        let network = Network::new(Arc::clone(&caller), Pacer::new(clock, timing.round_trip_max()));
         let started = Raft::new(raft_id, settings, network, log.clone(), machine).await;
         let raft = started.map_err(|fatal| ConsensusError::Start { cause: fatal.to_string() })?;
 
         let (proposer, proposals) = Proposer::new(raft.clone(), Arc::clone(&shared), clock);
-        let (leadership, observer) = status::observe(&raft).await?;
-        let service = server::Service { raft: raft.clone(), this: Arc::clone(&caller), snapshots };
+        let (leadership, observer) = status::observe(&raft, Arc::clone(&shared)).await?;
+        let (ends, hinting) = hint::watch::hints(raft.clone());
+        let service = server::Service {
+            raft: raft.clone(),
+            this: Arc::clone(&caller),
+            shared: Arc::clone(&shared),
+            snapshots,
+            ends,
+        };
         let tasks = vec![
             AbortOnDropHandle::new(tokio::spawn(server::serve(listener, service))),
             AbortOnDropHandle::new(tokio::spawn(proposals)),
             AbortOnDropHandle::new(tokio::spawn(observer)),
+            AbortOnDropHandle::new(tokio::spawn(hinting)),
         ];
         tracing::info!(raft_id = format!("{raft_id:016x}"), %listen, "consensus open");
         let inner = Inner {
@@ -56,20 +77,25 @@ impl Consensus {
             listen,
             shared,
             log,
+            flushes,
             caller,
             proposer,
             leadership,
             membership_turn: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(tasks),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        let watch = watchdog::watch(Arc::downgrade(&inner));
+        let watch = AbortOnDropHandle::new(tokio::spawn(watch));
+        inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
+        Ok(Self { inner })
     }
 }
 
 /// What the disk holds of this agent.
 struct Disk {
     raft_id: u64,
-    log: LogStore<Wal>,
+    log: Wal,
     snapshots: SnapshotDirectory,
     shared: Arc<Shared>,
 }
@@ -88,7 +114,7 @@ impl Disk {
         let snapshots = snapshots.map_err(failed("open the snapshots in"))?;
         let replica = snapshots.load().map_err(failed("load the snapshot in"))?;
         let shared = Arc::new(Shared::new(replica, clock));
-        Ok(Self { raft_id, log: LogStore::new(log), snapshots, shared })
+        Ok(Self { raft_id, log, snapshots, shared })
     }
 }
 

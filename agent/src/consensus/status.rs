@@ -1,11 +1,13 @@
 //! What can be seen of consensus: who leads, who takes part, how far it is.
 
+use std::sync::Arc;
+
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use ringrift_core::id::Position;
 use tokio::sync::watch;
 
-use crate::consensus::machine::position_of;
+use crate::consensus::machine::{Shared, position_of};
 use crate::consensus::vocabulary::{Membership, Raft, Ring};
 use crate::consensus::{Consensus, ConsensusError, Member};
 
@@ -123,6 +125,7 @@ fn is_initialized(membership: &Membership) -> bool {
 /// Watches leadership: the current picture, and the task that keeps it.
 pub(super) async fn observe(
     raft: &Raft,
+    shared: Arc<Shared>,
 ) -> Result<(watch::Receiver<Leadership>, impl Future<Output = ()> + Send + use<>), ConsensusError>
 {
     let mut metrics = raft.server_metrics();
@@ -145,7 +148,14 @@ pub(super) async fn observe(
     let (sender, receiver) = watch::channel(first);
     let observer = async move {
         while metrics.changed().await.is_ok() {
-            let mut now = look(&metrics.borrow_watched());
+            let mut now = {
+                let metrics = metrics.borrow_watched();
+                // Replicated time runs from the beginning of a leader, not from its first proposal.
+                if metrics.state.is_leader() {
+                    shared.hear(metrics.vote.leader_id);
+                }
+                look(&metrics)
+            };
             sender.send_if_modified(|before| {
                 now.initialized |= before.initialized;
                 let changed = *before != now;

@@ -1,8 +1,40 @@
 //! How fast a lost leader is noticed, and what that costs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::consensus::ConsensusError;
+
+/// How fast a silent leader is replaced, as a name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// For busy or distant machines.
+    #[default]
+    Safe,
+    /// For idle machines on one site.
+    Fast,
+}
+
+impl Profile {
+    /// The profile of that name: `safe` or `fast`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "safe" => Some(Self::Safe),
+            "fast" => Some(Self::Fast),
+            _ => None,
+        }
+    }
+
+    /// Its timing.
+    #[must_use]
+    pub const fn timing(self) -> Timing {
+        match self {
+            Self::Safe => Timing::safe(),
+            Self::Fast => Timing::fast(),
+        }
+    }
+}
 
 /// A follower campaigns after `election_max_ms` of silence plus a random time between
 /// `election_min_ms` and `election_max_ms`. All in milliseconds.
@@ -48,6 +80,13 @@ impl Timing {
     #[must_use]
     pub const fn safe() -> Self {
         Self { heartbeat_ms: 75, election_min_ms: 250, election_max_ms: 500 }
+    }
+
+    /// What one heartbeat in a thousand may take at most, there and back. Slower ones are lost ones
+    /// soon, and each burst of them an election.
+    #[must_use]
+    pub const fn round_trip_max(self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms / 2)
     }
 
     /// Refuses settings that contradict each other.
@@ -121,9 +160,12 @@ mod tests {
 
     #[test]
     fn both_profiles_are_valid_for_openraft_too() {
-        for timing in [Timing::fast(), Timing::safe()] {
+        for name in ["fast", "safe"] {
+            let timing = Profile::named(name).unwrap().timing();
             timing.raft_config().expect("a profile must be valid");
         }
+        assert_eq!(Profile::named("Fast"), None);
+        assert_eq!(Timing::fast().round_trip_max(), Duration::from_millis(10));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(crate) async fn index(State(app): State<Arc<App>>) -> String {
     )
 }
 
-/// Whether this agent is part of a cluster with a leader, and not stopping.
+/// Whether this agent is part of a cluster with a leader, not stopping, and its disk answers.
 #[utoipa::path(
     get, path = "/health", operation_id = "health", tag = "status",
     responses((status = 200, body = Health), (status = 503, body = Health))
@@ -54,13 +54,15 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
             ("client", None, has_voter)
         }
     };
-    let healthy = has_cluster && !app.stopping.is_cancelled();
+    let problem = app.problem();
+    let healthy = has_cluster && problem.is_none();
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let health = Health {
         healthy,
         node_id: app.node_id.to_string(),
         role: role.to_owned(),
         leader_id,
+        problem,
         uptime_seconds: app.clock.monotonic().as_secs_f64(),
         version: VERSION.to_owned(),
     };

@@ -84,6 +84,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Json<Status> {
         version: VERSION.to_owned(),
         uptime_seconds: app.clock.monotonic().as_secs_f64(),
         joining: app.joining.borrow().clone(),
+        problem: app.problem(),
     })
 }
 

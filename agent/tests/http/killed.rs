@@ -12,13 +12,13 @@ use tokio::process::{Child, Command};
 use super::harness::until;
 
 /// An agent in a process of its own, killed when dropped.
-struct Process {
-    child: Child,
-    address: String,
-    directory: TempDir,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) address: String,
+    pub(crate) directory: TempDir,
 }
 
-async fn spawn(flags: &str, directory: TempDir) -> Process {
+pub(crate) async fn spawn(flags: &str, directory: TempDir) -> Process {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ringrift-agent"))
         .args(["--listen", "127.0.0.1:0", "--swim-port", "0", "--raft-port", "0", "--slots", "0"])
         .arg("--data-dir")
@@ -40,18 +40,18 @@ async fn spawn(flags: &str, directory: TempDir) -> Process {
 }
 
 impl Process {
-    async fn get(&self, path: &str) -> Option<Value> {
+    pub(crate) async fn get(&self, path: &str) -> Option<Value> {
         let reply = reqwest::get(format!("http://{}{path}", self.address)).await.ok()?;
         reply.json().await.ok()
     }
 
-    async fn add(&self, body: &Value) -> (u16, Value) {
+    pub(crate) async fn add(&self, body: &Value) -> (u16, Value) {
         let request = reqwest::Client::new().post(format!("http://{}/work/add", self.address));
         let reply = request.json(body).send().await.unwrap();
         (reply.status().as_u16(), reply.json().await.unwrap())
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap()));
         kill_process(pid.expect("the agent runs"), signal).unwrap();
     }

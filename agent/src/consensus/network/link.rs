@@ -33,7 +33,7 @@ const GREETING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum CallError {
+pub(in crate::consensus) enum CallError {
     /// The peer cannot be reached or refuses to talk; wait before the next attempt.
     Unreachable(String),
     /// The connection broke; the request may have arrived.
@@ -96,7 +96,7 @@ impl Caller {
 }
 
 /// A connection to one peer for one purpose.
-pub(super) struct Link {
+pub(in crate::consensus) struct Link {
     caller: Arc<Caller>,
     target: u64,
     address: String,
@@ -108,7 +108,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(caller: Arc<Caller>, target: u64, address: String, purpose: Purpose) -> Self {
+    pub(in crate::consensus) fn new(
+        caller: Arc<Caller>,
+        target: u64,
+        address: String,
+        purpose: Purpose,
+    ) -> Self {
         let connection = tokio::sync::Mutex::new(None);
         Self {
             caller,
@@ -126,7 +131,7 @@ impl Link {
     }
 
     /// Sends a request and waits for its answer.
-    pub(super) async fn call(
+    pub(in crate::consensus) async fn call(
         self: &Arc<Self>,
         request: &Request,
         patience: Duration,

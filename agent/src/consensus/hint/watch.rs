@@ -1,0 +1,243 @@
+//! Asks the world for what a crash hint needs, and campaigns.
+
+use std::io;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::raft::TransferLeaderRequest;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::consensus::hint::{Campaign, Hints, Probe, Standing, Verdict, verdict};
+use crate::consensus::vocabulary::{Raft, Vote};
+use crate::consensus::wire::Incoming;
+
+/// Ends of connections that wait to be looked at. A leader has two to each follower; what does not
+/// find room is a hint less, and the election timeout is there.
+const ENDS_QUEUED_MAX: usize = 16;
+/// A refusal comes back within a round trip. A peer that takes longer is far or silent, and silence
+/// is for the election timeout.
+const PROBE_PATIENCE: Duration = Duration::from_millis(50);
+/// Pause after an attempt that was answered: a dying process is gone some time later.
+const PROBE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Where the raft port reports connections that their kernel closed.
+#[derive(Clone)]
+pub(in crate::consensus) struct Ends(mpsc::Sender<u64>);
+
+impl Ends {
+    /// The connection from `peer` ended.
+    pub(in crate::consensus) fn report(&self, peer: u64) {
+        // A full queue is hints enough, and a closed one belongs to an agent that stops.
+        let _ = self.0.try_send(peer);
+    }
+}
+
+/// The reporter, and the task that campaigns when the leader is gone.
+pub(in crate::consensus) fn hints(raft: Raft) -> (Ends, impl Future<Output = ()> + Send + use<>) {
+    let (ends, mut ended) = mpsc::channel(ENDS_QUEUED_MAX);
+    let task = async move {
+        let mut hints = Hints::default();
+        while let Some(peer) = ended.recv().await {
+            let (now, _, address) = look(&raft, peer);
+            let Some(address) = address.filter(|_| hints.suspects(peer, &now)) else {
+                continue;
+            };
+            if probe_repeatedly(&address).await != Verdict::Gone {
+                continue;
+            }
+            let (now, _, _) = look(&raft, peer);
+            if let Some(campaign) = hints.spend(peer, &now) {
+                stand(&raft, campaign).await;
+            }
+        }
+    };
+    (Ends(ends), task)
+}
+
+/// How consensus looks from here, by which vote, and where `peer` is.
+fn look(raft: &Raft, peer: u64) -> (Standing, Vote, Option<String>) {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    let members = &metrics.membership_config;
+    let standing = Standing {
+        this: metrics.id,
+        term: metrics.vote.leader_id.term,
+        leader: metrics.current_leader,
+        voters: members.voter_ids().collect(),
+    };
+    (standing, metrics.vote, members.get_node(&peer).map(|member| member.raft_address.clone()))
+}
+
+/// Connects again and again until something can be concluded.
+async fn probe_repeatedly(address: &str) -> Verdict {
+    let mut probes = Vec::new();
+    while verdict(&probes) == Verdict::Open {
+        if probes.last() == Some(&Probe::Answered) {
+            tokio::time::sleep(PROBE_PAUSE).await;
+        }
+        probes.push(probe(address).await);
+    }
+    verdict(&probes)
+}
+
+async fn probe(address: &str) -> Probe {
+    match tokio::time::timeout(PROBE_PATIENCE, TcpStream::connect(address)).await {
+        Ok(Ok(_connected)) => Probe::Answered,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Probe::Refused,
+        // A listener that is closed while a connection waits in its backlog resets it.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => Probe::Answered,
+        Ok(Err(_)) | Err(_) => Probe::Silent,
+    }
+}
+
+/// Campaigns at this agent's turns, until somebody leads.
+async fn stand(raft: &Raft, first: Campaign) {
+    let mut next = Some(first);
+    while let Some(campaign) = next {
+        tokio::time::sleep(campaign.after).await;
+        let (now, vote, _) = look(raft, campaign.leader);
+        if !campaign.still_stands(&now) {
+            return;
+        }
+        tracing::info!(
+            term = campaign.term,
+            leader = format!("{:016x}", campaign.leader),
+            tried = campaign.tried,
+            "the leader's process is gone, campaigning"
+        );
+        // To openraft this agent is the heir of a leader that handed over: it checks in one step that
+        // the vote still stands here, and marks the request so that the voters do not hold the
+        // leader's lease against it.
+        let request = TransferLeaderRequest::new(vote, now.this, None);
+        match raft.handle_transfer_leader(request).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "somebody else campaigned first"),
+            Err(error) => {
+                tracing::debug!(%error, "not campaigning, the raft core has stopped");
+                return;
+            }
+        }
+        next = campaign.again();
+    }
+}
+
+/// Whether the peer's kernel closed or reset this connection, which has just ended. Neither our own
+/// doubts about its frames nor a network that fell silent count.
+pub(in crate::consensus) fn closed_by_its_kernel(
+    incoming: &Incoming,
+    ended: &io::Result<()>,
+) -> bool {
+    let reset =
+        |kind| matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted);
+    match ended {
+        Err(error) if reset(error.kind()) => true,
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => false,
+        // A frame that was cut off and one that makes no sense look alike from above: the socket
+        // knows which of them was the last.
+        Ok(()) | Err(_) => match incoming.get_ref().try_read(&mut [0]) {
+            Ok(read) => read == 0,
+            Err(error) => reset(error.kind()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use futures::StreamExt as _;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+    use crate::consensus::wire;
+
+    async fn listener() -> (TcpListener, String) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn only_a_refusal_is_a_refusal() {
+        let (open, address) = listener().await;
+        assert_eq!(
+            probe(&address).await,
+            Probe::Answered,
+            "the backlog of a stopped process answers"
+        );
+        drop(open);
+        assert_eq!(probe(&address).await, Probe::Refused);
+
+        // A full backlog drops further connections: silence, as from behind a partition.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let full = socket.listen(0).unwrap();
+        let address = full.local_addr().unwrap().to_string();
+        let mut waiting = Vec::new();
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(&address)).await
+        {
+            waiting.push(stream);
+            assert!(waiting.len() < 64, "the backlog never fills");
+        }
+        assert_eq!(probe(&address).await, Probe::Silent);
+    }
+
+    /// What `closed_by_its_kernel` says of a connection whose other end does `act`.
+    async fn said_of<F: Future<Output = Option<TcpStream>>>(
+        act: impl FnOnce(TcpStream) -> F,
+    ) -> bool {
+        let (listener, address) = listener().await;
+        let theirs = TcpStream::connect(&address).await.unwrap();
+        let (ours, _) = listener.accept().await.unwrap();
+        let (mut incoming, _outgoing) = wire::channel(ours).unwrap();
+        let _kept = act(theirs).await;
+        let ended = loop {
+            match incoming.next().await {
+                Some(Ok(frame)) if frame.as_ref() == b"nonsense" => {
+                    break Err(io::ErrorKind::InvalidData.into());
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => break Err(error),
+                None => break Ok(()),
+            }
+        };
+        closed_by_its_kernel(&incoming, &ended)
+    }
+
+    #[tokio::test]
+    async fn an_end_and_a_cut_off_frame_are_the_kernels_and_nonsense_is_not() {
+        assert!(
+            said_of(|theirs| async move {
+                drop(theirs);
+                None
+            })
+            .await,
+            "closed"
+        );
+        let cut_off = |mut theirs: TcpStream| async move {
+            theirs.write_all(&[0, 0, 1, 0, 7]).await.unwrap();
+            None
+        };
+        assert!(said_of(cut_off).await, "closed within a frame");
+        let reset = |theirs: TcpStream| async move {
+            theirs.set_zero_linger().unwrap();
+            drop(theirs);
+            None
+        };
+        assert!(said_of(reset).await, "reset");
+        let nonsense = |mut theirs: TcpStream| async move {
+            theirs.write_all(b"\0\0\0\x08nonsense").await.unwrap();
+            Some(theirs)
+        };
+        assert!(!said_of(nonsense).await, "the peer lives and talks nonsense");
+        let silent = io::Error::from(io::ErrorKind::TimedOut);
+        let (listener, address) = listener().await;
+        let theirs = TcpStream::connect(&address).await.unwrap();
+        let (incoming, _outgoing) = wire::channel(listener.accept().await.unwrap().0).unwrap();
+        assert!(!closed_by_its_kernel(&incoming, &Err(silent)));
+        drop(theirs);
+    }
+}
