@@ -20,11 +20,10 @@ const REFUSALS: usize = 2;
 /// most often the listener last, so the first attempts may still be answered.
 const PROBES_MAX: usize = 6;
 
-/// Campaigns for one hint. The first may fail: the voter whose turn came too early has the shorter
-/// log, and keeps the others from winning the same term.
-const CAMPAIGNS_MAX: u32 = 3;
-/// Pause before campaigning again: a round among the voters with two disk flushes, under load.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Pause of a voter that knows of a longer log. It cannot win, and its vote for itself would keep the
+/// one with that log from winning the same term. Its turn comes when that one does not stand: after
+/// two disk flushes under load.
+const SHORTER_PAUSE: Duration = Duration::from_millis(150);
 
 /// What consensus looks like to this agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,35 +74,34 @@ pub(super) fn verdict(probes: &[Probe]) -> Verdict {
     }
 }
 
-/// To campaign after a while, unless something changed by then.
+/// To campaign for the office of a leader that is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Campaign {
     /// The leader that is gone.
     pub(super) leader: u64,
     /// Its term.
     pub(super) term: u64,
-    /// When this agent's turn is, from now.
-    pub(super) after: Duration,
-    /// Campaigns that went before it.
-    pub(super) tried: u32,
 }
 
 impl Campaign {
-    /// Whether it is still wanted: nobody else has begun meanwhile, or all who did have failed.
+    /// Whether nobody else has begun meanwhile.
     pub(super) fn still_stands(self, now: &Standing) -> bool {
-        match (self.tried, now.leader) {
-            (0, leader) => leader == Some(self.leader) && now.term == self.term,
-            (_, Some(leader)) => leader == self.leader && now.term == self.term,
-            (_, None) => true,
-        }
+        now.leader == Some(self.leader) && now.term == self.term
     }
 
-    /// The next one, should this one bring no leader.
-    pub(super) fn again(self) -> Option<Self> {
-        let tried = self.tried.saturating_add(1);
-        // Turns keep their order, and their distance from each other grows.
-        let after = RETRY_PAUSE.saturating_add(self.after.saturating_mul(2));
-        (tried < CAMPAIGNS_MAX).then_some(Self { after, tried, ..self })
+    /// When this agent's turn is, from now: `own` is the end of its log, `others` are the ends of
+    /// those of the other voters that are left, as far as they said.
+    ///
+    /// Among equal logs turns go by raft id, the lowest first. A vote for a higher id outweighs one
+    /// for a lower id in the same term, so those who collide still agree.
+    pub(super) fn turn<L: Ord>(this: u64, own: &L, others: &[(u64, Option<L>)]) -> Duration {
+        if others.iter().any(|(_, log)| log.as_ref().is_some_and(|log| log > own)) {
+            return SHORTER_PAUSE;
+        }
+        // Who did not say may have as much.
+        let equal = |log: &Option<L>| log.as_ref().is_none_or(|log| log == own);
+        let before = others.iter().filter(|(id, log)| *id < this && equal(log)).count();
+        RANK_PAUSE.saturating_mul(u32::try_from(before).unwrap_or(u32::MAX))
     }
 }
 
@@ -123,18 +121,12 @@ impl Hints {
     }
 
     /// Spends the term's hint when `peer`, whose process is gone, still counts as the leader.
-    ///
-    /// Turns go by raft id, the lowest first. A vote for a higher id outweighs one for a lower id in
-    /// the same term, so a voter with a longer log that comes later still wins.
     pub(super) fn spend(&mut self, peer: u64, now: &Standing) -> Option<Campaign> {
         if !self.suspects(peer, now) {
             return None;
         }
         self.spent = Some(now.term);
-        let before = now.voters.iter().filter(|voter| **voter != peer && **voter < now.this);
-        let rank = u32::try_from(before.count()).unwrap_or(u32::MAX);
-        let after = RANK_PAUSE.saturating_mul(rank);
-        Some(Campaign { leader: peer, term: now.term, after, tried: 0 })
+        Some(Campaign { leader: peer, term: now.term })
     }
 }
 
@@ -147,17 +139,18 @@ mod tests {
         Standing { this, term: 7, leader: Some(20), voters: vec![10, 20, 30] }
     }
 
-    fn turn_of(this: u64) -> Duration {
-        Hints::default().spend(20, &seen_by(this)).expect("a hint").after
-    }
-
     #[test]
-    fn the_voters_that_are_left_take_turns_by_raft_id() {
-        assert_eq!(turn_of(10), Duration::ZERO);
-        assert_eq!(turn_of(30), Duration::from_millis(8), "the leader itself has no turn");
-        let five = Standing { voters: vec![50, 10, 40, 20, 30], ..seen_by(50) };
-        let last = Hints::default().spend(20, &five).unwrap();
-        assert_eq!(last.after, Duration::from_millis(24));
+    fn the_longest_log_goes_first_and_equal_ones_go_by_raft_id() {
+        let turn =
+            |this, own: u64, others: &[(u64, Option<u64>)]| Campaign::turn(this, &own, others);
+        let ms = Duration::from_millis;
+        assert_eq!(turn(10, 7, &[(30, Some(7))]), ms(0));
+        assert_eq!(turn(30, 7, &[(10, Some(7))]), ms(8));
+        assert_eq!(turn(30, 8, &[(10, Some(7))]), ms(0), "the other one waits");
+        assert_eq!(turn(10, 7, &[(30, Some(8))]), SHORTER_PAUSE);
+        assert_eq!(turn(30, 7, &[(10, None)]), ms(8), "it may have as much");
+        assert_eq!(turn(50, 7, &[(10, Some(7)), (30, Some(6)), (40, None)]), ms(16));
+        assert_eq!(turn(10, 7, &[]), ms(0));
     }
 
     #[test]
@@ -204,17 +197,5 @@ mod tests {
         assert!(!campaign.still_stands(&Standing { term: 8, ..seen_by(30) }));
         assert!(!campaign.still_stands(&Standing { leader: None, ..seen_by(30) }));
         assert!(!campaign.still_stands(&Standing { leader: Some(10), ..seen_by(30) }));
-    }
-
-    #[test]
-    fn a_campaign_that_failed_is_repeated_until_somebody_leads_but_not_for_ever() {
-        let first = Hints::default().spend(20, &seen_by(30)).unwrap();
-        let second = first.again().unwrap();
-        assert!(second.after > RETRY_PAUSE, "after those of lower ids");
-        assert!(second.still_stands(&Standing { term: 8, leader: None, ..seen_by(30) }));
-        assert!(second.still_stands(&seen_by(30)), "its own first campaign was refused");
-        assert!(!second.still_stands(&Standing { term: 8, leader: Some(10), ..seen_by(30) }));
-        let third = second.again().unwrap();
-        assert_eq!(third.again(), None);
     }
 }

@@ -55,7 +55,7 @@ impl Consensus {
 
         let (proposer, proposals) = Proposer::new(raft.clone(), Arc::clone(&shared), clock);
         let (leadership, observer) = status::observe(&raft, Arc::clone(&shared)).await?;
-        let (ends, hinting) = hint::watch::hints(raft.clone());
+        let (ends, hinting) = hint::watch::hints(raft.clone(), Arc::clone(&caller));
         let service = server::Service {
             raft: raft.clone(),
             this: Arc::clone(&caller),

@@ -1,16 +1,19 @@
 //! Asks the world for what a crash hint needs, and campaigns.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::raft::TransferLeaderRequest;
+use openraft::raft::{TransferLeaderRequest, VoteRequest};
+use openraft::vote::RaftLeaderId as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::consensus::hint::{Campaign, Hints, Probe, Standing, Verdict, verdict};
-use crate::consensus::vocabulary::{Raft, Vote};
-use crate::consensus::wire::Incoming;
+use crate::consensus::network::link::{Caller, Link};
+use crate::consensus::vocabulary::{LeaderId, LogId, Raft, Vote};
+use crate::consensus::wire::{Incoming, Purpose, Request, Response};
 
 /// Ends of connections that wait to be looked at. A leader has two to each follower; what does not
 /// find room is a hint less, and the election timeout is there.
@@ -18,6 +21,8 @@ const ENDS_QUEUED_MAX: usize = 16;
 /// A refusal comes back within a round trip. A peer that takes longer is far or silent, and silence
 /// is for the election timeout.
 const PROBE_PATIENCE: Duration = Duration::from_millis(50);
+/// Opening a connection and one question. Who does not answer by then is not waited for.
+const LOG_PATIENCE: Duration = Duration::from_millis(40);
 /// Pause after an attempt that was answered: a dying process is gone some time later.
 const PROBE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -34,7 +39,10 @@ impl Ends {
 }
 
 /// The reporter, and the task that campaigns when the leader is gone.
-pub(in crate::consensus) fn hints(raft: Raft) -> (Ends, impl Future<Output = ()> + Send + use<>) {
+pub(in crate::consensus) fn hints(
+    raft: Raft,
+    caller: Arc<Caller>,
+) -> (Ends, impl Future<Output = ()> + Send + use<>) {
     let (ends, mut ended) = mpsc::channel(ENDS_QUEUED_MAX);
     let task = async move {
         let mut hints = Hints::default();
@@ -48,7 +56,7 @@ pub(in crate::consensus) fn hints(raft: Raft) -> (Ends, impl Future<Output = ()>
             }
             let (now, _, _) = look(&raft, peer);
             if let Some(campaign) = hints.spend(peer, &now) {
-                stand(&raft, campaign).await;
+                stand(&raft, &caller, campaign).await;
             }
         }
     };
@@ -91,35 +99,62 @@ async fn probe(address: &str) -> Probe {
     }
 }
 
-/// Campaigns at this agent's turns, until somebody leads.
-async fn stand(raft: &Raft, first: Campaign) {
-    let mut next = Some(first);
-    while let Some(campaign) = next {
-        tokio::time::sleep(campaign.after).await;
-        let (now, vote, _) = look(raft, campaign.leader);
-        if !campaign.still_stands(&now) {
-            return;
-        }
-        tracing::info!(
-            term = campaign.term,
-            leader = format!("{:016x}", campaign.leader),
-            tried = campaign.tried,
-            "the leader's process is gone, campaigning"
-        );
-        // To openraft this agent is the heir of a leader that handed over: it checks in one step that
-        // the vote still stands here, and marks the request so that the voters do not hold the
-        // leader's lease against it.
-        let request = TransferLeaderRequest::new(vote, now.this, None);
-        match raft.handle_transfer_leader(request).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "somebody else campaigned first"),
-            Err(error) => {
-                tracing::debug!(%error, "not campaigning, the raft core has stopped");
-                return;
-            }
-        }
-        next = campaign.again();
+/// Campaigns at this agent's turn.
+async fn stand(raft: &Raft, caller: &Arc<Caller>, campaign: Campaign) {
+    let Ok(own) = raft.with_raft_state(|state| state.log_ids.last().copied()).await else {
+        return;
+    };
+    let others = ask_for_logs(raft, caller, campaign, own).await;
+    tokio::time::sleep(Campaign::turn(caller.raft_id(), &own, &others)).await;
+    let (now, vote, _) = look(raft, campaign.leader);
+    if !campaign.still_stands(&now) {
+        return;
     }
+    tracing::info!(
+        term = campaign.term,
+        leader = format!("{:016x}", campaign.leader),
+        "the leader's process is gone, campaigning"
+    );
+    // To openraft this agent is the heir of a leader that handed over: it checks in one step that the
+    // leader's vote still stands here, and marks the request so that the voters do not hold its lease
+    // against it.
+    let request = TransferLeaderRequest::new(vote, now.this, None);
+    match raft.handle_transfer_leader(request).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "somebody else campaigned first"),
+        Err(error) => tracing::debug!(%error, "not campaigning, the raft core has stopped"),
+    }
+}
+
+/// How far the logs of the other voters that are left go. A pre-vote answers that and changes
+/// nothing, whether it is granted or not.
+async fn ask_for_logs(
+    raft: &Raft,
+    caller: &Arc<Caller>,
+    campaign: Campaign,
+    own: Option<LogId>,
+) -> Vec<(u64, Option<Option<LogId>>)> {
+    let others: Vec<(u64, String)> = {
+        let metrics = raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let members = &metrics.membership_config;
+        let left = |id: &u64| *id != campaign.leader && *id != metrics.id;
+        let address = |id| members.get_node(&id).map(|member| (id, member.raft_address.clone()));
+        members.voter_ids().filter(left).filter_map(address).collect()
+    };
+    let vote = Vote {
+        leader_id: LeaderId::new(campaign.term.saturating_add(1), caller.raft_id()),
+        committed: false,
+    };
+    let asked = others.into_iter().map(|(id, address)| async move {
+        let link = Link::new(Arc::clone(caller), id, address, Purpose::Log);
+        let request = Request::PreVote(VoteRequest::new(vote, own));
+        match Arc::new(link).call(&request, LOG_PATIENCE).await {
+            Ok(Response::PreVote(answer)) => (id, Some(answer.last_log_id)),
+            Ok(_) | Err(_) => (id, None),
+        }
+    });
+    futures::future::join_all(asked).await
 }
 
 /// Whether the peer's kernel closed or reset this connection, which has just ended. Neither our own
