@@ -1,12 +1,15 @@
-//! The duties of the leader, off its serving path: letting time pass and stepping planners.
+//! The duties of the leader, off its serving path: letting time pass, stepping planners, and ending
+//! what nodes hold that are gone.
 //!
 //! The tasks run on every agent and act only while it leads. What they propose may be lost or come
 //! twice without harm: a tick only lets time pass, and a planner's step is valid for one version of
 //! its run only.
 
+mod missing;
 mod planner;
 mod ticker;
 
+pub use missing::expire_missing;
 use tokio_util::sync::CancellationToken;
 
 use crate::consensus::Consensus;

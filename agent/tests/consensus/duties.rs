@@ -1,10 +1,13 @@
 //! What the leader does by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
 
+use ringrift_agent::clock::Clock;
 use ringrift_agent::consensus::Consensus;
+use ringrift_agent::gossip::{Gossip, GossipConfig, Profile, State as Presence};
 use ringrift_agent::leader;
-use ringrift_core::id::RunId;
+use ringrift_core::id::{NodeId, RunId};
 use ringrift_core::queue::command::{Claim, Command, Reply, WorkResult};
 use ringrift_core::queue::item::{Needs, State};
 use ringrift_core::run::{JobSpec, Outcome, RunSpec, Task};
@@ -34,6 +37,72 @@ async fn the_leader_lets_leases_end_without_being_asked() {
     eventually("the lease ends", || matches!(state(), State::Ready { .. })).await;
     stop.cancel();
     tokio::time::timeout(PATIENCE, duties).await.unwrap().unwrap();
+}
+
+fn gossip(name: &str, http_port: u16) -> Gossip {
+    let config = GossipConfig {
+        node_id: name.parse().unwrap(),
+        cluster: "test".to_owned(),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        advertise: None,
+        http_address: format!("127.0.0.1:{http_port}"),
+        raft_address: None,
+        generation: 1,
+        profile: Profile::default(),
+    };
+    Gossip::start(config, Clock::start()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_holds_ends_when_it_is_gone_for_the_leader_too() {
+    let agents = cluster(&["a"]).await;
+    let leader = agents[0].consensus.clone();
+    // Gossip gives both up. At one of them somebody still answers.
+    let answers = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let closed = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let own = gossip("a", 1);
+    let cut_off = gossip("cut-off", answers.local_addr().unwrap().port());
+    let gone = gossip("gone", closed.local_addr().unwrap().port());
+    drop(closed);
+    for other in [&cut_off, &gone] {
+        other.join(vec![own.listen_address().to_string()]).await;
+    }
+    let states = |wanted: Presence| {
+        let members = own.members();
+        members.iter().filter(|member| member.state == wanted).count()
+    };
+    eventually("all are there", || states(Presence::Alive) == 3).await;
+    for node in ["cut-off", "gone"] {
+        leader.propose(enqueue(node)).await.unwrap();
+        let claim = Claim {
+            node: node.parse().unwrap(),
+            capabilities: BTreeSet::new(),
+            labels: BTreeMap::new(),
+            work_types: BTreeSet::new(),
+            limit: 1,
+            lease: Span::seconds(600),
+        };
+        leader.propose(vec![Command::Claim(claim)]).await.unwrap();
+    }
+
+    let (expired, mut seen) = tokio::sync::mpsc::channel(4);
+    let gossip = own.clone();
+    let watching = tokio::spawn(async move {
+        let expire = |node_id: NodeId| {
+            expired.try_send(node_id).unwrap();
+            std::future::ready(Ok(1))
+        };
+        leader::expire_missing(&leader, &gossip, expire).await;
+    });
+    cut_off.leave().await;
+    gone.leave().await;
+    eventually("gossip gives both up", || states(Presence::Failed) == 2).await;
+    let first = tokio::time::timeout(PATIENCE, seen.recv()).await.unwrap().unwrap();
+    assert_eq!(first.as_str(), "gone");
+    drop(answers);
+    let second = tokio::time::timeout(PATIENCE, seen.recv()).await.unwrap().unwrap();
+    assert_eq!(second.as_str(), "cut-off");
+    watching.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

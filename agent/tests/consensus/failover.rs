@@ -20,6 +20,7 @@ const WRITERS: usize = 32;
 /// random part. Whoever is faster did not wait for it.
 const TIMEOUT_MIN: Duration = Duration::from_millis(750);
 
+#[expect(clippy::disallowed_methods, reason = "who measures asks for more rounds")]
 fn rounds() -> usize {
     std::env::var("RINGRIFT_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap())
 }
@@ -103,6 +104,7 @@ async fn gap(agents: &mut Vec<Agent>, goes: impl AsyncFnOnce(Consensus)) -> Dura
 }
 
 /// Median, 99th percentile and all of it on standard output.
+#[expect(clippy::print_stdout, reason = "the measurement")]
 fn distribution(what: &str, mut gaps: Vec<Duration>) -> (Duration, Duration) {
     gaps.sort();
     let at = |percent: usize| gaps[(gaps.len() * percent).div_ceil(100).max(1) - 1];
