@@ -7,6 +7,7 @@
 //! Reading order: [`Consensus`] here, `start` and `stop`, `vocabulary`, `propose` and `stamp` (the way
 //! in), `log` and `machine` (the disk), `wire`, `network` and `server` (the raft port), `members`.
 
+mod compaction;
 mod errors;
 mod handover;
 mod hint;
@@ -45,6 +46,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use self::errors::{ConsensusError, MembershipError, ProposeError, TransferError};
 use self::log::LogStore;
+use self::machine::snapshot::SnapshotDirectory;
 use self::machine::{Shared, position_of};
 use self::network::link::Caller;
 use self::propose::Proposer;
@@ -120,6 +122,7 @@ struct Inner {
     listen: SocketAddr,
     shared: Arc<Shared>,
     log: LogStore,
+    snapshots: SnapshotDirectory,
     flushes: Flushes,
     caller: Arc<Caller>,
     proposer: Proposer,

@@ -8,6 +8,7 @@ pub(super) mod wal;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -69,11 +70,23 @@ pub(super) struct LogStore {
     /// Empty once closed, so that the directory is free while stray readers still hold the store.
     log: Arc<RwLock<Option<Box<dyn Log>>>>,
     flushes: Flushes,
+    /// Bytes of the entries that were appended and not yet forgotten.
+    appended: Arc<AtomicU64>,
 }
 
 impl LogStore {
     pub(super) fn new(log: Box<dyn Log>, flushes: Flushes) -> Self {
-        Self { log: Arc::new(RwLock::new(Some(log))), flushes }
+        Self { log: Arc::new(RwLock::new(Some(log))), flushes, appended: Arc::default() }
+    }
+
+    /// Bytes of the entries appended since the start, less those that were forgotten.
+    pub(super) fn appended_bytes(&self) -> u64 {
+        self.appended.load(Ordering::Relaxed)
+    }
+
+    /// Counts so many bytes no more. They must have been counted.
+    pub(super) fn forget_bytes(&self, bytes: u64) {
+        self.appended.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Waits for writes in progress and gives the files back.
@@ -191,6 +204,8 @@ impl RaftLogStorage<Ring> for LogStore {
     {
         let entries =
             entries.into_iter().map(|entry| encode(&entry)).collect::<io::Result<Vec<_>>>()?;
+        let bytes: usize = entries.iter().map(|(_, bytes)| bytes.len()).sum();
+        self.appended.fetch_add(bytes as u64, Ordering::Relaxed);
         // Begun before the queue is entered: a full one makes this call wait.
         let flushed = self.flushes.begin();
         let done = Done::new(move |outcome| {

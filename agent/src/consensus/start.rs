@@ -20,7 +20,7 @@ use crate::consensus::trips::Pacer;
 use crate::consensus::vocabulary::Raft;
 use crate::consensus::watchdog::{self, Flushes};
 use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, Inner, Member};
-use crate::consensus::{hint, identity, server, status};
+use crate::consensus::{compaction, hint, identity, server, status};
 
 impl Consensus {
     /// Opens the log and the snapshots, starts the raft core and serves the raft port.
@@ -60,7 +60,7 @@ impl Consensus {
             raft: raft.clone(),
             this: Arc::clone(&caller),
             shared: Arc::clone(&shared),
-            snapshots,
+            snapshots: snapshots.clone(),
             ends,
         };
         let tasks = vec![
@@ -78,6 +78,7 @@ impl Consensus {
             shared,
             log,
             flushes,
+            snapshots,
             caller,
             proposer,
             leadership,
@@ -85,9 +86,10 @@ impl Consensus {
             tasks: Mutex::new(tasks),
         };
         let inner = Arc::new(inner);
-        let watch = watchdog::watch(Arc::downgrade(&inner));
-        let watch = AbortOnDropHandle::new(tokio::spawn(watch));
-        inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
+        inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend([
+            AbortOnDropHandle::new(tokio::spawn(watchdog::watch(Arc::downgrade(&inner)))),
+            AbortOnDropHandle::new(tokio::spawn(compaction::watch(Arc::downgrade(&inner)))),
+        ]);
         Ok(Self { inner })
     }
 }

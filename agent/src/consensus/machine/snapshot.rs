@@ -84,6 +84,11 @@ impl SnapshotDirectory {
         Ok(Some(Snapshot { meta, snapshot }))
     }
 
+    /// Bytes of the current snapshot; zero when there is none.
+    pub(in crate::consensus) fn current_bytes(&self) -> u64 {
+        std::fs::metadata(self.path.join(CURRENT)).map_or(0, |file| file.len())
+    }
+
     /// The replica of the current snapshot; a fresh one when there is none.
     pub(in crate::consensus) fn load(&self) -> io::Result<Replica> {
         match self.current()? {
