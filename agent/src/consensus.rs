@@ -4,10 +4,11 @@
 //! are served from the local replica, and everything else (elections, replication, snapshots, the
 //! raft port) happens inside this folder. Nothing outside it names openraft.
 //!
-//! Reading order: [`Consensus`] here, `start` and `stop`, `vocabulary`, `propose` and `stamp` (the way
-//! in), `log` and `machine` (the disk), `wire`, `network` and `server` (the raft port), `members`.
+//! Reading order: [`Consensus`] here, `start` and `stop`, `vocabulary`, `propose`, `entry` and `stamp`
+//! (the way in), `log` and `machine` (the disk), `wire`, `network` and `server` (the raft port), `members`.
 
 mod compaction;
+mod entry;
 mod errors;
 mod handover;
 mod hint;

@@ -33,6 +33,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
+use axum::serve::ListenerExt as _;
 use failure::Failure;
 use ringrift_core::id::{NodeId, Position};
 use ringrift_core::machine::Machine;
@@ -44,11 +45,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::claims::Hub;
 use crate::clock::Clock;
 use crate::config::ClusterToken;
 use crate::consensus::Consensus;
 use crate::gossip::Gossip;
 use crate::metrics::Metrics;
+use crate::stream::Streams;
 
 /// Version of the agent, as it shows it.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -70,8 +73,10 @@ pub(crate) struct App {
     pub(crate) peers: forward::Peers,
     pub(crate) spool: PathBuf,
     pub(crate) match_program: Option<PathBuf>,
-    /// Places for claims that wait for work.
-    pub(crate) waiters: Semaphore,
+    /// Claims that wait for work.
+    pub(crate) claims: Hub,
+    /// The binary streams.
+    pub(crate) streams: Streams,
     /// Places for requests in progress.
     pub(crate) requests: Semaphore,
     /// The OpenAPI document, made from the table of routes.
@@ -158,6 +163,12 @@ pub(crate) async fn serve(
     app: Arc<App>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
+    // Small requests and responses are urgent; those that belong together are written together.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "tcp connection keeps delaying");
+        }
+    });
     axum::serve(listener, service(&app)).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 

@@ -9,15 +9,19 @@ mod missing;
 mod planner;
 mod ticker;
 
-pub use missing::expire_missing;
 use tokio_util::sync::CancellationToken;
 
 use crate::consensus::Consensus;
+use crate::gossip::Gossip;
 
 /// Does the leader's duties until `stop` is cancelled.
-pub async fn run(consensus: Consensus, stop: CancellationToken) {
+pub async fn run(consensus: Consensus, gossip: Gossip, stop: CancellationToken) {
     let duties = async {
-        tokio::join!(ticker::tick_when_due(&consensus), planner::step_runs(&consensus));
+        tokio::join!(
+            ticker::tick_when_due(&consensus),
+            planner::step_runs(&consensus),
+            missing::expire_missing(&consensus, &gossip)
+        );
     };
     tokio::select! {
         () = stop.cancelled() => {}

@@ -3,6 +3,7 @@
 //! A shell carries bytes, time and effects between the world and `ringrift-core`. It does not decide.
 
 pub mod args;
+mod claims;
 pub mod clock;
 pub mod config;
 pub mod consensus;
@@ -14,4 +15,5 @@ pub mod leader;
 mod metrics;
 pub mod process;
 pub mod run;
+mod stream;
 pub mod worker;

@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     raft: GaugeVec,
     is_leader: IntGauge,
     waiting_claims: IntGauge,
+    streams: IntGauge,
 }
 
 impl Metrics {
@@ -76,6 +77,7 @@ impl Metrics {
             })?,
             is_leader: gauge("ringrift_is_leader", "1 when this agent leads.")?,
             waiting_claims: gauge("ringrift_waiting_claims", "Claims that wait for work here.")?,
+            streams: gauge("ringrift_streams", "Binary streams that are open here.")?,
             registry,
         })
     }
@@ -113,8 +115,8 @@ impl Metrics {
     /// When a metric is inconsistent.
     pub(crate) fn scrape(&self, app: &App) -> Result<String, MetricsError> {
         self.uptime.set(app.clock.monotonic().as_secs_f64());
-        let waiting = crate::http::claims::WAITERS_MAX - app.waiters.available_permits();
-        self.waiting_claims.set(as_gauge(waiting as u64));
+        self.waiting_claims.set(as_gauge(app.claims.waiting() as u64));
+        self.streams.set(as_gauge(app.streams.open() as u64));
         let summary = swim::summary(&app.gossip.members());
         for (state, count) in
             [("alive", summary.alive), ("suspected", summary.suspected), ("failed", summary.failed)]

@@ -23,17 +23,20 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::claims::Hub;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, host_and_port};
 use crate::consensus::{Consensus, ConsensusConfig, ConsensusError};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::gossip::{Gossip, GossipConfig, GossipError};
 use crate::http::forward::Peers;
-use crate::http::{self, App, claims, observe};
+use crate::http::{self, App, observe};
 use crate::join::{JoinError, Joiner};
 use crate::leader;
 use crate::metrics::Metrics;
+use crate::stream::Streams;
 use crate::worker::{self, WorkerConfig, WorkerError};
 
 /// The worker's patience with its own agent: longer than the longest wait of a claim of its.
@@ -150,6 +153,8 @@ pub struct Agent {
     joiner: Joiner,
     client: Client,
     worker: WorkerConfig,
+    /// The line of claims that wait; nothing on an agent that never leads.
+    line: Option<AbortOnDropHandle<()>>,
 }
 
 impl Agent {
@@ -190,6 +195,13 @@ impl Agent {
         };
         let client = own_client(&config, http_listen)?;
         let worker = worker_config(&config, &data_dir, node_id.clone());
+        let (claims, line) = match &consensus {
+            Some(consensus) => {
+                let (hub, line) = Hub::new(consensus.clone());
+                (hub, Some(AbortOnDropHandle::new(tokio::spawn(line))))
+            }
+            None => (Hub::closed(), None),
+        };
         let app = App {
             node_id,
             clock,
@@ -202,12 +214,13 @@ impl Agent {
             peers: Peers::new().map_err(|error| system("set up an HTTP client", &error))?,
             spool: data_dir.spool(),
             match_program: config.match_program,
-            waiters: Semaphore::new(claims::WAITERS_MAX),
+            claims,
+            streams: Streams::new(),
             requests: Semaphore::new(observe::REQUESTS_MAX),
             openapi: OnceLock::new(),
         };
         let app = Arc::new(app);
-        Ok(Self { app, data_dir, http_listen, listener, joiner, client, worker })
+        Ok(Self { app, data_dir, http_listen, listener, joiner, client, worker, line })
     }
 
     /// Where it listens and stores, in one line.
@@ -244,7 +257,8 @@ impl Agent {
     /// # Errors
     /// [`RunError`] when a part fails; the others are stopped in the same order first.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { app, data_dir, http_listen: _, listener, joiner, client, worker } = self;
+        let Self { app, data_dir, http_listen: _, listener, joiner, client, worker, line: _line } =
+            self;
         let stops = Stops::default();
         let mut tasks = Tasks::default();
         let serving = http::serve(listener, Arc::clone(&app), stops.http.clone());
@@ -258,9 +272,10 @@ impl Agent {
         tasks.spawn(Part::Worker, async { Ok(working.await?) });
         tasks.spawn(Part::Keeping, tasks::keep(Arc::clone(&app), data_dir, stops.duties.clone()));
         if let Some(consensus) = app.consensus.clone() {
-            let (duties, stop) = (consensus.clone(), stops.duties.clone());
+            let (duties, gossip) = (consensus.clone(), app.gossip.clone());
+            let stop = stops.duties.clone();
             tasks.spawn(Part::Duties, async {
-                leader::run(duties, stop).await;
+                leader::run(duties, gossip, stop).await;
                 Ok(())
             });
             tasks.spawn(Part::Watching, tasks::watch_consensus(consensus, stops.duties.clone()));

@@ -13,6 +13,7 @@ mod http {
     mod harness;
     mod killed;
     mod runs;
+    mod stream;
     mod tenancy;
     mod views;
     mod work;

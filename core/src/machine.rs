@@ -11,6 +11,7 @@
 mod admission;
 mod arrays;
 mod claims;
+mod class;
 mod dependencies;
 mod digest;
 mod elapse;

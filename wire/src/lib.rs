@@ -1,4 +1,5 @@
-//! RingRift's HTTP dialect: requests, responses, the one error body, and a typed client.
+//! RingRift's dialects: HTTP requests, responses and the one error body with a typed client, and the
+//! binary [`stream`] to the queue with another.
 //!
 //! These types may stay still while the core's move. Unknown fields are refused, so that a typing
 //! error never passes as a default.
@@ -9,6 +10,7 @@ pub mod pair;
 pub mod problem;
 pub mod run;
 pub mod status;
+pub mod stream;
 pub mod tenancy;
 pub mod work;
 

@@ -88,6 +88,49 @@ pub enum Code {
     Unavailable,
     /// A fault of the agent.
     Internal,
+    /// This version does not do that.
+    Unsupported,
+}
+
+impl Code {
+    /// The stable word, as bodies and streams carry it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedBody => "MALFORMED_BODY",
+            Self::UnknownField => "UNKNOWN_FIELD",
+            Self::MissingField => "MISSING_FIELD",
+            Self::WrongType => "WRONG_TYPE",
+            Self::InvalidValue => "INVALID_VALUE",
+            Self::BodyTooLarge => "BODY_TOO_LARGE",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::NotFound => "NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::WorkUnknown => "WORK_UNKNOWN",
+            Self::WorkEnded => "WORK_ENDED",
+            Self::Fenced => "FENCED",
+            Self::KeyConflict => "KEY_CONFLICT",
+            Self::Backpressure => "BACKPRESSURE",
+            Self::QueueUnknown => "QUEUE_UNKNOWN",
+            Self::QueueInUse => "QUEUE_IN_USE",
+            Self::SessionUnknown => "SESSION_UNKNOWN",
+            Self::SessionStale => "SESSION_STALE",
+            Self::LockHeld => "LOCK_HELD",
+            Self::LockNotHeld => "LOCK_NOT_HELD",
+            Self::RunUnknown => "RUN_UNKNOWN",
+            Self::RunConflict => "RUN_CONFLICT",
+            Self::RunEnded => "RUN_ENDED",
+            Self::NoCluster => "NO_CLUSTER",
+            Self::NodeUnreachable => "NODE_UNREACHABLE",
+            Self::LeaderUnknown => "LEADER_UNKNOWN",
+            Self::LeaderUnreachable => "LEADER_UNREACHABLE",
+            Self::CommitTimeout => "COMMIT_TIMEOUT",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Internal => "INTERNAL",
+            Self::Unsupported => "UNSUPPORTED",
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -97,3 +140,16 @@ impl fmt::Display for Problem {
 }
 
 impl core::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_code_is_what_json_carries() {
+        for code in [Code::MalformedBody, Code::WorkUnknown, Code::Backpressure, Code::Unsupported]
+        {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
+}

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
+use crate::consensus::entry::Proposal;
 use crate::consensus::vocabulary::{Entry, LogId, Payload, Ring, Vote};
 use crate::consensus::watchdog::Flushes;
 
@@ -118,16 +119,38 @@ fn closed() -> io::Error {
     io::Error::other("the raft log is closed")
 }
 
+/// First byte of an entry on disk: a batch of commands follows.
+const BATCH: u8 = 1;
+/// First byte of an entry on disk: what openraft writes for itself follows, in postcard.
+const OTHER: u8 = 0;
+
 fn encode(entry: &Entry) -> io::Result<(LogId, Bytes)> {
-    let bytes = postcard::to_stdvec(&entry.payload).map_err(io::Error::other)?;
+    let bytes = match &entry.payload {
+        Payload::Normal(proposal) => {
+            let mut bytes = Vec::with_capacity(proposal.bytes().len().saturating_add(1));
+            bytes.push(BATCH);
+            bytes.extend_from_slice(proposal.bytes());
+            bytes
+        }
+        other @ (Payload::Blank | Payload::Membership(_)) => {
+            postcard::to_extend(other, vec![OTHER]).map_err(io::Error::other)?
+        }
+    };
     Ok((entry.log_id, Bytes::from(bytes)))
 }
 
-fn decode(log_id: LogId, bytes: &[u8]) -> io::Result<Entry> {
-    let payload: Payload = postcard::from_bytes(bytes).map_err(|error| {
-        let index = log_id.index;
-        io::Error::new(io::ErrorKind::InvalidData, format!("log entry {index} is damaged: {error}"))
-    })?;
+/// A batch is not copied: it is a part of the cached bytes.
+fn decode(log_id: LogId, bytes: &Bytes) -> io::Result<Entry> {
+    let damaged = |problem: &dyn std::fmt::Display| {
+        let text = format!("log entry {} is damaged: {problem}", log_id.index);
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    };
+    let payload = match bytes.split_first() {
+        Some((&BATCH, _)) => Payload::Normal(Proposal::of_bytes(bytes.slice(1..))),
+        Some((&OTHER, rest)) => postcard::from_bytes(rest).map_err(|error| damaged(&error))?,
+        Some((kind, _)) => return Err(damaged(&format!("it is of kind {kind}"))),
+        None => return Err(damaged(&"it is empty")),
+    };
     Ok(Entry { log_id, payload })
 }
 

@@ -10,15 +10,17 @@ use futures::{Stream, StreamExt as _};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use ringrift_core::id::Position;
 use ringrift_core::machine::Machine;
+use ringrift_core::queue::command::Batch;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::consensus::Member;
 use crate::consensus::machine::snapshot::{SnapshotDirectory, SnapshotFile};
 use crate::consensus::presence::Presence;
 use crate::consensus::stamp::Anchor;
 use crate::consensus::vocabulary::{
-    Entry, LeaderId, LogId, Membership, Payload, Proposal, Replies, Ring, Snapshot, SnapshotMeta,
+    Entry, LeaderId, LogId, Membership, Payload, Replies, Ring, Snapshot, SnapshotMeta,
 };
 
 /// Entries applied under one hold of the lock. Readers wait for as long, so it stays in the
@@ -92,18 +94,31 @@ impl Shared {
         self.replica.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, entries: Vec<EntryResponder<Ring>>) {
+    /// Applies entries in order. Those before one that cannot be read are applied.
+    fn apply(&self, entries: Vec<EntryResponder<Ring>>) -> io::Result<()> {
         let mut answers: Vec<(ApplyResponder<Ring>, Replies)> = Vec::with_capacity(entries.len());
-        let mut applied = None;
+        let (mut applied, mut failure) = (None, None);
+        // Decoded before the lock is taken: readers need not wait for that.
+        let decoded: Vec<_> = entries
+            .into_iter()
+            .map(|(entry, responder)| (entry.log_id, Change::of(entry), responder))
+            .collect();
         let at = self.running();
         {
             let mut held = self.replica.write().unwrap_or_else(PoisonError::into_inner);
-            for (entry, responder) in entries {
-                applied = Some(entry.log_id.index);
-                if matches!(entry.payload, Payload::Normal(_)) {
+            for (log_id, change, responder) in decoded {
+                let change = match change {
+                    Ok(change) => change,
+                    Err(error) => {
+                        failure = Some(error);
+                        break;
+                    }
+                };
+                applied = Some(log_id.index);
+                if matches!(change, Change::Batch(_)) {
                     held.batch_applied_at = at;
                 }
-                let replies = held.replica.apply(entry);
+                let replies = held.replica.apply(log_id, change);
                 if let Some(responder) = responder {
                     answers.push((responder, replies));
                 }
@@ -116,6 +131,7 @@ impl Shared {
         for (responder, replies) in answers {
             responder.send(replies);
         }
+        failure.map_or(Ok(()), Err)
     }
 
     fn replace(&self, replica: Replica) {
@@ -132,14 +148,34 @@ fn index_of(log_id: Option<LogId>) -> u64 {
     log_id.map_or(0, |log_id| log_id.index)
 }
 
-impl Replica {
-    fn apply(&mut self, entry: Entry) -> Replies {
+/// What an entry does to the replica.
+enum Change {
+    Nothing,
+    Batch(Batch),
+    Membership(openraft::Membership<u64, Member>),
+}
+
+impl Change {
+    fn of(entry: Entry) -> io::Result<Self> {
         let Entry { log_id, payload } = entry;
-        self.applied = Some(log_id);
         match payload {
-            Payload::Blank => Vec::new(),
-            Payload::Normal(Proposal(batch)) => self.machine.apply(position_of(log_id), &batch),
-            Payload::Membership(membership) => {
+            Payload::Blank => Ok(Self::Nothing),
+            Payload::Normal(proposal) => proposal.batch().map(Self::Batch).map_err(|error| {
+                let text = format!("log entry {} is damaged: {error}", log_id.index);
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            }),
+            Payload::Membership(membership) => Ok(Self::Membership(membership)),
+        }
+    }
+}
+
+impl Replica {
+    fn apply(&mut self, log_id: LogId, change: Change) -> Replies {
+        self.applied = Some(log_id);
+        match change {
+            Change::Nothing => Vec::new(),
+            Change::Batch(batch) => self.machine.apply(position_of(log_id), &batch),
+            Change::Membership(membership) => {
                 self.membership = Membership::new(Some(log_id), membership);
                 Vec::new()
             }
@@ -193,7 +229,7 @@ impl RaftStateMachine<Ring> for StateMachine {
                     }
                 }
             }
-            self.shared.apply(ready);
+            self.shared.apply(ready)?;
             if let Some(error) = failure {
                 return Err(error);
             }

@@ -3,6 +3,7 @@
 //! A few entries are on their way at a time; what arrives meanwhile waits and goes together. So an
 //! idle cluster adds no delay, and a busy one writes few entries.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +15,15 @@ use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use ringrift_core::id::Position;
 use ringrift_core::limits::BATCH_ITEMS_MAX;
-use ringrift_core::queue::command::{Batch, Command, Refusal, Reply};
+use ringrift_core::queue::command::{Command, Refusal, Reply};
 use ringrift_core::time::Moment;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::consensus::entry::{Encoded, Proposal};
 use crate::consensus::machine::{Shared, position_of};
 use crate::consensus::stamp::Stamper;
-use crate::consensus::vocabulary::{LeaderId, Proposal, Raft, Replies, Ring};
+use crate::consensus::vocabulary::{LeaderId, Raft, Replies, Ring};
 use crate::consensus::wire::ENTRY_BYTES_MAX;
 use crate::consensus::{Committed, ProposeError};
 
@@ -29,8 +31,11 @@ use crate::consensus::{Committed, ProposeError};
 const PROPOSALS_QUEUED_MAX: usize = 4_096;
 /// Bytes of those proposals: many large ones must not fill the memory.
 const PROPOSALS_QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Entries on their way at once. More would only cut the same proposals into smaller entries.
+/// Entries on their way at once, when there is enough to fill them.
 const ENTRIES_IN_FLIGHT_MAX: usize = 4;
+/// Beyond so many on their way, an entry waits until it is full. An entry costs about a millisecond
+/// of processor time on all voters together, however little it carries.
+const ENTRIES_PARTLY_FULL_MAX: usize = 2;
 /// After this the caller is told that the outcome is unknown: several elections long.
 const PROPOSE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -39,16 +44,40 @@ const PROPOSE_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Proposer {
     queue: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
+    backlog: Arc<Backlog>,
     stamps: Arc<Stamps>,
+}
+
+/// How much waits in the queue.
+#[derive(Default)]
+struct Backlog {
+    items: AtomicUsize,
+    /// Told when an entry could be filled.
+    full: Notify,
+}
+
+impl Backlog {
+    fn grow(&self, items: usize) {
+        if self.items.fetch_add(items, Ordering::Relaxed).saturating_add(items) >= BATCH_ITEMS_MAX {
+            self.full.notify_one();
+        }
+    }
+
+    fn shrink(&self, items: usize) {
+        self.items.fetch_sub(items, Ordering::Relaxed);
+    }
+
+    fn fills_an_entry(&self) -> bool {
+        self.items.load(Ordering::Relaxed) >= BATCH_ITEMS_MAX
+    }
 }
 
 /// One caller's commands.
 struct Waiting {
-    commands: Vec<Command>,
+    commands: Encoded,
     /// How many replies it gets.
     count: usize,
     items: usize,
-    bytes: usize,
     answer: oneshot::Sender<Result<Committed, ProposeError>>,
     /// Its share of the queue's bytes, given back when it is answered.
     _room: OwnedSemaphorePermit,
@@ -90,8 +119,9 @@ impl Proposer {
         let stamper = Mutex::default();
         let stamps = Arc::new(Stamps { raft: raft.clone(), shared, clock, stamper });
         let room = Arc::new(Semaphore::new(PROPOSALS_QUEUED_BYTES_MAX));
-        let task = write_merged(raft, waiting, Arc::clone(&stamps));
-        (Self { queue, room, stamps }, task)
+        let backlog = Arc::new(Backlog::default());
+        let task = write_merged(raft, waiting, Arc::clone(&backlog), Arc::clone(&stamps));
+        (Self { queue, room, backlog, stamps }, task)
     }
 
     /// The moment that a batch proposed now would carry.
@@ -100,12 +130,14 @@ impl Proposer {
     }
 
     pub(super) async fn propose(&self, commands: Vec<Command>) -> Result<Committed, ProposeError> {
-        let items = commands.iter().map(items_of).sum();
-        let bytes = bytes_of(&commands)?;
+        let items = commands.iter().map(items_of).sum::<usize>().max(1);
         if commands.len() > BATCH_ITEMS_MAX {
             let (size, limit) = (commands.len(), BATCH_ITEMS_MAX);
             return Err(ProposeError::TooLarge { what: "commands", size, limit });
         }
+        let count = commands.len();
+        let commands = Encoded::of(&commands).map_err(unwritable)?;
+        let bytes = commands.len();
         if bytes > ENTRY_BYTES_MAX {
             let (size, limit) = (bytes, ENTRY_BYTES_MAX);
             return Err(ProposeError::TooLarge { what: "bytes", size, limit });
@@ -118,12 +150,15 @@ impl Proposer {
         let room = Arc::clone(&self.room).try_acquire_many_owned(share);
         let room = room.map_err(|_full| overloaded())?;
         let (answer, answered) = oneshot::channel();
-        let count = commands.len();
-        let waiting = Waiting { commands, count, items, bytes, answer, _room: room };
-        match self.queue.try_send(waiting) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => return Err(overloaded()),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(stopped()),
+        let waiting = Waiting { commands, count, items, answer, _room: room };
+        // First, so that it is never taken off before it was put on.
+        self.backlog.grow(items);
+        if let Err(refused) = self.queue.try_send(waiting) {
+            self.backlog.shrink(items);
+            return Err(match refused {
+                mpsc::error::TrySendError::Full(_) => overloaded(),
+                mpsc::error::TrySendError::Closed(_) => stopped(),
+            });
         }
         match tokio::time::timeout(PROPOSE_PATIENCE, answered).await {
             Ok(Ok(outcome)) => outcome,
@@ -168,26 +203,32 @@ fn items_of(command: &Command) -> usize {
     }
 }
 
-fn bytes_of(commands: &[Command]) -> Result<usize, ProposeError> {
-    postcard::experimental::serialized_size(commands).map_err(|error| ProposeError::Stopped {
-        cause: format!("cannot encode commands: {error}"),
-    })
+fn unwritable(error: postcard::Error) -> ProposeError {
+    ProposeError::Stopped { cause: format!("cannot encode commands: {error}") }
 }
 
 type Write = (Vec<Waiting>, Result<(Position, Replies), ProposeError>);
 
-async fn write_merged(raft: Raft, mut waiting: mpsc::Receiver<Waiting>, stamps: Arc<Stamps>) {
+async fn write_merged(
+    raft: Raft,
+    mut waiting: mpsc::Receiver<Waiting>,
+    backlog: Arc<Backlog>,
+    stamps: Arc<Stamps>,
+) {
     let mut in_flight = FuturesUnordered::new();
     let mut held_back: Option<Waiting> = None;
     let mut open = true;
     while open || held_back.is_some() || !in_flight.is_empty() {
-        let room = in_flight.len() < ENTRIES_IN_FLIGHT_MAX;
+        let few = in_flight.len() < ENTRIES_PARTLY_FULL_MAX;
+        let more = !few && in_flight.len() < ENTRIES_IN_FLIGHT_MAX;
+        let room = few || (more && backlog.fills_an_entry());
         if room && let Some(first) = held_back.take() {
+            backlog.shrink(first.items);
             // A caller that gave up while a leader was missing must not be served minutes later.
             if first.answer.is_closed() {
                 continue;
             }
-            let merged = merge(first, &mut waiting, &mut held_back);
+            let merged = merge(first, &mut waiting, &mut held_back, &backlog);
             in_flight.push(write(&raft, merged, stamps.next()).await);
             continue;
         }
@@ -198,6 +239,7 @@ async fn write_merged(raft: Raft, mut waiting: mpsc::Receiver<Waiting>, stamps: 
                 Some(first) => held_back = Some(first),
                 None => open = false,
             },
+            () = backlog.full.notified(), if more && !room => {}
         }
     }
 }
@@ -207,21 +249,22 @@ fn merge(
     first: Waiting,
     waiting: &mut mpsc::Receiver<Waiting>,
     held_back: &mut Option<Waiting>,
+    backlog: &Backlog,
 ) -> Vec<Waiting> {
-    let (mut items, mut bytes) = (first.items, first.bytes);
+    let (mut items, mut bytes) = (first.items, first.commands.len());
     let mut merged = vec![first];
     // The queue is bounded, and so are the items: every proposal weighs at least one.
     while let Ok(next) = waiting.try_recv() {
-        if next.answer.is_closed() {
-            continue;
-        }
-        items = items.saturating_add(next.items.max(1));
-        bytes = bytes.saturating_add(next.bytes);
+        items = items.saturating_add(next.items);
+        bytes = bytes.saturating_add(next.commands.len());
         if items > BATCH_ITEMS_MAX || bytes > ENTRY_BYTES_MAX {
             *held_back = Some(next);
             break;
         }
-        merged.push(next);
+        backlog.shrink(next.items);
+        if !next.answer.is_closed() {
+            merged.push(next);
+        }
     }
     merged
 }
@@ -229,16 +272,20 @@ fn merge(
 /// Hands one entry to the raft core; the future that it answers with waits for the outcome.
 async fn write(
     raft: &Raft,
-    mut merged: Vec<Waiting>,
+    merged: Vec<Waiting>,
     now: Moment,
 ) -> impl Future<Output = Write> + Send + use<> {
-    let taken = merged.iter_mut().flat_map(|waiting| std::mem::take(&mut waiting.commands));
-    let commands = taken.collect();
     let (responder, outcome) = ProgressResponder::<Ring, ClientWriteResult<Ring>>::complete_only();
-    let accepted = raft.client_write_ff(Proposal(Batch { now, commands }), Some(responder)).await;
+    let accepted = match Proposal::merge(now, merged.iter().map(|waiting| &waiting.commands)) {
+        Ok(proposal) => {
+            let accepted = raft.client_write_ff(proposal, Some(responder)).await;
+            accepted.map_err(|fatal| ProposeError::Stopped { cause: fatal.to_string() })
+        }
+        Err(error) => Err(unwritable(error)),
+    };
     async move {
-        if let Err(fatal) = accepted {
-            return (merged, Err(ProposeError::Stopped { cause: fatal.to_string() }));
+        if let Err(error) = accepted {
+            return (merged, Err(error));
         }
         let outcome = match outcome.await {
             Ok(Ok(written)) => Ok((position_of(written.log_id), written.data)),

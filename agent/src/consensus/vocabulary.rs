@@ -1,24 +1,12 @@
 //! The types that openraft is instantiated with, under short names. Nothing outside this folder
 //! names openraft.
 
-use std::fmt;
-
-use ringrift_core::queue::command::{Batch, Refusal, Reply};
-use serde::{Deserialize, Serialize};
+use ringrift_core::queue::command::{Refusal, Reply};
 
 use crate::consensus::Member;
+use crate::consensus::entry::Proposal;
 use crate::consensus::machine::StateMachine;
 use crate::consensus::machine::snapshot::SnapshotFile;
-
-/// What one log entry carries.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Proposal(pub(super) Batch);
-
-impl fmt::Display for Proposal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} commands at {}", self.0.commands.len(), self.0.now.0)
-    }
-}
 
 /// What applying one log entry answers: one reply for each command, in order.
 pub(super) type Replies = Vec<Result<Reply, Refusal>>;

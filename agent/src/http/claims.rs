@@ -5,29 +5,21 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use ringrift_core::limits;
 use ringrift_core::queue::command::{self, Command, Reply};
+use ringrift_core::queue::item::Item;
 use ringrift_core::time::Span;
-use ringrift_wire::problem::{Code, Problem};
+use ringrift_wire::problem::Problem;
 use ringrift_wire::work::{Claim, Claimed, Heartbeat, HeldClaim, Renewed, WorkItem};
-use tokio::sync::watch;
 
 use super::body::JsonBody;
 use super::convert::Viewer;
 use super::failure::{Answer, Failure};
 use super::sessions::Retry;
 use super::{App, convert};
-use crate::consensus::Leadership;
 
 /// The longest wait for work in one request: proxies on the way give up at about a minute.
 pub(crate) const WAIT_MAX: Span = Span::seconds(60);
-/// Claims that wait at once: each looks at the queue whenever it changes.
-pub(crate) const WAITERS_MAX: usize = 2_048;
-/// Shortest time between two looks of one waiting claim. A busy queue changes thousands of times a
-/// second, and a wake-up for each change would cost more than the work.
-const LOOK_PERIOD: Duration = Duration::from_millis(5);
-
 /// Takes up to `max_items` items. With `wait_seconds` the reply comes as soon as there is work.
 #[utoipa::path(
     post, path = "/work/claim", operation_id = "work_claim", tag = "work",
@@ -54,12 +46,11 @@ async fn take_or_wait(
     let replica = app.replica()?;
     if retry.is_some() {
         // What a retry gets is what the first try got, even when nothing is claimable any more.
-        let items = written(app, app.commit_in(retry, Command::Claim(claim)).await?)?;
-        return Ok(items);
+        return match app.commit_in(retry, Command::Claim(claim)).await? {
+            Reply::Claimed(items) => written(app, &items),
+            other => Err(convert::unexpected(&other)),
+        };
     }
-    let mut applied = replica.applied();
-    let mut leadership = replica.leadership();
-    applied.borrow_and_update();
     // Idle workers must not fill the log with claims that can only bring nothing. But what was
     // acknowledged before, perhaps by a former leader, must be looked at.
     if !replica.read(|machine| machine.claimable(&claim)) {
@@ -69,35 +60,14 @@ async fn take_or_wait(
     if !items.is_empty() || wait.is_zero() {
         return Ok(items);
     }
-    let Ok(_place) = app.waiters.try_acquire() else {
-        let text = format!("{WAITERS_MAX} claims wait for work already; retry later");
-        let failure = Failure::problem(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, text);
-        return Err(failure.retry_after(1));
-    };
-    let waiting = async {
-        loop {
-            if applied.changed().await.is_err() {
-                return Err(Failure::NotLeader);
-            }
-            tokio::time::sleep(LOOK_PERIOD).await;
-            applied.borrow_and_update();
-            let items = take(app, &claim).await?;
-            if !items.is_empty() {
-                return Ok(items);
-            }
-        }
-    };
     tokio::select! {
-        outcome = waiting => outcome,
-        () = tokio::time::sleep(wait) => Ok(Vec::new()),
+        outcome = app.claims.wait(claim, wait) => match outcome {
+            Some(Ok(granted)) => written(app, &granted.items),
+            Some(Err(unserved)) => Err(unserved.into()),
+            None => Ok(Vec::new()),
+        },
         () = app.stopping.cancelled() => Ok(Vec::new()),
-        () = leads_no_more(&mut leadership) => Err(Failure::NotLeader),
     }
-}
-
-async fn leads_no_more(leadership: &mut watch::Receiver<Leadership>) {
-    // An error means that consensus has stopped, and then nobody leads here either.
-    let _ = leadership.wait_for(|leadership| !leadership.is_leader).await;
 }
 
 /// What there is for the claimer now; nothing is proposed when there is nothing.
@@ -105,15 +75,13 @@ async fn take(app: &App, claim: &command::Claim) -> Result<Vec<WorkItem>, Failur
     if !app.replica()?.read(|machine| machine.claimable(claim)) {
         return Ok(Vec::new());
     }
-    written(app, app.commit(Command::Claim(claim.clone())).await?)
+    match app.commit(Command::Claim(claim.clone())).await? {
+        Reply::Claimed(items) => written(app, &items),
+        other => Err(convert::unexpected(&other)),
+    }
 }
 
-/// Claimed items as their holder sees them.
-fn written(app: &App, reply: Reply) -> Result<Vec<WorkItem>, Failure> {
-    let items = match reply {
-        Reply::Claimed(items) => items,
-        other => return Err(convert::unexpected(&other)),
-    };
+fn written(app: &App, items: &[Item]) -> Result<Vec<WorkItem>, Failure> {
     let written = |machine: &_| {
         items.iter().map(|item| convert::work_item(machine, item, Viewer::Holder)).collect()
     };

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use ringrift_core::queue::command::Refusal;
 use ringrift_wire::problem::{Code, Problem};
 
+use crate::claims::{Unserved, WAITERS_MAX};
 use crate::consensus::ProposeError;
 
 /// What a handler answers.
@@ -175,6 +176,20 @@ impl From<Refusal> for Failure {
             Refusal::RunEnded(_) => conflict(Code::RunEnded).at("run_id"),
             // Only planners name a version, and they do not come by HTTP.
             Refusal::StaleRun { .. } => Self::internal(error.clone()),
+        }
+    }
+}
+
+impl From<Unserved> for Failure {
+    fn from(unserved: Unserved) -> Self {
+        match unserved {
+            Unserved::Propose(error) => error.into(),
+            Unserved::Refused(refusal) => refusal.into(),
+            Unserved::Crowded => {
+                let text = format!("{WAITERS_MAX} claims wait for work already; retry later");
+                Self::problem(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, text)
+                    .retry_after(LEADERLESS_RETRY_SECONDS)
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use super::{
     App, auth, claims, cluster, gauntlet, health, locks, logs, queue, raft, runs, sessions, status,
     swim, tenancy, work,
 };
+use crate::stream;
 
 type Methods = UtoipaMethodRouter<Arc<App>>;
 
@@ -90,6 +91,7 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.guarded(t.leader_keyed(BODY_BYTES_MAX, routes!(work::add))))
         .routes(t.guarded(t.leader_keyed(BATCH_BODY_BYTES_MAX, routes!(work::add_batch))))
         .routes(t.guarded(t.leader_once(routes!(claims::claim))))
+        .routes(t.guarded(routes!(stream::open)))
         .routes(t.guarded(t.leader(routes!(work::start))))
         .routes(t.guarded(t.leader(routes!(claims::heartbeat))))
         .routes(t.guarded(t.leader(routes!(work::complete))))

@@ -27,6 +27,11 @@ struct Process {
     env: BTreeMap<String, String>,
 }
 
+/// Whether agents run items of this type themselves.
+pub(crate) fn is_ours(work_type: &str) -> bool {
+    matches!(work_type, PROCESS | PAIR)
+}
+
 /// Refuses a config that this cluster's own agents could not run. Other work types are for workers
 /// of the submitter's own, and so is their config.
 pub(crate) fn check(work_type: &str, config: &Value) -> Result<(), Failure> {

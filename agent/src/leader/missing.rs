@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use ringrift_core::id::NodeId;
+use ringrift_core::queue::command::{Command, Reply};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::consensus::{Consensus, ProposeError};
+use crate::consensus::{Committed, Consensus};
 use crate::gossip::{Gossip, Member, State};
 use crate::leader::leads;
 
@@ -86,19 +87,16 @@ impl Departures {
     }
 }
 
-/// Has the claims of nodes that are gone ended early, while this agent leads: `expire` is to propose
-/// it for one node and to answer how many claims ended. Returns when consensus has stopped.
-pub async fn expire_missing<F>(consensus: &Consensus, gossip: &Gossip, expire: impl Fn(NodeId) -> F)
-where
-    F: Future<Output = Result<u64, ProposeError>>,
-{
+/// Ends the claims of nodes that are gone, while this agent leads. Returns when consensus or gossip
+/// has stopped.
+pub(super) async fn expire_missing(consensus: &Consensus, gossip: &Gossip) {
     let mut changes = gossip.changes();
     while leads(consensus).await {
         let mut departures = Departures::default();
         let leadership = consensus.leadership();
         while leadership.borrow().is_leader {
             changes.borrow_and_update();
-            let open = look(consensus, gossip, &mut departures, &expire).await;
+            let open = look(consensus, gossip, &mut departures).await;
             if !wait(&mut changes, open).await {
                 return;
             }
@@ -107,15 +105,7 @@ where
 }
 
 /// Looks once at everybody who is suspected. Answers whether some of them are still open.
-async fn look<F>(
-    consensus: &Consensus,
-    gossip: &Gossip,
-    departures: &mut Departures,
-    expire: &impl Fn(NodeId) -> F,
-) -> bool
-where
-    F: Future<Output = Result<u64, ProposeError>>,
-{
+async fn look(consensus: &Consensus, gossip: &Gossip, departures: &mut Departures) -> bool {
     let members = gossip.members();
     let suspects = consensus.read(|machine| {
         departures.suspects(&members, |node_id| machine.held_by(node_id).next().is_some())
@@ -132,8 +122,13 @@ where
             open = true;
             continue;
         }
-        match expire(suspect.node_id.clone()).await {
-            Ok(expired) => {
+        let command = Command::ExpireNode { node: suspect.node_id.clone() };
+        match consensus.propose(vec![command]).await {
+            Ok(Committed { position: _, replies }) => {
+                let expired = match replies.first() {
+                    Some(Ok(Reply::Ticked { expired })) => *expired,
+                    _ => 0,
+                };
                 tracing::info!(node_id = %suspect.node_id, expired, "a node is gone, its claims end");
                 departures.settle(suspect);
             }

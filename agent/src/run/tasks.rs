@@ -57,6 +57,9 @@ pub(super) async fn stop_in_order(app: &App, stops: &Stops, tasks: &mut Tasks) {
     }
     stops.http.cancel();
     tasks.wait_for(Part::Http, DRAIN_PATIENCE).await;
+    if tokio::time::timeout(DRAIN_PATIENCE, app.streams.end()).await.is_err() {
+        tracing::warn!(open = app.streams.open(), "streams do not end, going on without them");
+    }
     tracing::info!("stopped");
 }
 

@@ -180,7 +180,8 @@ fn is_final(code: Code) -> bool {
         | Code::LockNotHeld
         | Code::RunUnknown
         | Code::RunConflict
-        | Code::RunEnded => true,
+        | Code::RunEnded
+        | Code::Unsupported => true,
     }
 }
 

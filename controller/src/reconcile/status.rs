@@ -102,6 +102,7 @@ const fn verdict_on(code: Code) -> Result<Reason, Reason> {
         | Code::LockNotHeld
         | Code::RunUnknown
         | Code::RunEnded
+        | Code::Unsupported
         | Code::Internal => Ok(Reason::AgentsFaulty),
     }
 }

@@ -6,8 +6,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
 pub(super) use self::upkeep::group_of;
+use super::class::{Class, Place};
 use super::facts::{Facts, ForgottenKey};
-use super::line::{Class, Place};
 use crate::id::{GroupName, LockName, NodeId, QueueName, RunId, SessionId, WorkId};
 use crate::queue::item::{Needs, NewItem, State, Status};
 use crate::queue::lock::Lock;

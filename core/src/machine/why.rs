@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::Machine;
-use super::line::{Merge, Place};
+use super::class::Place;
+use super::line::Merge;
 use crate::id::{GroupName, QueueName, WorkId};
 use crate::limits;
 use crate::queue::item::{Item, State};

@@ -31,6 +31,9 @@ const READ_BUFFER_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Wal {
     log: RaftLog<Records>,
+    /// How far entries are committed, to be written with the next append: a write of its own would
+    /// wake the flush thread once more for each entry.
+    committed: Option<LogKey>,
 }
 
 impl Wal {
@@ -48,7 +51,7 @@ impl Wal {
         config.wal.flush_batch_wait = Some(FLUSH_WAIT);
         config.wal.flush_queue_max_bytes = Some(FLUSH_QUEUE_BYTES_MAX);
         config.log_cache_capacity = Some(CACHE_BYTES_MAX);
-        Ok(Self { log: RaftLog::open(Arc::new(config))? })
+        Ok(Self { log: RaftLog::open(Arc::new(config))?, committed: None })
     }
 }
 
@@ -87,6 +90,7 @@ impl Log for Wal {
 
     fn append(&mut self, entries: Vec<(LogId, Bytes)>, done: Done) -> io::Result<()> {
         let records = entries.into_iter().map(|(id, bytes)| (LogKey::of(id), EntryBytes(bytes)));
+        self.note_committed()?;
         self.log.append(records)?;
         self.log.flush(true, Some(done))
     }
@@ -102,16 +106,25 @@ impl Log for Wal {
     }
 
     fn save_committed(&mut self, committed: LogId) -> io::Result<()> {
-        let committed = LogKey::of(committed);
+        // The mark is a lower bound and may be lost in a crash, so it may wait.
+        self.committed = Some(LogKey::of(committed));
+        Ok(())
+    }
+}
+
+impl Wal {
+    /// Writes down how far entries are committed.
+    fn note_committed(&mut self) -> io::Result<()> {
+        let Some(committed) = self.committed.take() else {
+            return Ok(());
+        };
         let state = self.log.log_state();
-        // A snapshot can be committed beyond the end of the log until the purge that follows it;
-        // the mark is a lower bound, so it may wait.
+        // A snapshot can be committed beyond the end of the log until the purge that follows it, and
+        // a log that was cut back must not claim more than it holds.
         if Some(&committed) <= state.committed() || Some(&committed) > state.last() {
             return Ok(());
         }
-        self.log.commit(committed)?;
-        // The next durable write takes it along.
-        self.log.flush(false, None)
+        self.log.commit(committed).map(drop)
     }
 }
 

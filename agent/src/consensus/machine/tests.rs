@@ -1,15 +1,17 @@
 use std::io::Seek as _;
 
-use ringrift_core::queue::command::{Batch, Command};
+use ringrift_core::queue::command::Command;
 use ringrift_core::time::Moment;
 
 use super::*;
+use crate::consensus::entry::{Encoded, Proposal};
 use crate::consensus::vocabulary::LeaderId;
 
 fn entry(index: u64, now: u64) -> EntryResponder<Ring> {
     let log_id = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index };
-    let batch = Batch { now: Moment(now), commands: vec![Command::Tick] };
-    (Entry { log_id, payload: Payload::Normal(Proposal(batch)) }, None)
+    let commands = Encoded::of(&[Command::Tick]).unwrap();
+    let proposal = Proposal::merge(Moment(now), [commands].iter()).unwrap();
+    (Entry { log_id, payload: Payload::Normal(proposal) }, None)
 }
 
 fn state_machine(directory: &tempfile::TempDir) -> StateMachine {
@@ -57,4 +59,17 @@ async fn a_snapshot_carries_one_replica_to_another() {
     assert_eq!(target.shared.read(|replica| replica.machine.now()), Moment(5_000));
     let current = target.get_current_snapshot().await.unwrap().unwrap();
     assert_eq!(current.meta, built.meta);
+}
+
+#[tokio::test]
+async fn a_damaged_entry_stops_the_machine_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = state_machine(&directory);
+    let (mut damaged, _) = entry(2, 1_002);
+    damaged.payload = Payload::Normal(Proposal::of_bytes(vec![7].into()));
+    let entries = vec![Ok(entry(1, 1_001)), Ok((damaged, None)), Ok(entry(3, 1_003))];
+    let outcome = machine.apply(futures::stream::iter(entries)).await;
+    let text = outcome.unwrap_err().to_string();
+    assert!(text.starts_with("log entry 2 is damaged"), "{text}");
+    assert_eq!(*machine.shared.applied().borrow(), 1);
 }

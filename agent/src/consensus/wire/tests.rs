@@ -1,12 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openraft::vote::RaftLeaderId as _;
-use ringrift_core::queue::command::{Batch, Command};
+use ringrift_core::queue::command::Command;
 use ringrift_core::time::Moment;
 
 use super::*;
 use crate::consensus::Member;
-use crate::consensus::vocabulary::{Entry, LeaderId, LogId, Membership, Payload, Proposal};
+use crate::consensus::entry::{Encoded, Proposal};
+use crate::consensus::vocabulary::{Entry, LeaderId, LogId, Membership, Payload};
 
 fn log_id(index: u64) -> LogId {
     LogId::new(LeaderId::new(3, 77), index)
@@ -36,9 +37,9 @@ fn survives(request: &Request) {
 
 #[test]
 fn an_append_with_every_kind_of_entry_survives_the_wire() {
-    let batch = Batch { now: Moment(5), commands: vec![Command::Tick] };
-    let payloads =
-        [Payload::Blank, Payload::Normal(Proposal(batch)), Payload::Membership(membership())];
+    let proposal =
+        Proposal::merge(Moment(5), [Encoded::of(&[Command::Tick]).unwrap()].iter()).unwrap();
+    let payloads = [Payload::Blank, Payload::Normal(proposal), Payload::Membership(membership())];
     let entries =
         (1..).zip(payloads).map(|(index, payload)| Entry { log_id: log_id(index), payload });
     survives(&Request::Append(AppendEntriesRequest {

@@ -4,8 +4,8 @@ use alloc::collections::BTreeSet;
 
 use super::{Index, OfGroup, OfType};
 use crate::id::{GroupName, QueueName, WorkId};
+use crate::machine::class::{Class, Place};
 use crate::machine::facts::Range;
-use crate::machine::line::{Class, Place};
 use crate::queue::item::{Item, Lease, NewItem, State};
 use crate::run::Run;
 

@@ -1,0 +1,349 @@
+//! Claims that wait for work, on the leader.
+//!
+//! All of them stand in one line, kept by one task. When work becomes ready, the task proposes
+//! claims for as many waiters as there is work, in one batch: a thousand idle workers cost nothing
+//! while there is nothing, and one item wakes one of them. The line is not replicated. A new leader
+//! starts with an empty one, and the waiters come back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use ringrift_core::id::Position;
+use ringrift_core::machine::Machine;
+use ringrift_core::queue::command::{Claim, Command, Refusal, Reply};
+use ringrift_core::queue::item::Item;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::consensus::{Committed, Consensus, ProposeError};
+
+/// Claims that wait at once. Each takes a few hundred bytes.
+pub(crate) const WAITERS_MAX: usize = 16_384;
+/// Claims that arrive at once, before the task has put them in line.
+const ARRIVALS_MAX: usize = 1_024;
+/// Claims in one batch; the next batch follows while this one is on its way.
+const ROUND_CLAIMS_MAX: usize = 256;
+/// Batches on their way at once.
+const ROUNDS_MAX: usize = 4;
+/// Pause after a look that found ready work which fits nobody in line: a busy queue changes hundreds
+/// of times a second, and readers hold up `apply`.
+const FUTILE_PAUSE: Duration = Duration::from_millis(2);
+
+/// What a claim brought, and where in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Granted {
+    pub(crate) position: Position,
+    pub(crate) items: Vec<Item>,
+}
+
+/// Why a claim brought nothing and waits no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unserved {
+    /// The proposal failed. Only [`ProposeError::Timeout`] leaves the outcome unknown.
+    Propose(ProposeError),
+    /// The machine refused the claim.
+    Refused(Refusal),
+    /// Too many wait already.
+    Crowded,
+}
+
+impl From<ProposeError> for Unserved {
+    fn from(error: ProposeError) -> Self {
+        Self::Propose(error)
+    }
+}
+
+pub(crate) type Outcome = Result<Granted, Unserved>;
+
+/// The end that connections hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Hub {
+    arrivals: mpsc::Sender<Waiter>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Counts one claim among those that wait, until it is dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One claim in line. Whoever waited for it is gone when `answer` is closed.
+#[derive(Debug)]
+struct Waiter {
+    claim: Claim,
+    answer: oneshot::Sender<Outcome>,
+}
+
+impl Hub {
+    /// A hub and its task, which ends when consensus stops or the last hub is gone.
+    pub(crate) fn new(consensus: Consensus) -> (Self, impl Future<Output = ()> + Send) {
+        let (arrivals, arriving) = mpsc::channel(ARRIVALS_MAX);
+        (Self { arrivals, waiting: Arc::default() }, serve(consensus, arriving))
+    }
+
+    /// A hub that serves nobody: for an agent that never leads.
+    pub(crate) fn closed() -> Self {
+        let (arrivals, _) = mpsc::channel(1);
+        Self { arrivals, waiting: Arc::default() }
+    }
+
+    /// Claims that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Waits for work, at most for `wait`; nothing granted then.
+    pub(crate) async fn wait(&self, claim: Claim, wait: Duration) -> Option<Outcome> {
+        let _counted = Counted::new(&self.waiting);
+        let (answer, answered) = oneshot::channel();
+        let waiting = async {
+            let gone = Err(Unserved::Propose(ProposeError::NotLeader { leader: None }));
+            if self.arrivals.send(Waiter { claim, answer }).await.is_err() {
+                return gone;
+            }
+            answered.await.unwrap_or(gone)
+        };
+        tokio::time::timeout(wait, waiting).await.ok()
+    }
+}
+
+/// Takes what there is now.
+pub(crate) async fn take(consensus: &Consensus, claim: Claim) -> Outcome {
+    let committed = consensus.propose(vec![Command::Claim(claim)]).await?;
+    let Committed { position, mut replies } = committed;
+    granted(position, replies.pop())
+}
+
+fn granted(position: Position, reply: Option<Result<Reply, Refusal>>) -> Outcome {
+    match reply {
+        Some(Ok(Reply::Claimed(items))) => Ok(Granted { position, items }),
+        Some(Err(refusal)) => Err(Unserved::Refused(refusal)),
+        other => {
+            let cause = format!("the machine answered a claim with {other:?}");
+            Err(Unserved::Propose(ProposeError::Stopped { cause }))
+        }
+    }
+}
+
+/// A batch that came back: who was in it, and what it brought.
+type Round = (Vec<Waiter>, Result<Committed, ProposeError>);
+
+/// What a claim asks for, apart from how much and for how long: whoever asks for the same fits the
+/// same work, so the machine is asked once for all of them.
+type Wish = (BTreeSet<String>, BTreeMap<String, String>, BTreeSet<String>);
+
+fn wish(claim: &Claim) -> Wish {
+    (claim.capabilities.clone(), claim.labels.clone(), claim.work_types.clone())
+}
+
+/// Who waits: by wish, and in order of arrival.
+#[derive(Debug, Default)]
+struct Line {
+    wishes: BTreeMap<Wish, VecDeque<(i64, Waiter)>>,
+    length: usize,
+    last: i64,
+    /// Numbers of those who came back empty-handed: before everyone who has one.
+    first: i64,
+}
+
+impl Line {
+    fn push_back(&mut self, waiter: Waiter) {
+        self.last = self.last.saturating_add(1);
+        self.length = self.length.saturating_add(1);
+        let number = self.last;
+        self.wishes.entry(wish(&waiter.claim)).or_default().push_back((number, waiter));
+    }
+
+    fn push_front(&mut self, waiter: Waiter) {
+        self.first = self.first.saturating_sub(1);
+        self.length = self.length.saturating_add(1);
+        let number = self.first;
+        self.wishes.entry(wish(&waiter.claim)).or_default().push_front((number, waiter));
+    }
+
+    /// Forgets those who have gone.
+    fn tidy(&mut self) {
+        self.wishes.retain(|_, waiters| {
+            waiters.retain(|(_, waiter)| !waiter.answer.is_closed());
+            !waiters.is_empty()
+        });
+        self.length = self.wishes.values().map(VecDeque::len).sum();
+    }
+
+    fn drain(&mut self) -> impl Iterator<Item = Waiter> + use<> {
+        std::mem::take(self).wishes.into_values().flatten().map(|(_, waiter)| waiter)
+    }
+
+    /// The waiters that a batch shall serve: as many as the ready items that are not promised may
+    /// serve, in order of arrival. Nothing when there are no such items.
+    fn choose(&mut self, machine: &Machine, promised: u64) -> Option<Vec<Waiter>> {
+        let mut free = machine.counts().ready.checked_sub(promised).filter(|free| *free > 0)?;
+        let mut heads: BTreeMap<i64, &mut VecDeque<(i64, Waiter)>> = BTreeMap::new();
+        for waiters in self.wishes.values_mut() {
+            if let Some((number, waiter)) = waiters.front()
+                && machine.claimable(&waiter.claim)
+            {
+                heads.insert(*number, waiters);
+            }
+        }
+        let (mut chosen, mut taken) = (Vec::new(), 0_usize);
+        while free > 0
+            && chosen.len() < ROUND_CLAIMS_MAX
+            && let Some((_, waiters)) = heads.pop_first()
+            && let Some((_, waiter)) = waiters.pop_front()
+        {
+            taken = taken.saturating_add(1);
+            if let Some((number, _)) = waiters.front() {
+                heads.insert(*number, waiters);
+            }
+            // Who has gone is skipped.
+            if !waiter.answer.is_closed() {
+                free = free.saturating_sub(u64::from(waiter.claim.limit));
+                chosen.push(waiter);
+            }
+        }
+        self.length = self.length.saturating_sub(taken);
+        self.wishes.retain(|_, waiters| !waiters.is_empty());
+        Some(chosen)
+    }
+}
+
+/// The line and what is on its way for it.
+struct Desk {
+    consensus: Consensus,
+    line: Line,
+    rounds: FuturesUnordered<BoxFuture<'static, Round>>,
+    /// Items that the batches on their way may take.
+    promised: u64,
+}
+
+async fn serve(consensus: Consensus, mut arriving: mpsc::Receiver<Waiter>) {
+    let mut applied = consensus.applied();
+    let mut leadership = consensus.leadership();
+    let (line, rounds) = (Line::default(), FuturesUnordered::new());
+    let mut desk = Desk { consensus, line, rounds, promised: 0 };
+    let mut arrived = Vec::new();
+    // Ends with the last hub, or with consensus.
+    loop {
+        let look = tokio::select! {
+            biased;
+            Some((waiters, outcome)) = desk.rounds.next() => {
+                desk.settle(waiters, outcome);
+                true
+            }
+            taken = arriving.recv_many(&mut arrived, ARRIVALS_MAX) => {
+                if taken == 0 {
+                    return;
+                }
+                desk.admit(arrived.drain(..));
+                true
+            }
+            changed = leadership.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                false
+            }
+            changed = applied.changed(), if desk.line.length > 0 => {
+                if changed.is_err() {
+                    return;
+                }
+                true
+            }
+        };
+        applied.borrow_and_update();
+        let (leads, leader) = {
+            let now = leadership.borrow_and_update();
+            (now.is_leader, now.leader.clone())
+        };
+        if !leads {
+            for Waiter { claim: _, answer } in desk.line.drain() {
+                let error = ProposeError::NotLeader { leader: leader.clone() };
+                // The caller may have given up.
+                let _ = answer.send(Err(Unserved::Propose(error)));
+            }
+        } else if look && !desk.look() {
+            tokio::time::sleep(FUTILE_PAUSE).await;
+        }
+    }
+}
+
+impl Desk {
+    fn admit(&mut self, arrived: impl Iterator<Item = Waiter>) {
+        for waiter in arrived {
+            if self.line.length >= WAITERS_MAX {
+                self.line.tidy();
+            }
+            if self.line.length < WAITERS_MAX {
+                self.line.push_back(waiter);
+            } else {
+                // The caller may have given up.
+                let _ = waiter.answer.send(Err(Unserved::Crowded));
+            }
+        }
+    }
+
+    /// Proposes claims for as many waiters as there is work. False when there is work that fits none
+    /// of those who wait.
+    fn look(&mut self) -> bool {
+        while self.rounds.len() < ROUNDS_MAX && self.line.length > 0 {
+            let (line, promised) = (&mut self.line, self.promised);
+            let Some(chosen) = self.consensus.read(|machine| line.choose(machine, promised)) else {
+                return true;
+            };
+            if chosen.is_empty() {
+                return false;
+            }
+            self.promised = self.promised.saturating_add(wanted(&chosen));
+            let commands = chosen.iter().map(|waiter| Command::Claim(waiter.claim.clone()));
+            let (consensus, commands) = (self.consensus.clone(), commands.collect());
+            self.rounds.push(Box::pin(async move { (chosen, consensus.propose(commands).await) }));
+        }
+        true
+    }
+
+    /// Hands out what a batch brought. Who went away empty-handed stands in front again.
+    fn settle(&mut self, waiters: Vec<Waiter>, outcome: Result<Committed, ProposeError>) {
+        self.promised = self.promised.saturating_sub(wanted(&waiters));
+        let Committed { position, replies } = match outcome {
+            Ok(committed) => committed,
+            Err(error) => {
+                for Waiter { claim: _, answer } in waiters {
+                    let _ = answer.send(Err(Unserved::Propose(error.clone())));
+                }
+                return;
+            }
+        };
+        for (waiter, reply) in waiters.into_iter().zip(replies).rev() {
+            let granted = granted(position, Some(reply));
+            if granted.as_ref().is_ok_and(|granted| granted.items.is_empty()) {
+                self.line.push_front(waiter);
+                continue;
+            }
+            // One that has gone meanwhile holds the items until their lease ends.
+            let _ = waiter.answer.send(granted);
+        }
+    }
+}
+
+fn wanted(waiters: &[Waiter]) -> u64 {
+    waiters.iter().map(|waiter| u64::from(waiter.claim.limit)).sum()
+}
+
+#[cfg(test)]
+mod tests;

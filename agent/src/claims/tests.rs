@@ -1,0 +1,111 @@
+use ringrift_core::machine::Machine;
+use ringrift_core::queue::command::Batch;
+use ringrift_core::queue::item::{Needs, NewItem, Payload};
+use ringrift_core::time::{Moment, Span};
+
+use super::*;
+
+fn item(work_type: &str) -> NewItem {
+    NewItem {
+        key: None,
+        queue: ringrift_core::id::QueueName::default(),
+        work_type: work_type.to_owned(),
+        priority: 50,
+        payload: Payload::Opaque("{}".to_owned()),
+        needs: Needs::default(),
+        attempts_max: 3,
+        attempt_timeout: Span::seconds(60),
+        pending_timeout: None,
+        total_timeout: None,
+        delay: Span(0),
+        group: None,
+        after: Vec::new(),
+    }
+}
+
+fn machine(types: &[&str]) -> Machine {
+    let mut machine = Machine::default();
+    let items = types.iter().map(|work_type| item(work_type)).collect();
+    let batch = Batch { now: Moment(1), commands: vec![Command::Enqueue(items)] };
+    let replies = machine.apply(Position { term: 1, index: 1 }, &batch);
+    assert!(matches!(replies.as_slice(), [Ok(_)]), "{replies:?}");
+    machine
+}
+
+/// A line of claims of one item each, with the ends that wait.
+fn line(claims: &[(&str, &str)]) -> (Line, Vec<oneshot::Receiver<Outcome>>) {
+    let (mut line, mut ends) = (Line::default(), Vec::new());
+    for (node, work_type) in claims {
+        let claim = Claim {
+            node: node.parse().unwrap(),
+            capabilities: std::collections::BTreeSet::new(),
+            labels: std::collections::BTreeMap::new(),
+            work_types: std::iter::once((*work_type).to_owned()).collect(),
+            limit: 1,
+            lease: Span::seconds(30),
+        };
+        let (answer, answered) = oneshot::channel();
+        line.push_back(Waiter { claim, answer });
+        ends.push(answered);
+    }
+    (line, ends)
+}
+
+/// The names of those who still wait, in order.
+fn left(line: &Line) -> Vec<String> {
+    let mut waiters: Vec<_> = line.wishes.values().flatten().collect();
+    assert_eq!(waiters.len(), line.length);
+    waiters.sort_by_key(|(number, _)| *number);
+    waiters.iter().map(|(_, waiter)| waiter.claim.node.to_string()).collect()
+}
+
+fn names(waiters: &[Waiter]) -> Vec<&str> {
+    waiters.iter().map(|waiter| waiter.claim.node.as_str()).collect()
+}
+
+#[test]
+fn as_many_are_served_as_there_is_work_and_in_order() {
+    let machine = machine(&["a", "a"]);
+    let (mut line, _ends) = line(&[("1", "a"), ("2", "a"), ("3", "a")]);
+    assert_eq!(names(&line.choose(&machine, 0).unwrap()), ["1", "2"]);
+    assert_eq!(left(&line), ["3"]);
+}
+
+#[test]
+fn what_is_promised_already_is_not_promised_again() {
+    let machine = machine(&["a", "a"]);
+    let (mut line, _ends) = line(&[("1", "a"), ("2", "a")]);
+    assert!(line.choose(&machine, 2).is_none());
+    assert!(line.choose(&machine, 7).is_none());
+    assert_eq!(names(&line.choose(&machine, 1).unwrap()), ["1"]);
+}
+
+#[test]
+fn who_has_gone_is_skipped_and_who_does_not_fit_keeps_its_place() {
+    let machine = machine(&["a", "a"]);
+    let (mut line, mut ends) =
+        line(&[("gone", "a"), ("b1", "b"), ("1", "a"), ("b2", "b"), ("2", "a"), ("3", "a")]);
+    drop(ends.remove(0));
+    assert_eq!(names(&line.choose(&machine, 0).unwrap()), ["1", "2"]);
+    assert_eq!(left(&line), ["b1", "b2", "3"]);
+}
+
+#[test]
+fn nobody_is_chosen_when_there_is_nothing() {
+    let (mut line, _ends) = line(&[("1", "a")]);
+    assert!(line.choose(&Machine::default(), 0).is_none());
+    assert_eq!(line.choose(&machine(&["b"]), 0).map(|chosen| chosen.len()), Some(0));
+    assert_eq!(left(&line), ["1"]);
+}
+
+#[test]
+fn who_came_back_empty_handed_stands_in_front() {
+    let machine = machine(&["a"]);
+    let (mut line, _ends) = line(&[("1", "a"), ("2", "a"), ("3", "b")]);
+    let chosen = line.choose(&machine, 0).unwrap();
+    assert_eq!(names(&chosen), ["1"]);
+    for waiter in chosen {
+        line.push_front(waiter);
+    }
+    assert_eq!(left(&line), ["1", "2", "3"]);
+}
