@@ -1,7 +1,7 @@
 # The only front door. Anything longer than three lines is a script or `cargo xtask`.
 # `verify` writes nothing, `fix` rewrites; `test` is what CI runs.
 
-.PHONY: demo test verify fix e2e bench crds image tools sim clean-tools help
+.PHONY: demo test verify fix e2e bench bench-docs crds image tools sim clean-tools help
 .DEFAULT_GOAL := help
 
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
@@ -36,9 +36,15 @@ e2e: tools ## a real three-node Kubernetes, the chart, three examples, an outage
 sim: ## the core in a seeded world; SEEDS=200
 	cargo run --release -p ringrift-sim -- queue --seeds 0..$(SEEDS)
 
-bench: ## full work cycles a second on three agents
-	cargo build --release --bins -p ringrift-agent -p ringrift-cli -p ringrift-match -p ringrift-tests
-	@$(RELEASE)/bench
+bench: ## the queue beside etcd, NATS and RabbitMQ; BENCH="--only ours --part failover" for a part
+	@tests/packages rabbitmq-server
+	@tests/bench/build-peers >/dev/null
+	cargo build --release --bins -p ringrift-agent -p ringrift-cli -p ringrift-match -p ringrift-bench
+	@RINGRIFT_PEERS_DIR=$$(tests/bench/build-peers) $(RELEASE)/ringrift-bench $(BENCH)
+
+bench-docs: ## docs/benchmarks.md and its plots, from the figures of the last bench
+	cargo build --release -p ringrift-bench
+	@$(RELEASE)/ringrift-bench --docs docs
 
 crds: ## write the custom resources' YAML from their Rust types
 	cargo xtask crds

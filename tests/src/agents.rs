@@ -198,6 +198,20 @@ impl Cluster {
         count: usize,
         slots: usize,
     ) -> Result<Self, ClusterError> {
+        Self::start_with(binaries, dir, count, slots, &[])
+    }
+
+    /// As [`Cluster::start`], with further flags for every agent.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_with(
+        binaries: Binaries,
+        dir: &Path,
+        count: usize,
+        slots: usize,
+        flags: &[String],
+    ) -> Result<Self, ClusterError> {
         let mut cluster = Self { agents: Vec::with_capacity(count), binaries };
         for number in 1..=count {
             let node_id = format!("agent-{number}");
@@ -216,6 +230,7 @@ impl Cluster {
                 "--slots".to_owned(),
                 slots.to_string(),
             ];
+            args.extend_from_slice(flags);
             if let Some(first) = cluster.agents.first() {
                 args.extend(["--join".to_owned(), first.http.clone()]);
             }
@@ -336,7 +351,11 @@ fn free_ports() -> Result<[u16; 3], ClusterError> {
     Ok(ports)
 }
 
-fn free_port() -> Result<u16, ClusterError> {
+/// A port that is free for TCP and for UDP.
+///
+/// # Errors
+/// [`ClusterError::System`] when there is none.
+pub fn free_port() -> Result<u16, ClusterError> {
     let width = PORTS.end - PORTS.start;
     // Test programs that run side by side begin far from each other.
     let own = u16::try_from(std::process::id().wrapping_mul(61) % u32::from(width)).unwrap_or(0);

@@ -66,6 +66,12 @@ impl Program {
         Ok(Self { name: name.to_owned(), log, child })
     }
 
+    /// The process id, until its end was seen.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
