@@ -357,3 +357,36 @@ pub struct Joined {
     /// Where other members gossip: seeds for the newcomer.
     pub swim_seeds: Vec<String>,
 }
+
+/// Body of `POST /cluster/transfer`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Transfer {
+    /// The voter that shall lead. Named, so that asking twice moves leadership once.
+    pub to: String,
+}
+
+/// Reply of `POST /cluster/transfer`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Transferred {
+    /// Who leads now.
+    pub leader_id: String,
+}
+
+/// Reply of `DELETE /cluster/members/{node_id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Removed {
+    /// Who was removed.
+    pub node_id: String,
+    /// The voters that are left, by name.
+    pub voters: Vec<String>,
+}
+
+/// Reply of `POST /cluster/snapshot`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Snapshotted {
+    /// The agent that wrote it: the one that was asked.
+    pub node_id: String,
+    /// Last index of the log that it covers.
+    pub index: u64,
+}

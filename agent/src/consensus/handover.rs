@@ -14,9 +14,10 @@ use crate::consensus::vocabulary::{LeaderId, LogId, RaftMetrics, Vote};
 use crate::consensus::wire::{Purpose, Request};
 use crate::consensus::{Consensus, Member, ProposeError, TransferError};
 
-/// Among well peers a transfer takes a few milliseconds; an ill heir must not keep the others
-/// waiting, since nothing is accepted meanwhile.
-const HEIR_PATIENCE: Duration = Duration::from_millis(100);
+/// Among well peers a transfer takes a few milliseconds, and three disk flushes on busy ones. An ill
+/// heir must not keep the others waiting, since nothing is accepted meanwhile; and their own election
+/// timeouts run, 250 ms at least with the safe profile.
+const HEIR_PATIENCE: Duration = Duration::from_millis(200);
 /// Heirs that are tried: every other voter of a cluster of five.
 const HEIRS_MAX: usize = 4;
 /// Standing for election again takes a round among the voters and two disk flushes.
@@ -46,6 +47,9 @@ impl Consensus {
         if metrics.current_leader != Some(self.inner.raft_id) {
             let leader = self.inner.leadership.borrow().leader.clone();
             return Err(ProposeError::NotLeader { leader }.into());
+        }
+        if to == Some(&self.inner.this.node_id) {
+            return Ok(self.inner.this.clone());
         }
         let mut heirs = self.heirs(&metrics);
         if let Some(name) = to {

@@ -1,21 +1,22 @@
-//! Newcomers ask here to be taken in.
+//! Newcomers ask here to be taken in, and operators to change who takes part.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use ringrift_core::id::NodeId;
 use ringrift_core::machine::Machine;
 use ringrift_core::membership::State as MemberState;
 use ringrift_wire::problem::{Code, Problem};
-use ringrift_wire::status::{Join, Joined};
+use ringrift_wire::status::{Join, Joined, Removed, Snapshotted, Transfer, Transferred};
 
 use super::body::JsonBody;
 use super::failure::{Answer, Failure};
 use super::{App, convert};
 use crate::config::is_host_and_port;
-use crate::consensus::{Member, MembershipError, Part};
+use crate::consensus::{Member, MembershipError, Part, TransferError};
 
 /// Seeds that a newcomer is told: any one would do.
 const SEEDS_TOLD_MAX: usize = 16;
@@ -60,6 +61,70 @@ pub(crate) async fn join(
     Ok(Json(Joined { part: part.to_owned(), cluster_id, swim_seeds: swim_seeds.collect() }))
 }
 
+/// Hands leadership over. When the voter does not take it at once, somebody leads nevertheless.
+#[utoipa::path(
+    post, path = "/cluster/transfer", operation_id = "cluster_transfer", tag = "cluster",
+    request_body = Transfer,
+    responses((status = 200, body = Transferred), (status = "default", body = Problem))
+)]
+pub(crate) async fn transfer(
+    State(app): State<Arc<App>>,
+    JsonBody(Transfer { to }): JsonBody<Transfer>,
+) -> Answer<Transferred> {
+    let to: NodeId = convert::id("to", &to)?;
+    let leader = app.replica()?.transfer(Some(&to)).await.map_err(not_transferred)?;
+    Ok(Json(Transferred { leader_id: leader.node_id.to_string() }))
+}
+
+/// Removes an agent from the cluster. Stop it first: one that runs asks to be taken in again.
+#[utoipa::path(
+    delete, path = "/cluster/members/{node_id}", operation_id = "cluster_remove", tag = "cluster",
+    params(("node_id" = String, Path, description = "The agent.")),
+    responses((status = 200, body = Removed), (status = "default", body = Problem))
+)]
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    Path(node_id): Path<String>,
+) -> Answer<Removed> {
+    let node_id: NodeId = convert::id("node_id", &node_id)?;
+    let replica = app.replica()?;
+    replica.remove_member(&node_id).await.map_err(refused)?;
+    let voters = replica.status().voters;
+    let mut voters: Vec<String> = voters.iter().map(|voter| voter.node_id.to_string()).collect();
+    voters.sort();
+    tracing::info!(%node_id, "removed from the cluster");
+    Ok(Json(Removed { node_id: node_id.to_string(), voters }))
+}
+
+/// Writes a snapshot on the agent that is asked, and drops the log before it.
+#[utoipa::path(
+    post, path = "/cluster/snapshot", operation_id = "cluster_snapshot", tag = "cluster",
+    responses((status = 200, body = Snapshotted), (status = "default", body = Problem))
+)]
+pub(crate) async fn snapshot(State(app): State<Arc<App>>) -> Answer<Snapshotted> {
+    let replica = app.consensus.as_ref().ok_or_else(|| {
+        let text = "this agent takes no part in Raft and has no snapshot; ask a voter";
+        Failure::problem(StatusCode::CONFLICT, Code::InvalidValue, text)
+    })?;
+    replica.compact().await?;
+    let index = replica.status().snapshot.map_or(0, |position| position.index);
+    Ok(Json(Snapshotted { node_id: app.node_id.to_string(), index }))
+}
+
+fn not_transferred(error: TransferError) -> Failure {
+    let text = error.to_string();
+    match error {
+        TransferError::Propose(error) => error.into(),
+        TransferError::NoHeir { .. } => {
+            Failure::problem(StatusCode::CONFLICT, Code::InvalidValue, text).at("to")
+        }
+        TransferError::Refused { .. } => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Failure::problem(status, Code::Unavailable, text).retry_after(1)
+        }
+    }
+}
+
 fn host_and_port(field: &str, text: &str) -> Result<(), Failure> {
     if is_host_and_port(text) {
         Ok(())
@@ -82,9 +147,11 @@ fn refused(error: MembershipError) -> Failure {
         | MembershipError::Foreign { .. }
         | MembershipError::WipedVoter { .. } => conflict().at("node_id"),
         MembershipError::Late { .. } | MembershipError::Raft { .. } => later(),
-        // None of these can come of adding a member.
-        MembershipError::Initialized { .. }
-        | MembershipError::Unknown { .. }
-        | MembershipError::LastVoter { .. } => Failure::internal(text),
+        MembershipError::Unknown { .. } => {
+            Failure::problem(StatusCode::NOT_FOUND, Code::NotFound, text).at("node_id")
+        }
+        MembershipError::LastVoter { .. } => conflict().at("node_id"),
+        // This comes of founding a cluster only.
+        MembershipError::Initialized { .. } => Failure::internal(text),
     }
 }

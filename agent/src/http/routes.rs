@@ -120,4 +120,7 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.guarded(t.leader(routes!(runs::ledger))))
         .routes(t.guarded(t.leader(routes!(runs::cancel))))
         .routes(t.guarded(t.leader(routes!(cluster::join))))
+        .routes(t.guarded(t.leader(routes!(cluster::transfer))))
+        .routes(t.guarded(t.leader_once(routes!(cluster::remove))))
+        .routes(t.guarded(routes!(cluster::snapshot)))
 }

@@ -24,22 +24,35 @@ pub(crate) struct Agent {
 }
 
 pub(crate) async fn open(name: &str, directory: &Path, listen: SocketAddr) -> Consensus {
+    open_with(name, directory, listen, Timing::safe()).await
+}
+
+pub(crate) async fn open_with(
+    name: &str,
+    directory: &Path,
+    listen: SocketAddr,
+    timing: Timing,
+) -> Consensus {
     let config = ConsensusConfig {
         node_id: name.parse().unwrap(),
         data_dir: directory.to_owned(),
         listen,
         raft_address: "127.0.0.1:0".to_owned(),
         http_address: format!("{name}.invalid:8770"),
-        timing: Timing::safe(),
+        timing,
     };
     Consensus::open(config, Clock::start()).await.unwrap()
 }
 
 impl Agent {
     pub(crate) async fn fresh(name: &str) -> Self {
+        Self::fresh_with(name, Timing::safe()).await
+    }
+
+    async fn fresh_with(name: &str, timing: Timing) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let consensus = open(name, directory.path(), listen).await;
+        let consensus = open_with(name, directory.path(), listen, timing).await;
         Self { name: name.to_owned(), directory, consensus }
     }
 
@@ -72,9 +85,13 @@ impl Agent {
 
 /// A cluster of voters; the first one leads.
 pub(crate) async fn cluster(names: &[&str]) -> Vec<Agent> {
+    cluster_with(names, Timing::safe()).await
+}
+
+pub(crate) async fn cluster_with(names: &[&str], timing: Timing) -> Vec<Agent> {
     let mut agents: Vec<Agent> = Vec::new();
     for name in names {
-        let agent = Agent::fresh(name).await;
+        let agent = Agent::fresh_with(name, timing).await;
         match agents.first() {
             None => agent.consensus.initialize("test".to_owned()).await.unwrap(),
             Some(leader) => {

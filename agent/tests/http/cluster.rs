@@ -21,6 +21,36 @@ async fn three() -> [Running; 3] {
 }
 
 #[tokio::test]
+async fn operators_move_leadership_write_snapshots_and_remove_members() {
+    let [first, second, third] = three().await;
+    // On a busy disk the heir may be too slow for the leader's patience, which it says.
+    let moved = until("leadership is moved", || async {
+        let moved = third.post("/cluster/transfer", &json!({ "to": "n2" })).await;
+        (moved.status != 503).then_some(moved)
+    });
+    assert_eq!(moved.await.ok(), json!({ "leader_id": "n2" }));
+    until("n2 leads", || async {
+        (second.get("/status").await.ok()["role"] == "leader").then_some(())
+    })
+    .await;
+    let nobody = third.post("/cluster/transfer", &json!({ "to": "n9" })).await.problem();
+    assert_eq!((nobody.0, nobody.2.as_deref()), (409, Some("to")));
+
+    let before = third.get("/raft/status").await.ok()["applied_index"].as_u64().unwrap();
+    let written = third.post("/cluster/snapshot", &json!({})).await.ok();
+    assert_eq!(written["node_id"], "n3", "the agent that is asked writes its own");
+    assert!(written["index"].as_u64().unwrap() >= before, "{written}");
+
+    first.stop().await;
+    let removed = third.delete("/cluster/members/n1", &json!({})).await;
+    assert_eq!(removed.ok(), json!({ "node_id": "n1", "voters": ["n2", "n3"] }), "by name");
+    let again = third.delete("/cluster/members/n1", &json!({})).await.problem();
+    assert_eq!((again.0, again.1.as_str()), (404, "NOT_FOUND"));
+    let added = third.post("/work/add", &json!({ "key": "k", "config": { "n": 1 } })).await;
+    assert_eq!(added.ok()["status"], "added", "two voters go on");
+}
+
+#[tokio::test]
 async fn three_agents_share_one_queue_and_outlive_their_leader() {
     let [first, second, third] = three().await;
     let added = third.post("/work/add", &json!({ "key": "k", "config": { "n": 1 } })).await;
