@@ -238,7 +238,9 @@ impl RaftStateMachine<Ring> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        Builder { replica: self.shared.read(Clone::clone), snapshots: self.snapshots.clone() }
+        let (clock, begun) = (self.shared.clock, self.shared.clock.monotonic());
+        let replica = self.shared.read(Clone::clone);
+        Builder { replica, snapshots: self.snapshots.clone(), clock, begun }
     }
 
     async fn install_snapshot(
@@ -263,6 +265,9 @@ impl RaftStateMachine<Ring> for StateMachine {
 pub(super) struct Builder {
     replica: Replica,
     snapshots: SnapshotDirectory,
+    clock: Clock,
+    /// Before the copy was taken.
+    begun: Duration,
 }
 
 impl RaftSnapshotBuilder<Ring> for Builder {
@@ -273,7 +278,8 @@ impl RaftSnapshotBuilder<Ring> for Builder {
         let snapshots = self.snapshots.clone();
         let (snapshot, bytes) = blocking(move || snapshots.write(&replica)).await?;
         let index = index_of(snapshot.meta.last_log_id);
-        tracing::info!(index, bytes, "snapshot written");
+        let elapsed_ms = self.clock.monotonic().saturating_sub(self.begun).as_millis();
+        tracing::info!(index, bytes, elapsed_ms, "snapshot written");
         Ok(snapshot)
     }
 }
