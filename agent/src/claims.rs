@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use ringrift_core::id::Position;
+use ringrift_core::id::{NodeId, Position};
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Claim, Command, Refusal, Reply};
 use ringrift_core::queue::item::Item;
@@ -143,12 +143,15 @@ fn granted(position: Position, reply: Option<Result<Reply, Refusal>>) -> Outcome
 /// A batch that came back: who was in it, and what it brought.
 type Round = (Vec<Waiter>, Result<Committed, ProposeError>);
 
-/// What a claim asks for, apart from how much and for how long: whoever asks for the same fits the
-/// same work, so the machine is asked once for all of them.
-type Wish = (BTreeSet<String>, BTreeMap<String, String>, BTreeSet<String>);
+/// What decides which work a claim fits, apart from how much and for how long: the machine is asked
+/// once for all claims that are alike in it. A node that said what it has counts by itself, since
+/// its claims fit only what it has room for.
+type Wish = (Option<NodeId>, BTreeSet<String>, BTreeMap<String, String>, BTreeSet<String>);
 
-fn wish(claim: &Claim) -> Wish {
-    (claim.capabilities.clone(), claim.labels.clone(), claim.work_types.clone())
+fn wish(claim: &Claim, machine: &Machine) -> Wish {
+    let Claim { node, capabilities, labels, work_types, limit: _, lease: _ } = claim;
+    let node = machine.capacity(node).map(|_| node.clone());
+    (node, capabilities.clone(), labels.clone(), work_types.clone())
 }
 
 /// Who waits: by wish, and in order of arrival.
@@ -162,18 +165,18 @@ struct Line {
 }
 
 impl Line {
-    fn push_back(&mut self, waiter: Waiter) {
+    fn push_back(&mut self, waiter: Waiter, machine: &Machine) {
         self.last = self.last.saturating_add(1);
         self.length = self.length.saturating_add(1);
         let number = self.last;
-        self.wishes.entry(wish(&waiter.claim)).or_default().push_back((number, waiter));
+        self.wishes.entry(wish(&waiter.claim, machine)).or_default().push_back((number, waiter));
     }
 
-    fn push_front(&mut self, waiter: Waiter) {
+    fn push_front(&mut self, waiter: Waiter, machine: &Machine) {
         self.first = self.first.saturating_sub(1);
         self.length = self.length.saturating_add(1);
         let number = self.first;
-        self.wishes.entry(wish(&waiter.claim)).or_default().push_front((number, waiter));
+        self.wishes.entry(wish(&waiter.claim, machine)).or_default().push_front((number, waiter));
     }
 
     /// Forgets those who have gone.
@@ -290,7 +293,8 @@ impl Desk {
                 self.line.tidy();
             }
             if self.line.length < WAITERS_MAX {
-                self.line.push_back(waiter);
+                let line = &mut self.line;
+                self.consensus.read(|machine| line.push_back(waiter, machine));
             } else {
                 // The caller may have given up.
                 let _ = waiter.answer.send(Err(Unserved::Crowded));
@@ -332,7 +336,8 @@ impl Desk {
         for (waiter, reply) in waiters.into_iter().zip(replies).rev() {
             let granted = granted(position, Some(reply));
             if granted.as_ref().is_ok_and(|granted| granted.items.is_empty()) {
-                self.line.push_front(waiter);
+                let line = &mut self.line;
+                self.consensus.read(|machine| line.push_front(waiter, machine));
                 continue;
             }
             // One that has gone meanwhile holds the items until their lease ends.

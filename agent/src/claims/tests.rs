@@ -1,6 +1,7 @@
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::Batch;
 use ringrift_core::queue::item::{Needs, NewItem, Payload};
+use ringrift_core::queue::resources::{Capacity, Demand};
 use ringrift_core::time::{Moment, Span};
 
 use super::*;
@@ -32,8 +33,12 @@ fn machine(types: &[&str]) -> Machine {
     machine
 }
 
-/// A line of claims of one item each, with the ends that wait.
+/// A line of claims of one item each, with the ends that wait. No node has said what it has.
 fn line(claims: &[(&str, &str)]) -> (Line, Vec<oneshot::Receiver<Outcome>>) {
+    line_at(&Machine::default(), claims)
+}
+
+fn line_at(machine: &Machine, claims: &[(&str, &str)]) -> (Line, Vec<oneshot::Receiver<Outcome>>) {
     let (mut line, mut ends) = (Line::default(), Vec::new());
     for (node, work_type) in claims {
         let claim = Claim {
@@ -45,7 +50,7 @@ fn line(claims: &[(&str, &str)]) -> (Line, Vec<oneshot::Receiver<Outcome>>) {
             lease: Span::seconds(30),
         };
         let (answer, answered) = oneshot::channel();
-        line.push_back(Waiter { claim, answer });
+        line.push_back(Waiter { claim, answer }, machine);
         ends.push(answered);
     }
     (line, ends)
@@ -91,6 +96,24 @@ fn who_has_gone_is_skipped_and_who_does_not_fit_keeps_its_place() {
 }
 
 #[test]
+fn a_node_without_room_holds_up_no_other() {
+    let mut machine = Machine::default();
+    let demand = Demand { gpu_milli: 1_000, ..Demand::default() };
+    let needs = Needs { demand, ..Needs::default() };
+    let has = |node: &str, gpu_devices| Command::SetCapacity {
+        node: node.parse().unwrap(),
+        capacity: Some(Capacity { gpu_devices, ..Capacity::default() }),
+    };
+    let enqueue = Command::Enqueue(vec![NewItem { needs, ..item("a") }]);
+    let commands = vec![has("full", 0), has("free", 1), enqueue];
+    let batch = Batch { now: Moment(1), commands };
+    machine.apply(Position { term: 1, index: 1 }, &batch);
+    let (mut line, _ends) = line_at(&machine, &[("full", "a"), ("free", "a")]);
+    assert_eq!(names(&line.choose(&machine, 0).unwrap()), ["free"]);
+    assert_eq!(left(&line), ["full"]);
+}
+
+#[test]
 fn nobody_is_chosen_when_there_is_nothing() {
     let (mut line, _ends) = line(&[("1", "a")]);
     assert!(line.choose(&Machine::default(), 0).is_none());
@@ -105,7 +128,7 @@ fn who_came_back_empty_handed_stands_in_front() {
     let chosen = line.choose(&machine, 0).unwrap();
     assert_eq!(names(&chosen), ["1"]);
     for waiter in chosen {
-        line.push_front(waiter);
+        line.push_front(waiter, &machine);
     }
     assert_eq!(left(&line), ["1", "2", "3"]);
 }
