@@ -151,10 +151,7 @@ pub(crate) async fn item(
     Path(work_id): Path<String>,
 ) -> Answer<WorkItem> {
     let id: WorkId = convert::id("work_id", &work_id)?;
-    let item = app.view(|machine| {
-        let item = machine.item(id).cloned().or_else(|| machine.unclaimed(id));
-        item.map(|item| shown(machine, &item))
-    });
+    let item = app.view(|machine| machine.find(id).map(|item| shown(machine, &item)));
     let item = item.await?.ok_or_else(|| Failure::from(Refusal::UnknownWork(id)))?;
     Ok(Json(item))
 }
@@ -168,8 +165,8 @@ pub(crate) async fn item(
 pub(crate) async fn why(State(app): State<Arc<App>>, Path(work_id): Path<String>) -> Answer<Why> {
     let id: WorkId = convert::id("work_id", &work_id)?;
     let found = app.view(|machine| {
-        let item = machine.item(id).cloned().or_else(|| machine.unclaimed(id))?;
-        Some((convert::status_word(item.status()), machine.why(id)))
+        let status = convert::status_word(machine.find(id)?.status());
+        Some((status, machine.why(id)))
     });
     let (status, reasons) = found.await?.ok_or_else(|| Failure::from(Refusal::UnknownWork(id)))?;
     let pending = reasons

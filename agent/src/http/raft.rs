@@ -98,7 +98,16 @@ pub(crate) async fn work(State(app): State<Arc<App>>) -> Answer<RaftStats<WorkSt
 pub(crate) async fn jobs(State(app): State<Arc<App>>) -> Answer<RaftStats<JobStats>> {
     stats(&app, |machine| {
         let counts = machine.counts();
-        let Counts { claimed, running, completed, dead, .. } = counts;
+        let Counts {
+            delayed: _,
+            blocked: _,
+            ready: _,
+            claimed,
+            running,
+            completed,
+            dead,
+            cancelled: _,
+        } = counts;
         let by_node = machine.node_totals().into_iter();
         let by_node =
             by_node.map(|(node, (active, total))| (node.to_string(), NodeJobs { active, total }));

@@ -13,6 +13,7 @@ use ringrift_core::id::WorkId;
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{self, Command};
 use ringrift_wire::problem::Code;
+use ringrift_wire::stream::frame::Outbox;
 use ringrift_wire::stream::message::{
     Answer, Completion, Message, Operation, Outcome, Refused, Request, Response,
 };
@@ -51,7 +52,7 @@ where
     let mut connection = Connection {
         app: Arc::clone(app),
         inbox,
-        outbox: Outbox::default(),
+        outbox: Outbox::new(OUTBOX_BYTES_MAX),
         running: FuturesUnordered::new(),
         requests: 0,
         large: None,
@@ -88,7 +89,7 @@ impl Connection {
         }
         loop {
             let reads = self.requests < REQUESTS_HARD_MAX
-                && self.outbox.bytes.len() < OUTBOX_BYTES_MAX
+                && self.outbox.held() < OUTBOX_BYTES_MAX
                 && !ending.is_cancelled();
             if reads {
                 self.inbox.reserve(READ_BYTES);
@@ -135,7 +136,7 @@ impl Connection {
         writer: &mut W,
         refused: Refused,
     ) -> io::Result<()> {
-        self.outbox.push(&Message::Goodbye(refused));
+        self.say(&Message::Goodbye(refused));
         let last_words = async {
             writer.write_all(self.outbox.rest()).await?;
             writer.shutdown().await
@@ -365,6 +366,13 @@ impl Connection {
         }
     }
 
+    fn say(&mut self, message: &Message) {
+        if let Err(error) = self.outbox.push(message, RESPONSE_FRAME_BYTES_MAX) {
+            // The bounds of claims rule it out; the client's patience ends the request.
+            tracing::error!(%error, "response cannot be written");
+        }
+    }
+
     fn respond_now(&mut self, number: u64, outcome: Outcome) {
         let position = self.app.position();
         self.respond(Response { number, position, outcome });
@@ -373,7 +381,7 @@ impl Connection {
     fn respond(&mut self, response: Response) {
         self.requests = self.requests.saturating_sub(1);
         self.app.streams.requests.fetch_sub(1, Ordering::Relaxed);
-        self.outbox.push(&Message::Response(response));
+        self.say(&Message::Response(response));
     }
 }
 
@@ -410,38 +418,4 @@ async fn look_again(consensus: Consensus, number: u64, claim: command::Claim) ->
         crate::claims::take(&consensus, claim).await
     };
     Finished::Claim { number, outcome: Some(look.await) }
-}
-
-/// Bytes that wait to be written.
-#[derive(Default)]
-struct Outbox {
-    bytes: Vec<u8>,
-    written: usize,
-}
-
-impl Outbox {
-    fn push(&mut self, message: &Message) {
-        if let Err(error) = frame::push(&mut self.bytes, message, RESPONSE_FRAME_BYTES_MAX) {
-            // The bounds of claims rule it out; the client's patience ends the request.
-            tracing::error!(%error, "response cannot be written");
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.written..).unwrap_or_default()
-    }
-
-    fn advance(&mut self, bytes: usize) {
-        self.written = self.written.saturating_add(bytes);
-        if self.written >= self.bytes.len() {
-            self.written = 0;
-            self.bytes.clear();
-            // A burst of large claims must not keep its memory.
-            self.bytes.shrink_to(OUTBOX_BYTES_MAX);
-        }
-    }
 }

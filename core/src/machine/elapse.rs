@@ -135,10 +135,12 @@ impl Machine {
             return;
         };
         self.index.leave(item);
-        let was_unfinished = item.state.ended().is_none();
+        let had_ended = item.state.ended().is_some();
         change(item);
-        if was_unfinished && item.state.ended().is_some() {
-            self.index.retire(item);
+        match (had_ended, item.state.ended().is_some()) {
+            (false, true) => self.index.retire(item),
+            (true, false) => self.index.admit(item),
+            (true, true) | (false, false) => {}
         }
         self.index.enter(item);
         if let Some(group) = super::index::group_of(&item.request) {

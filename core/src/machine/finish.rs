@@ -106,19 +106,12 @@ impl Machine {
         }
         self.check_room(&item.request.queue, 1)?;
         let since = self.facts.now;
-        let Some(item) = self.facts.items.get_mut(&id) else {
-            return Err(Refusal::UnknownWork(id));
-        };
-        self.index.leave(item);
-        item.attempts = 0;
-        // Its first wait is over, so the deadline for its first claim no longer counts.
-        item.deliveries = item.deliveries.max(1);
-        item.state = State::Ready { since };
-        self.index.admit(item);
-        self.index.enter(item);
-        if let Some(group) = super::index::group_of(&item.request) {
-            self.index.reseat(&self.facts, &group);
-        }
+        self.alter(id, |item| {
+            item.attempts = 0;
+            // Its first wait is over, so the deadline for its first claim no longer counts.
+            item.deliveries = item.deliveries.max(1);
+            item.state = State::Ready { since };
+        });
         self.facts.totals.dead = self.facts.totals.dead.saturating_sub(1);
         self.facts.totals.redriven += 1;
         Ok(Reply::Done)
@@ -172,13 +165,12 @@ impl Machine {
         if let Some(element) = item.element() {
             self.leave_array(element.array, 1);
         }
-        let digest = digest::of_request(&item.request);
-        // A planner's step is guarded by the version of its run and never repeats a key.
-        let of_run = item.origin().is_some();
-        if let Some(key) = item.request.key {
-            self.index.keys.remove(&key);
-            if !of_run {
-                self.remember_forgotten(ForgottenKey { key, work_id: id, digest });
+        if let Some(key) = &item.request.key {
+            self.index.keys.remove(key);
+            // A planner's step is guarded by the version of its run and never repeats a key.
+            if item.origin().is_none() {
+                let digest = digest::of_request(&item.request);
+                self.remember_forgotten(ForgottenKey { key: key.clone(), work_id: id, digest });
             }
         }
     }

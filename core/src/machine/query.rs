@@ -45,6 +45,13 @@ impl Machine {
         self.facts.items.get(&id).map(|item| &**item)
     }
 
+    /// One item, with a record of its own or still one of an array, unless it is unknown or
+    /// forgotten.
+    #[must_use]
+    pub fn find(&self, id: WorkId) -> Option<Item> {
+        self.item(id).cloned().or_else(|| self.unclaimed(id))
+    }
+
     /// The remembered items by status.
     #[must_use]
     pub const fn counts(&self) -> Counts {
@@ -67,7 +74,7 @@ impl Machine {
     /// The first claimable items, in the order in which a claimer that fits all gets them.
     pub fn ready(&self, limit: usize) -> impl Iterator<Item = Item> {
         let ids = Merge::for_all(&self.facts, &self.index).in_order(limit);
-        ids.into_iter().filter_map(|id| self.item(id).cloned().or_else(|| self.unclaimed(id)))
+        ids.into_iter().filter_map(|id| self.find(id))
     }
 
     /// Items that are held, by node and age.

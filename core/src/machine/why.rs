@@ -163,7 +163,7 @@ impl Machine {
     /// Why an item waits, the most telling reason first; empty when it does not wait or is unknown.
     #[must_use]
     pub fn why(&self, id: WorkId) -> Vec<Reason> {
-        let Some(item) = self.item(id).cloned().or_else(|| self.unclaimed(id)) else {
+        let Some(item) = self.find(id) else {
             return Vec::new();
         };
         let now = self.facts.now;

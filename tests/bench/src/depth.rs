@@ -12,7 +12,7 @@ use crate::load::closed;
 use crate::load::patient::until_done;
 use crate::load::quantiles::Quantiles;
 use crate::load::worker::Shape;
-use crate::system::{Client, Failure, Payload, System};
+use crate::system::{Client, Failure, Nodes as _, Payload, System};
 
 /// The load under which a cycle's cost is measured.
 const LOAD: Shape = Shape { workers: 64, batch: 1 };
@@ -72,11 +72,11 @@ pub(crate) async fn measure<S: System>(
         let cycles = closed::measure(&client, LOAD, length).await?;
         drop(client);
         let leader = system.leader().await?;
-        let leader_mib = resident_mib(system.pid(leader));
-        let log = std::fs::read_to_string(system.log(leader)).unwrap_or_default();
-        system.leave(leader).await?;
+        let leader_mib = resident_mib(system.nodes().pid(leader));
+        let log = std::fs::read_to_string(system.nodes().log(leader)).unwrap_or_default();
+        system.nodes().leave(leader).await?;
         let stopped = clock::now();
-        system.restart(leader)?;
+        system.nodes().restart(leader)?;
         // Failed cycles may have taken a few items away.
         system.settled(wanted.saturating_sub(2 * LOAD.workers as u64)).await?;
         let point = Point {

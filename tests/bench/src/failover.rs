@@ -14,7 +14,7 @@ use crate::clock::{self, milliseconds};
 use crate::load::drain::drain;
 use crate::load::quantiles::Distribution;
 use crate::load::worker::{Shape, Witness, Workers, cycle};
-use crate::system::{Client, Failure, System};
+use crate::system::{Client, Failure, Nodes as _, System};
 
 /// Workers under which the leader is taken away.
 const LOAD: Shape = Shape { workers: 64, batch: 1 };
@@ -137,7 +137,7 @@ pub(crate) async fn kills<S: System>(
         let workers = Workers::start(&client, LOAD, &probe);
         tokio::time::sleep(BEFORE).await;
         probe.arm();
-        system.kill(leader).await?;
+        system.nodes().kill(leader).await?;
         let probing = keep_asking(&client, &probe, Probe::has_recovered);
         if tokio::time::timeout(RECOVERY_LIMIT, probing).await.is_err() {
             failover.not_recovered += 1;
@@ -150,7 +150,7 @@ pub(crate) async fn kills<S: System>(
             claim.extend(seen.claim.map(milliseconds));
             tell(time + 1, seen.fresh.unwrap_or(RECOVERY_LIMIT));
         });
-        system.restart(leader)?;
+        system.nodes().restart(leader)?;
         system.settled(0).await?;
     }
     failover.fresh = Distribution::of(fresh);
@@ -175,7 +175,7 @@ pub(crate) async fn leaves<S: System>(
         tokio::time::sleep(BEFORE).await;
         probe.arm();
         let left = async {
-            system.leave(leader).await?;
+            system.nodes().leave(leader).await?;
             tokio::time::sleep(AFTER_LEAVE).await;
             Ok::<(), Failure>(())
         };
@@ -189,7 +189,7 @@ pub(crate) async fn leaves<S: System>(
         drop(client);
         tell(time + 1, gap);
         gaps.push(milliseconds(gap));
-        system.restart(leader)?;
+        system.nodes().restart(leader)?;
         system.settled(0).await?;
     }
     Ok(Distribution::of(gaps))

@@ -179,6 +179,8 @@ pub(crate) trait System: Sized {
     const NAME: &'static str;
     /// How it is talked to.
     type Client: Client;
+    /// Its processes.
+    type Nodes: Nodes;
 
     /// Starts three nodes and waits until they are one cluster with an empty queue.
     async fn start(setup: &Setup) -> Result<Self, Failure>;
@@ -199,6 +201,20 @@ pub(crate) trait System: Sized {
     /// where the system can tell.
     async fn settled(&self, items: u64) -> Result<(), Failure>;
 
+    /// Its processes.
+    fn nodes(&mut self) -> &mut Self::Nodes;
+
+    /// Ends everything that [`Self::start`] started.
+    async fn stop(mut self) -> Result<(), Failure> {
+        for node in 0..NODES {
+            self.nodes().kill(node).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The processes of a system, by number.
+pub(crate) trait Nodes {
     /// SIGKILL.
     async fn kill(&mut self, node: usize) -> Result<(), Failure>;
 
@@ -213,9 +229,6 @@ pub(crate) trait System: Sized {
 
     /// The node's log.
     fn log(&self, node: usize) -> PathBuf;
-
-    /// Ends all nodes.
-    async fn stop(self) -> Result<(), Failure>;
 }
 
 /// Looks until `look` finds something.

@@ -88,6 +88,59 @@ fn append<T: Serialize>(
     Ok(())
 }
 
+/// Frames that wait to be written.
+#[derive(Debug)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    written: usize,
+    /// Memory that is kept while nothing waits: a burst of large frames must not keep its own.
+    kept_max: usize,
+}
+
+impl Outbox {
+    /// Nothing, with so much memory kept between bursts.
+    #[must_use]
+    pub const fn new(kept_max: usize) -> Self {
+        Self { bytes: Vec::new(), written: 0, kept_max }
+    }
+
+    /// Appends a message as a frame.
+    ///
+    /// # Errors
+    /// As [`push`].
+    pub fn push<T: Serialize>(&mut self, message: &T, bytes_max: usize) -> Result<(), FrameError> {
+        push(&mut self.bytes, message, bytes_max)
+    }
+
+    /// Bytes since nothing waited last, written ones included: what the bound of a writer counts.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// What waits.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        self.bytes.get(self.written..).unwrap_or_default()
+    }
+
+    /// So many bytes of it were written.
+    pub fn advance(&mut self, bytes: usize) {
+        self.written = self.written.saturating_add(bytes);
+        if self.written >= self.bytes.len() {
+            self.written = 0;
+            self.bytes.clear();
+            self.bytes.shrink_to(self.kept_max);
+        }
+    }
+}
+
 /// Bytes that the first frame in `buffer` takes, its length included; nothing when not even its
 /// length has arrived.
 #[must_use]

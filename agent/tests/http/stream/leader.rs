@@ -1,60 +1,33 @@
 //! Finding the leader, and going on without it.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
-use std::time::Duration;
 
 use ringrift_wire::stream::client::{StreamClient, StreamError};
 use ringrift_wire::stream::message::{Completion, Host, NewWork, Operation, Outcome, Welcome};
 use ringrift_wire::stream::{UPGRADE, frame};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::raw::{Raw, request};
 use super::work::{client, waiting};
 use crate::http::harness::until;
-
-/// An agent in a process of its own, killed when dropped.
-struct Process {
-    child: Child,
-    address: String,
-    _directory: TempDir,
-}
-
-async fn spawn(flags: &str) -> Process {
-    let directory = TempDir::new().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ringrift-agent"))
-        .args(["--listen", "127.0.0.1:0", "--swim-port", "0", "--raft-port", "0", "--slots", "0"])
-        .arg("--data-dir")
-        .arg(directory.path())
-        .args(flags.split_whitespace())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let greeting = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
-    let greeting = greeting.unwrap().unwrap().expect("an agent says where it is");
-    let address = greeting.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
-    let address = address.unwrap_or_else(|| panic!("no address in {greeting:?}")).to_owned();
-    Process { child, address, _directory: directory }
-}
+use crate::http::killed::{Process, spawn};
 
 async fn get(address: &str, path: &str) -> Option<Value> {
     reqwest::get(format!("http://{address}{path}")).await.ok()?.json().await.ok()
 }
 
 async fn three() -> [Process; 3] {
-    let first = spawn("--node-id n1").await;
+    let first = spawn("--node-id n1", TempDir::new().unwrap()).await;
     until("the first leads", || async {
         (get(&first.address, "/health").await?["healthy"] == true).then_some(())
     })
     .await;
-    let second = spawn(&format!("--node-id n2 --join {}", first.address)).await;
-    let third = spawn(&format!("--node-id n3 --join {}", first.address)).await;
+    let second =
+        spawn(&format!("--node-id n2 --join {}", first.address), TempDir::new().unwrap()).await;
+    let third =
+        spawn(&format!("--node-id n3 --join {}", first.address), TempDir::new().unwrap()).await;
     until("three vote", || async {
         let status = get(&third.address, "/status").await?;
         (status["voter_node_ids"].as_array()?.len() == 3).then_some(())
@@ -193,7 +166,7 @@ async fn silent_leader() -> String {
 #[tokio::test]
 async fn a_leader_that_fell_silent_is_left() {
     let silent = silent_leader().await;
-    let real = spawn("--node-id n1").await;
+    let real = spawn("--node-id n1", TempDir::new().unwrap()).await;
     let client = client(&[&silent, &real.address], None);
     let item = NewWork { key: Some("k".to_owned()), ..NewWork::new("t", "{}") };
     let (added, claimed) = tokio::join!(client.add(vec![item]), client.claim(waiting("w", 60)));

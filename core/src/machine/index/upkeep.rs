@@ -331,7 +331,7 @@ impl Index {
         };
     }
 
-    /// Who waits for an item, at most so many.
+    /// Who waits for an item.
     pub(in crate::machine) fn waiting_for(&self, id: WorkId) -> Option<&BTreeSet<WorkId>> {
         self.dependents.get(&id)
     }

@@ -2,7 +2,6 @@
 
 mod wire;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -82,6 +81,7 @@ fn node(setup: &Setup, number: usize, ports: &[[u16; 2]]) -> Result<Node, Failur
 impl System for Etcd {
     const NAME: &'static str = ETCD;
     type Client = Lanes;
+    type Nodes = Vec<Node>;
 
     async fn start(setup: &Setup) -> Result<Self, Failure> {
         let ports: [[u16; 2]; NODES] = [ports()?, ports()?, ports()?];
@@ -156,31 +156,8 @@ impl System for Etcd {
         .await
     }
 
-    async fn kill(&mut self, node: usize) -> Result<(), Failure> {
-        self.nodes[node].kill().await
-    }
-
-    async fn leave(&mut self, node: usize) -> Result<(), Failure> {
-        self.nodes[node].leave().await
-    }
-
-    fn restart(&mut self, node: usize) -> Result<(), Failure> {
-        self.nodes[node].start()
-    }
-
-    fn pid(&self, node: usize) -> Option<u32> {
-        self.nodes[node].pid()
-    }
-
-    fn log(&self, node: usize) -> PathBuf {
-        self.nodes[node].log()
-    }
-
-    async fn stop(mut self) -> Result<(), Failure> {
-        for node in &mut self.nodes {
-            node.kill().await?;
-        }
-        Ok(())
+    fn nodes(&mut self) -> &mut Vec<Node> {
+        &mut self.nodes
     }
 }
 

@@ -1,6 +1,5 @@
 //! NATS JetStream: a work-queue stream with three replicas, synced with every write.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -138,6 +137,7 @@ impl Nats {
 impl System for Nats {
     const NAME: &'static str = NATS;
     type Client = Lanes;
+    type Nodes = Vec<Node>;
 
     async fn start(setup: &Setup) -> Result<Self, Failure> {
         let ports: [[u16; 2]; NODES] = [ports()?, ports()?, ports()?];
@@ -201,31 +201,8 @@ impl System for Nats {
         .await
     }
 
-    async fn kill(&mut self, node: usize) -> Result<(), Failure> {
-        self.nodes[node].kill().await
-    }
-
-    async fn leave(&mut self, node: usize) -> Result<(), Failure> {
-        self.nodes[node].leave().await
-    }
-
-    fn restart(&mut self, node: usize) -> Result<(), Failure> {
-        self.nodes[node].start()
-    }
-
-    fn pid(&self, node: usize) -> Option<u32> {
-        self.nodes[node].pid()
-    }
-
-    fn log(&self, node: usize) -> PathBuf {
-        self.nodes[node].log()
-    }
-
-    async fn stop(mut self) -> Result<(), Failure> {
-        for node in &mut self.nodes {
-            node.kill().await?;
-        }
-        Ok(())
+    fn nodes(&mut self) -> &mut Vec<Node> {
+        &mut self.nodes
     }
 }
 

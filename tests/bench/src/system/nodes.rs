@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use ringrift_tests::agents::free_port;
 use ringrift_tests::program::Program;
 
-use super::{Failure, LEAVE_LIMIT};
+use super::{Failure, LEAVE_LIMIT, Nodes};
 
 /// One node of a peer.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Its name, and that of its log.
     pub(super) name: String,
     /// What is started.
@@ -51,19 +51,31 @@ impl Node {
         Ok(())
     }
 
-    /// The process id while it runs.
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.running.as_ref().and_then(Program::pid)
-    }
-
-    /// Its log.
-    pub(super) fn log(&self) -> PathBuf {
-        self.dir.join(format!("{}.log", self.name))
-    }
-
     /// The end of its log, for an error message.
     pub(super) fn tail(&self) -> String {
         self.running.as_ref().map(Program::tail).unwrap_or_default()
+    }
+}
+
+impl Nodes for Vec<Node> {
+    async fn kill(&mut self, node: usize) -> Result<(), Failure> {
+        self[node].kill().await
+    }
+
+    async fn leave(&mut self, node: usize) -> Result<(), Failure> {
+        self[node].leave().await
+    }
+
+    fn restart(&mut self, node: usize) -> Result<(), Failure> {
+        self[node].start()
+    }
+
+    fn pid(&self, node: usize) -> Option<u32> {
+        self[node].running.as_ref().and_then(Program::pid)
+    }
+
+    fn log(&self, node: usize) -> PathBuf {
+        self[node].dir.join(format!("{}.log", self[node].name))
     }
 }
 

@@ -11,7 +11,7 @@ use ringrift_tests::agents::{Binaries, Cluster};
 pub(crate) use self::http::Http;
 pub(crate) use self::stream::Stream;
 use super::nodes::beginning_with;
-use super::{Client, Failure, NODES, SETTLE_LIMIT, Setup, System, wait_for};
+use super::{Client, Failure, NODES, Nodes, SETTLE_LIMIT, Setup, System, wait_for};
 
 const OURS: &str = "ours";
 
@@ -36,6 +36,7 @@ pub(crate) struct Agents<T> {
 impl<T: Transport> System for Agents<T> {
     const NAME: &'static str = OURS;
     type Client = T;
+    type Nodes = Cluster;
 
     async fn start(setup: &Setup) -> Result<Self, Failure> {
         let binaries = Binaries::locate(setup.bin_dir.clone())?;
@@ -83,36 +84,35 @@ impl<T: Transport> System for Agents<T> {
         .await
     }
 
+    fn nodes(&mut self) -> &mut Cluster {
+        // Ending them by SIGKILL spares the last agents of a cluster the attempt to hand over.
+        &mut self.cluster
+    }
+}
+
+impl Nodes for Cluster {
     async fn kill(&mut self, node: usize) -> Result<(), Failure> {
-        self.cluster.agents[node].kill().await;
+        self.agents[node].kill().await;
         Ok(())
     }
 
     async fn leave(&mut self, node: usize) -> Result<(), Failure> {
-        if self.cluster.agents[node].stop().await {
+        if self.agents[node].stop().await {
             return Ok(());
         }
-        let name = &self.cluster.agents[node].node_id;
+        let name = &self.agents[node].node_id;
         Err(Failure::Setup(format!("{name} did not leave by itself and was killed")))
     }
 
     fn restart(&mut self, node: usize) -> Result<(), Failure> {
-        Ok(self.cluster.restart(node)?)
+        Ok(Self::restart(self, node)?)
     }
 
     fn pid(&self, node: usize) -> Option<u32> {
-        self.cluster.agents[node].pid()
+        self.agents[node].pid()
     }
 
     fn log(&self, node: usize) -> PathBuf {
-        self.cluster.agents[node].log.clone()
-    }
-
-    async fn stop(mut self) -> Result<(), Failure> {
-        // The last agents of a cluster try for a while to hand their work over; nobody waits for it here.
-        for agent in &mut self.cluster.agents {
-            agent.kill().await;
-        }
-        Ok(())
+        self.agents[node].log.clone()
     }
 }

@@ -219,6 +219,7 @@ async fn connect(uri: &str) -> Result<Connection, Failure> {
 impl System for RabbitMq {
     const NAME: &'static str = RABBITMQ;
     type Client = Lanes;
+    type Nodes = Vec<Node>;
 
     async fn start(setup: &Setup) -> Result<Self, Failure> {
         let [names_port] = ports()?;
@@ -282,24 +283,8 @@ impl System for RabbitMq {
         .await
     }
 
-    async fn kill(&mut self, node: usize) -> Result<(), Failure> {
-        self.nodes[node].kill().await
-    }
-
-    async fn leave(&mut self, node: usize) -> Result<(), Failure> {
-        self.nodes[node].leave().await
-    }
-
-    fn restart(&mut self, node: usize) -> Result<(), Failure> {
-        self.nodes[node].start()
-    }
-
-    fn pid(&self, node: usize) -> Option<u32> {
-        self.nodes[node].pid()
-    }
-
-    fn log(&self, node: usize) -> PathBuf {
-        self.nodes[node].log()
+    fn nodes(&mut self) -> &mut Vec<Node> {
+        &mut self.nodes
     }
 
     async fn stop(mut self) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::dial::{self, Dialer, Open};
 use super::{Call, Obstacle, Settings, StreamError};
+use crate::stream::frame::Outbox;
 use crate::stream::message::{Message, Operation, Outcome, Refused, Response, SessionStamp};
 use crate::stream::{REQUEST_FRAME_BYTES_MAX, RESPONSE_FRAME_BYTES_MAX, frame};
 
@@ -121,7 +122,7 @@ impl Driver {
         let Open { address: _, host, io, mut inbox } = open;
         let (mut reader, mut writer) = tokio::io::split(io);
         let pending_max = usize::try_from(host.requests_max).unwrap_or(usize::MAX).max(1);
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new(OUTBOX_BYTES_MAX);
         let mut batch = Vec::new();
         let mut moving = None;
         let mut pulse = tokio::time::interval(PULSE);
@@ -184,12 +185,12 @@ impl Driver {
         self.next_number = self.next_number.wrapping_add(1);
         let request = Outgoing { number, session: None, operation: &Operation::Ping };
         // A frame of three bytes always fits.
-        let _ = frame::push(&mut outbox.bytes, &request, REQUEST_FRAME_BYTES_MAX);
+        let _ = outbox.push(&request, REQUEST_FRAME_BYTES_MAX);
     }
 
     fn send_waiting(&mut self, pending_max: usize, outbox: &mut Outbox) {
         while self.pending.len() < pending_max
-            && outbox.bytes.len() < OUTBOX_BYTES_MAX
+            && outbox.held() < OUTBOX_BYTES_MAX
             && let Some(call) = self.unsent.pop_front()
         {
             self.send(call, outbox);
@@ -203,7 +204,7 @@ impl Driver {
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1);
         let request = Outgoing { number, session: None, operation: &call.operation };
-        match frame::push(&mut outbox.bytes, &request, REQUEST_FRAME_BYTES_MAX) {
+        match outbox.push(&request, REQUEST_FRAME_BYTES_MAX) {
             Ok(()) => {
                 self.pending.insert(number, call);
             }
@@ -288,30 +289,5 @@ async fn patience(moving: Option<&mut std::pin::Pin<Box<tokio::time::Sleep>>>) {
     match moving {
         Some(sleep) => sleep.await,
         None => std::future::pending().await,
-    }
-}
-
-/// Bytes that wait to be written.
-#[derive(Default)]
-struct Outbox {
-    bytes: Vec<u8>,
-    written: usize,
-}
-
-impl Outbox {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn rest(&self) -> &[u8] {
-        self.bytes.get(self.written..).unwrap_or_default()
-    }
-
-    fn advance(&mut self, bytes: usize) {
-        self.written = self.written.saturating_add(bytes);
-        if self.written >= self.bytes.len() {
-            self.bytes.clear();
-            self.written = 0;
-        }
     }
 }

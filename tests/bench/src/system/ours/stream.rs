@@ -1,4 +1,4 @@
-//! Our agents over the binary stream: all requests on a few connections to the leader.
+//! Our agents over the binary stream: all requests on one connection to the leader.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
