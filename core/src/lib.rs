@@ -15,6 +15,7 @@ pub mod id;
 pub mod limits;
 pub mod machine;
 pub mod membership;
+pub mod pages;
 pub mod plan;
 pub mod queue;
 pub mod run;

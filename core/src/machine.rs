@@ -45,7 +45,7 @@ pub use facts::Totals;
 use index::Index;
 pub use index::{Counts, QueueLoad};
 pub use query::RunItems;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 pub use why::Reason;
 
 use crate::id::{Position, Token};
@@ -59,17 +59,19 @@ pub struct Machine {
     index: Index,
 }
 
-impl Serialize for Machine {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.facts.serialize(serializer)
-    }
-}
-
 impl<'de> Deserialize<'de> for Machine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let facts = Facts::deserialize(deserializer)?;
         Ok(Self { index: Index::of(&facts), facts })
     }
+}
+
+/// The facts of a machine as they were at one moment, to be written down. It is taken within
+/// milliseconds and shares with the machine whatever has not changed since.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Frozen {
+    facts: Facts,
 }
 
 /// The tokens that one log entry may grant: each is larger than every one granted before.
@@ -116,6 +118,12 @@ impl Machine {
             self.forget_oldest();
         }
         answers
+    }
+
+    /// What a snapshot holds, as it is now. A [`Machine`] is read from what this is written as.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        Frozen { facts: self.facts.clone() }
     }
 
     fn carry_out(

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use ringrift_core::id::Position;
-use ringrift_core::machine::Machine;
+use ringrift_core::machine::{self, Machine};
 use ringrift_core::queue::command::Batch;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -28,11 +28,25 @@ use crate::consensus::vocabulary::{
 const APPLY_CHUNK_MAX: usize = 32;
 
 /// What snapshots carry and replay rebuilds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct Replica {
     pub(super) applied: Option<LogId>,
     pub(super) membership: Membership,
     pub(super) machine: Machine,
+}
+
+/// A replica as it was between two entries, to be written down; read again as a [`Replica`].
+#[derive(Debug, Serialize)]
+pub(super) struct Frozen {
+    applied: Option<LogId>,
+    membership: Membership,
+    machine: machine::Frozen,
+}
+
+impl Frozen {
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
+    }
 }
 
 /// The replica, shared between the applier and readers.
@@ -182,8 +196,10 @@ impl Replica {
         }
     }
 
-    fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
+    /// Takes milliseconds, however much is held.
+    fn freeze(&self) -> Frozen {
+        let Self { applied, membership, machine } = self;
+        Frozen { applied: *applied, membership: membership.clone(), machine: machine.freeze() }
     }
 }
 
@@ -239,8 +255,8 @@ impl RaftStateMachine<Ring> for StateMachine {
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
         let (clock, begun) = (self.shared.clock, self.shared.clock.monotonic());
-        let replica = self.shared.read(Clone::clone);
-        Builder { replica, snapshots: self.snapshots.clone(), clock, begun }
+        let frozen = Some(self.shared.read(Replica::freeze));
+        Builder { frozen, snapshots: self.snapshots.clone(), clock, begun }
     }
 
     async fn install_snapshot(
@@ -261,12 +277,13 @@ impl RaftStateMachine<Ring> for StateMachine {
     }
 }
 
-/// Writes one snapshot: a copy of the replica, taken between two entries.
+/// Writes one snapshot of the replica as it was between two entries.
 pub(super) struct Builder {
-    replica: Replica,
+    /// Gone once it is written.
+    frozen: Option<Frozen>,
     snapshots: SnapshotDirectory,
     clock: Clock,
-    /// Before the copy was taken.
+    /// Before it was frozen.
     begun: Duration,
 }
 
@@ -274,9 +291,10 @@ impl RaftSnapshotBuilder<Ring> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let replica = std::mem::take(&mut self.replica);
+        let frozen = self.frozen.take();
+        let frozen = frozen.ok_or_else(|| io::Error::other("a builder writes one snapshot"))?;
         let snapshots = self.snapshots.clone();
-        let (snapshot, bytes) = blocking(move || snapshots.write(&replica)).await?;
+        let (snapshot, bytes) = blocking(move || snapshots.write(&frozen)).await?;
         let index = index_of(snapshot.meta.last_log_id);
         let elapsed_ms = self.clock.monotonic().saturating_sub(self.begun).as_millis();
         tracing::info!(index, bytes, elapsed_ms, "snapshot written");

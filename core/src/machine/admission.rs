@@ -1,6 +1,5 @@
 //! What may enter: bounds, idempotency keys, all of a batch or none of it.
 
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -141,7 +140,7 @@ impl Machine {
         self.index.remember_key(&item);
         self.index.enter(&item);
         let group = super::index::group_of(&item.request);
-        self.facts.items.insert(id, Box::new(item));
+        self.facts.items.insert(id, item);
         if let Some(group) = group {
             self.index.reseat(&self.facts, &group);
         }
@@ -158,7 +157,7 @@ impl Machine {
     fn known(&self, key: &str, request: &NewItem) -> Result<Admission, Refusal> {
         let (work_id, same) = if let Some(id) = self.index.keys.get(key) {
             let item = self.facts.items.get(id).map(|item| &item.request);
-            let array = self.facts.arrays.get(id).map(|array| &array.request);
+            let array = self.array_request(*id);
             (*id, array.or(item).is_some_and(|known| known == request))
         } else if let Some(known) =
             self.index.forgotten.get(key).and_then(|number| self.facts.forgotten.get(number))

@@ -1,7 +1,7 @@
 //! Arrays: items that are alike but for their index, in the room of one until they are claimed.
 
-use alloc::boxed::Box;
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -51,7 +51,7 @@ impl Machine {
         let first = WorkId(self.facts.totals.enqueued + 1);
         self.facts.totals.enqueued += u64::from(count);
         let last = WorkId(self.facts.totals.enqueued);
-        let array = Array { request: request.clone(), created: now, count, left: count };
+        let array = Array { request: Arc::new(request.clone()), created: now, count, left: count };
         if let Some(key) = &request.key {
             self.index.keys.insert(key.clone(), first);
         }
@@ -96,7 +96,7 @@ impl Machine {
     /// What the items of an array are.
     #[must_use]
     pub fn array_request(&self, id: WorkId) -> Option<&NewItem> {
-        self.facts.arrays.get(&id).map(|array| &array.request)
+        self.facts.arrays.get(&id).map(|array| &*array.request)
     }
 
     /// An item that was never claimed, as it would be if it had a record of its own.
@@ -140,7 +140,7 @@ impl Machine {
         }
         self.index.admit(&item);
         self.index.enter(&item);
-        self.facts.items.insert(id, Box::new(item));
+        self.facts.items.insert(id, item);
         true
     }
 
@@ -200,7 +200,12 @@ fn element_of(array: &Array, range: Range, id: WorkId) -> Item {
     Item {
         id,
         // The key names the array, not one of its items.
-        request: NewItem { key: None, payload, after: Vec::new(), ..array.request.clone() },
+        request: NewItem {
+            key: None,
+            payload,
+            after: Vec::new(),
+            ..NewItem::clone(&array.request)
+        },
         state,
         attempts: 0,
         deliveries: 0,

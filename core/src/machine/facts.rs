@@ -1,12 +1,13 @@
 //! What a snapshot holds.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{LockName, NodeId, Position, QueueName, RunId, SessionId, WorkId};
+use crate::pages::Pages;
 use crate::queue::item::{Item, NewItem};
 use crate::queue::lock::Lock;
 use crate::queue::resources::Capacity;
@@ -15,7 +16,8 @@ use crate::queue::tenant::{QueueSettings, Service};
 use crate::run::Run;
 use crate::time::Moment;
 
-/// The replicated facts. Everything else can be computed from them.
+/// The replicated facts. Everything else can be computed from them. What can be large is shared by a
+/// copy until it changes, so that a copy is taken within milliseconds, whatever is held.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Facts {
     /// Empty until the cluster is named.
@@ -28,9 +30,8 @@ pub(super) struct Facts {
     pub(super) applied: Position,
     /// Counted since the cluster began.
     pub(super) totals: Totals,
-    /// Unfinished items, and the finished ones that are still remembered. Boxed, since half of a
-    /// tree's slots stay empty when numbers grow.
-    pub(super) items: BTreeMap<WorkId, Box<Item>>,
+    /// Unfinished items, and the finished ones that are still remembered.
+    pub(super) items: Pages<WorkId, Item>,
     /// Arrays of which items are unclaimed or remembered, by their first item.
     pub(super) arrays: BTreeMap<WorkId, Array>,
     /// Runs of numbers whose items were never claimed, by the first of them.
@@ -40,13 +41,20 @@ pub(super) struct Facts {
     /// What nodes have, as far as they said.
     pub(super) capacities: BTreeMap<NodeId, Capacity>,
     /// Open sessions.
-    pub(super) sessions: BTreeMap<SessionId, Session>,
+    pub(super) sessions: Pages<SessionId, Session>,
     /// Keys of items that are no longer remembered, numbered in the order of forgetting.
-    pub(super) forgotten: BTreeMap<u64, ForgottenKey>,
+    pub(super) forgotten: Pages<u64, ForgottenKey>,
     /// The locks that are held.
     pub(super) locks: BTreeMap<LockName, Lock>,
     /// Active runs, and the ended ones that are still remembered.
-    pub(super) runs: BTreeMap<RunId, Run>,
+    pub(super) runs: BTreeMap<RunId, Arc<Run>>,
+}
+
+impl Facts {
+    /// A run, to be changed. It is copied first when a copy of the facts shares it.
+    pub(super) fn run_mut(&mut self, id: &RunId) -> Option<&mut Run> {
+        self.runs.get_mut(id).map(Arc::make_mut)
+    }
 }
 
 /// Counts since the cluster began, forgotten items included.
@@ -73,7 +81,7 @@ pub struct Totals {
 /// Items that are alike but for their index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Array {
-    pub(super) request: NewItem,
+    pub(super) request: Arc<NewItem>,
     pub(super) created: Moment,
     pub(super) count: u32,
     /// Items that are unclaimed or remembered; at nothing the array is forgotten.

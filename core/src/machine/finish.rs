@@ -176,7 +176,7 @@ impl Machine {
     }
 
     pub(super) fn remember_forgotten(&mut self, forgotten: ForgottenKey) {
-        let number = self.facts.forgotten.last_key_value().map_or(0, |(last, _)| last + 1);
+        let number = self.facts.forgotten.last_key().map_or(0, |last| last + 1);
         self.index.forgotten.insert(forgotten.key.clone(), number);
         self.facts.forgotten.insert(number, forgotten);
         if self.facts.forgotten.len() > limits::KEYS_MAX

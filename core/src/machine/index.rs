@@ -182,13 +182,13 @@ impl Index {
             }
         }
         for (number, ForgottenKey { key, .. }) in &facts.forgotten {
-            index.forgotten.insert(key.clone(), *number);
+            index.forgotten.insert(key.clone(), number);
         }
         for (name, Lock { expires, .. }) in &facts.locks {
             index.locks_due.insert((*expires, name.clone()));
         }
         for (id, session) in &facts.sessions {
-            index.heard.insert((session.heard, *id));
+            index.heard.insert((session.heard, id));
             index.answers += session.answers.len();
         }
         for run in facts.runs.values() {

@@ -42,7 +42,7 @@ impl Machine {
     /// One item, unless it is unknown or forgotten.
     #[must_use]
     pub fn item(&self, id: WorkId) -> Option<&Item> {
-        self.facts.items.get(&id).map(|item| &**item)
+        self.facts.items.get(&id)
     }
 
     /// One item, with a record of its own or still one of an array, unless it is unknown or
@@ -146,7 +146,7 @@ impl Machine {
     /// One run, unless it is unknown or forgotten.
     #[must_use]
     pub fn run(&self, id: &RunId) -> Option<&Run> {
-        self.facts.runs.get(id)
+        self.facts.runs.get(id).map(|run| &**run)
     }
 
     /// All remembered runs, newest first.

@@ -1,8 +1,8 @@
 //! Runs: submission, planner steps, the ledger, the end.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -10,6 +10,7 @@ use super::admission::Source;
 use super::{Machine, clip, invalid};
 use crate::id::{NodeId, RunId, WorkId};
 use crate::limits;
+use crate::pages::Pages;
 use crate::queue::command::{PairResult, Refusal, Reply};
 use crate::queue::item::{NewItem, Origin, Payload};
 use crate::run::{Advance, Fallen, Ledger, Outcome, Pair, PlanState, Run, RunSpec};
@@ -41,14 +42,14 @@ impl Machine {
                 decided: vec![None; planned],
                 ..PlanState::default()
             },
-            ledger: Ledger { pairs: vec![BTreeMap::new(); matchups], ..Ledger::default() },
+            ledger: Ledger { pairs: vec![Pages::default(); matchups], ..Ledger::default() },
             fallen: Vec::new(),
             failures: Vec::new(),
             failures_count: 0,
             outcome: None,
         };
         self.index.enter_run(&run);
-        self.facts.runs.insert(id.clone(), run);
+        self.facts.runs.insert(id.clone(), Arc::new(run));
         Ok(Reply::RunAccepted { fresh: true })
     }
 
@@ -84,7 +85,7 @@ impl Machine {
         let numbers = self.admit_all(enqueue, admissions);
         let fresh = numbers.iter().filter(|(_, fresh)| *fresh).count() as u64;
         self.facts.totals.planned += fresh;
-        if let Some(run) = self.facts.runs.get_mut(id) {
+        if let Some(run) = self.facts.run_mut(id) {
             run.version += 1;
             run.plan = plan.clone();
             run.fallen.drain(..handled);
@@ -104,7 +105,7 @@ impl Machine {
             return Ok(Reply::Done);
         }
         self.active_run(id)?;
-        if let Some(run) = self.facts.runs.get_mut(id) {
+        if let Some(run) = self.facts.run_mut(id) {
             run.version += 1;
         }
         self.end_run(id, Outcome::Cancelled);
@@ -121,9 +122,10 @@ impl Machine {
         for (_, item) in outstanding.unwrap_or_default() {
             self.call_off(item);
         }
-        if let Some(run) = self.facts.runs.get_mut(id) {
+        let now = self.facts.now;
+        if let Some(run) = self.facts.run_mut(id) {
             self.index.leave_run(run);
-            run.ended = Some(self.facts.now);
+            run.ended = Some(now);
             run.outcome = Some(outcome);
             self.index.enter_run(run);
         }
@@ -155,7 +157,8 @@ impl Machine {
         let Some(origin) = self.origin_in_active_run(id) else {
             return;
         };
-        let Some(run) = self.facts.runs.get_mut(&origin.run) else {
+        let at = self.facts.now;
+        let Some(run) = self.facts.run_mut(&origin.run) else {
             return;
         };
         let Some(pairs) = run.ledger.pairs.get_mut(usize::from(origin.matchup)) else {
@@ -168,7 +171,6 @@ impl Machine {
         }
         match scored(brought) {
             Ok(result) => {
-                let at = self.facts.now;
                 let pair =
                     Pair { work_id: id, node: node.clone(), at, games: result.games.clone() };
                 pairs.insert(origin.index, pair);
@@ -183,7 +185,7 @@ impl Machine {
         let Some(origin) = self.origin_in_active_run(id) else {
             return;
         };
-        let Some(run) = self.facts.runs.get_mut(&origin.run) else {
+        let Some(run) = self.facts.run_mut(&origin.run) else {
             return;
         };
         if matches!(run.spec, RunSpec::Job(_)) {

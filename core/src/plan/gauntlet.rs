@@ -59,9 +59,8 @@ fn decision(
 ) -> Option<Decision> {
     let first = u32::try_from(counts.total()).unwrap_or(u32::MAX);
     let accepted = run.ledger.pairs.get(matchup);
-    let mut prefix = accepted.into_iter().flat_map(|pairs| pairs.range(first..));
     for index in first..stop.pairs_max {
-        let (_, pair) = prefix.next().filter(|(found, _)| **found == index)?;
+        let pair = accepted?.get(&index)?;
         counts.add(pair.scores()?);
         let pairs = index + 1;
         let status = match test {

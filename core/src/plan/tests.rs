@@ -144,7 +144,10 @@ fn match_ups_advance_together_within_their_windows() {
     // 400 plies, two games, 10 s each.
     assert_eq!(item.attempt_timeout, Span::seconds(8_000));
     assert_eq!(world.finish(5), Outcome::Standings);
-    assert_eq!(world.run.ledger.pairs.iter().map(BTreeMap::len).collect::<Vec<_>>(), [5, 5, 5]);
+    assert_eq!(
+        world.run.ledger.pairs.iter().map(crate::pages::Pages::len).collect::<Vec<_>>(),
+        [5, 5, 5]
+    );
 }
 
 #[test]

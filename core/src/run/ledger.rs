@@ -1,19 +1,19 @@
 //! The ledger of a run: append-only, first accepted result wins, keyed by match-up and index.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{NodeId, WorkId};
+use crate::pages::Pages;
 use crate::time::Moment;
 
 /// What was accepted so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// For each match-up its pairs by index. Empty for a Job.
-    pub pairs: Vec<BTreeMap<u32, Pair>>,
+    pub pairs: Vec<Pages<u32, Pair>>,
     /// For a Job, the tasks that ended well.
     pub tasks_done: u32,
     /// For a Job, the tasks that died.

@@ -398,7 +398,8 @@ impl Replica {
             }
             effects.applied.push(Applied { index, entry, fed, replies });
             if index.is_multiple_of(SNAPSHOT_EVERY + self.id as u64) {
-                self.snapshot = serde_json::to_string(&self.machine).ok().map(|text| (index, text));
+                self.snapshot =
+                    serde_json::to_string(&self.machine.freeze()).ok().map(|text| (index, text));
             }
         }
     }

@@ -4,18 +4,21 @@
 //! (u32), the meta part, the body. Numbers are little-endian, the parts are postcard.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::consensus::machine::Replica;
+use crate::consensus::machine::{Frozen, Replica};
 use crate::consensus::vocabulary::{Snapshot, SnapshotMeta};
+use crate::consensus::wire::ENTRY_BYTES_MAX;
 
 const MAGIC: [u8; 8] = *b"RRSNAP01";
 const HEAD_BYTES: usize = 8 + 4 + 8 + 4;
 /// Larger snapshots are refused on receipt: several times the state that a leader may hold.
 pub(in crate::consensus) const SNAPSHOT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Read or written at once.
+const BUFFER_BYTES: usize = 256 * 1024;
 const CURRENT: &str = "current.snapshot";
 const PARTIAL_EXTENSION: &str = "partial";
 
@@ -97,22 +100,26 @@ impl SnapshotDirectory {
         }
     }
 
-    /// Writes a snapshot and makes it the current one. Answers its size too.
-    pub(in crate::consensus) fn write(&self, replica: &Replica) -> io::Result<(Snapshot, u64)> {
-        let meta = replica.meta();
+    /// Writes a snapshot and makes it the current one. Answers its size too. The body goes to the
+    /// file as it is encoded: a large state is never in memory twice.
+    pub(in crate::consensus) fn write(&self, frozen: &Frozen) -> io::Result<(Snapshot, u64)> {
+        let meta = frozen.meta();
         let meta_part = postcard::to_stdvec(&meta).map_err(io::Error::other)?;
-        let body = postcard::to_stdvec(replica).map_err(io::Error::other)?;
+        let mut draft = self.draft()?;
+        draft.file.seek(SeekFrom::Start(HEAD_BYTES as u64))?;
+        let mut body = Summed::new(BufWriter::with_capacity(BUFFER_BYTES, &draft.file));
+        body.write_all(&meta_part)?;
+        let encoded = postcard::to_io(frozen, &mut body).map(drop);
+        let (checksum, bytes) = body.finish(encoded)?;
         let head = Head {
             meta_bytes: u32::try_from(meta_part.len()).map_err(io::Error::other)?,
-            body_bytes: body.len() as u64,
-            checksum: checksum(&meta_part, &body),
+            body_bytes: bytes.saturating_sub(meta_part.len() as u64),
+            checksum,
         };
-        let mut draft = self.draft()?;
+        draft.file.seek(SeekFrom::Start(0))?;
         draft.file.write_all(&head.encode())?;
-        draft.file.write_all(&meta_part)?;
-        draft.file.write_all(&body)?;
-        let bytes = (HEAD_BYTES + meta_part.len() + body.len()) as u64;
-        Ok((Snapshot { meta, snapshot: self.publish(draft)? }, bytes))
+        let snapshot = self.publish(draft)?;
+        Ok((Snapshot { meta, snapshot }, bytes.saturating_add(HEAD_BYTES as u64)))
     }
 
     /// Takes a received snapshot, or the current one at start: verifies it, makes it the current
@@ -184,25 +191,65 @@ impl Head {
     }
 }
 
-fn checksum(meta: &[u8], body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(meta);
-    hasher.update(body);
-    hasher.finalize()
+/// Writes on, and sums up what was written.
+struct Summed<W> {
+    inner: W,
+    hasher: crc32fast::Hasher,
+    bytes: u64,
+    /// What the encoder was told and does not tell on.
+    failure: Option<io::Error>,
 }
 
+impl<W: Write> Summed<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, hasher: crc32fast::Hasher::new(), bytes: 0, failure: None }
+    }
+
+    /// The checksum and the number of bytes.
+    fn finish(mut self, encoded: postcard::Result<()>) -> io::Result<(u32, u64)> {
+        if let Err(error) = encoded {
+            return Err(self.failure.take().unwrap_or_else(|| io::Error::other(error)));
+        }
+        self.inner.flush()?;
+        Ok((self.hasher.finalize(), self.bytes))
+    }
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes).inspect_err(|error| {
+            self.failure = Some(io::Error::new(error.kind(), error.to_string()));
+        })?;
+        self.hasher.update(bytes.get(..written).unwrap_or(bytes));
+        self.bytes = self.bytes.saturating_add(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Reads a snapshot twice: nothing of it is decoded before all of it is known to be sound, and a large
+/// one is never in memory as a whole.
 fn read(snapshot: &mut SnapshotFile) -> io::Result<(SnapshotMeta, Replica)> {
     let SnapshotFile { file, path, in_the_making: _ } = snapshot;
     let head = Head::read(file, path)?;
-    let mut meta = vec![0; head.meta_bytes as usize];
-    file.read_exact(&mut meta)?;
-    let mut body = Vec::new();
-    file.read_to_end(&mut body)?;
-    if checksum(&meta, &body) != head.checksum {
+    let mut summed = Summed::new(io::sink());
+    io::copy(&mut BufReader::with_capacity(BUFFER_BYTES, &mut *file), &mut summed)?;
+    let (checksum, _) = summed.finish(Ok(()))?;
+    if checksum != head.checksum {
         return Err(damaged(path, "its checksum does not match"));
     }
+    file.seek(SeekFrom::Start(HEAD_BYTES as u64))?;
+    let mut meta = vec![0; head.meta_bytes as usize];
+    file.read_exact(&mut meta)?;
     let decode = |error: postcard::Error| damaged(path, &error.to_string());
-    Ok((postcard::from_bytes(&meta).map_err(decode)?, postcard::from_bytes(&body).map_err(decode)?))
+    // One text at a time is read into it; none is larger than the entry that brought it.
+    let mut text = vec![0; ENTRY_BYTES_MAX];
+    let body = BufReader::with_capacity(BUFFER_BYTES, file);
+    let (replica, _) = postcard::from_io((body, text.as_mut_slice())).map_err(decode)?;
+    Ok((postcard::from_bytes(&meta).map_err(decode)?, replica))
 }
 
 fn damaged(path: &Path, problem: &str) -> io::Error {

@@ -185,7 +185,7 @@ fn failure(fallen: &Fallen) -> wire::FailureStatus {
 pub(crate) fn ledger(run: &Run, offset: u64, limit: usize) -> wire::LedgerPage {
     let matchups = run.ledger.pairs.iter().enumerate();
     let all =
-        matchups.flat_map(|(at, pairs)| pairs.iter().map(move |(index, pair)| (at, *index, pair)));
+        matchups.flat_map(|(at, pairs)| pairs.iter().map(move |(index, pair)| (at, index, pair)));
     let skip = usize::try_from(offset).unwrap_or(usize::MAX);
     let mut rest = all.skip(skip);
     let pairs: Vec<_> = rest

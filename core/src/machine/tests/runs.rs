@@ -112,7 +112,7 @@ fn the_first_accepted_result_of_a_pair_stays() {
     bench.complete_with(held[1], Some(pair_result(true))).expect("the same once more");
     bench.complete_with(held[0], Some(pair_result(true))).expect("completed, too late");
     let run = bench.run();
-    let pair = &run.ledger.pairs[1][&4];
+    let pair = run.ledger.pairs[1].get(&4).unwrap();
     assert_eq!((pair.work_id, pair.at, pair.node.as_str()), (held[1].0, Moment(77), "n"));
     assert_eq!(run.version, version + 1, "one change of the run");
     assert_eq!(run.failures_count, 0);

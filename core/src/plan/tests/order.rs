@@ -135,7 +135,7 @@ proptest! {
             .all(|matchup| (0..pairs).all(|i| (script.deaths)(last(matchup), i) <= limits::PAIR_REPLAYS_MAX));
         let expected = if playable { "standings" } else { "PairUnplayable" };
         prop_assert_eq!(word(&outcome), expected);
-        let played: usize = world.run.ledger.pairs.iter().map(std::collections::BTreeMap::len).sum();
+        let played: usize = world.run.ledger.pairs.iter().map(crate::pages::Pages::len).sum();
         prop_assert!(!playable || played == spec.matchups() * pairs as usize);
     }
 }

@@ -1,6 +1,6 @@
 //! The least machine that carries out planner steps, and a worker that finishes items in any order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::id::{NodeId, WorkId};
 use crate::limits;
@@ -55,7 +55,7 @@ pub(crate) fn fresh(spec: RunSpec) -> Run {
     Run {
         id: "test".parse().unwrap(),
         ledger: Ledger {
-            pairs: vec![BTreeMap::new(); spec.matchups()],
+            pairs: vec![crate::pages::Pages::default(); spec.matchups()],
             tasks_done: 0,
             tasks_failed: 0,
         },

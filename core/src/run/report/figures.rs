@@ -59,7 +59,7 @@ impl Tally {
         let mut tally = Self::default();
         let accepted = run.ledger.pairs.get(matchup).into_iter().flatten();
         for (index, (found, pair)) in (0..pairs.unwrap_or(u32::MAX)).zip(accepted) {
-            let Some(scores) = pair.scores().filter(|_| *found == index) else {
+            let Some(scores) = pair.scores().filter(|_| found == index) else {
                 break;
             };
             tally.pairs.add(scores);

@@ -84,10 +84,10 @@ fn a_gauntlets_sentence_says_who_leads_and_by_how_much() {
     // 7/12 of the points: 400 log10(7/5); a pair's deviation is sqrt(2)/12, over sqrt(42) of them.
     let said = report(&run, BUSY).message;
     assert_eq!(said, "42 of at most 400 pairs; leading by 58.5 ± 25.5 Elo");
-    run.ledger.pairs[0].clear();
+    run.ledger.pairs[0] = crate::pages::Pages::default();
     accept(&mut run, 0, &[(0, [Win, Loss]), (1, [Draw, Draw])]);
     assert_eq!(report(&run, BUSY).message, "2 of at most 400 pairs; level");
-    run.ledger.pairs[0].clear();
+    run.ledger.pairs[0] = crate::pages::Pages::default();
     accept(&mut run, 0, &[(0, [Loss, Draw]), (1, [Draw, Draw])]);
     let said = report(&run, BUSY).message;
     assert!(said.starts_with("2 of at most 400 pairs; trailing by "), "{said}");

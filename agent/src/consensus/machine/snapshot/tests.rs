@@ -23,8 +23,8 @@ fn open(directory: &tempfile::TempDir) -> SnapshotDirectory {
 fn a_written_snapshot_is_loaded_again() {
     let directory = tempfile::tempdir().unwrap();
     assert_eq!(open(&directory).load().unwrap().applied, None);
-    open(&directory).write(&replica(5)).unwrap();
-    open(&directory).write(&replica(8)).unwrap();
+    open(&directory).write(&replica(5).freeze()).unwrap();
+    open(&directory).write(&replica(8).freeze()).unwrap();
     let loaded = open(&directory).load().unwrap();
     assert_eq!(loaded.applied, replica(8).applied);
     assert_eq!(loaded.machine.now(), replica(8).machine.now());
@@ -54,7 +54,7 @@ fn a_snapshot_dropped_in_the_making_leaves_no_file() {
 fn any_flipped_byte_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let snapshots = open(&directory);
-    let (written, bytes) = snapshots.write(&replica(5)).unwrap();
+    let (written, bytes) = snapshots.write(&replica(5).freeze()).unwrap();
     let path = written.snapshot.path.clone();
     let sound = std::fs::read(&path).unwrap();
     assert_eq!(sound.len() as u64, bytes);
@@ -71,7 +71,7 @@ fn any_flipped_byte_is_noticed() {
 fn a_snapshot_that_was_not_announced_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let snapshots = open(&directory);
-    let (written, _) = snapshots.write(&replica(5)).unwrap();
-    let refused = snapshots.install(written.snapshot, &replica(6).meta());
+    let (written, _) = snapshots.write(&replica(5).freeze()).unwrap();
+    let refused = snapshots.install(written.snapshot, &replica(6).freeze().meta());
     assert!(refused.is_err());
 }
