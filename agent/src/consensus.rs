@@ -5,7 +5,7 @@
 //! raft port) happens inside this folder. Nothing outside it names openraft.
 //!
 //! Reading order: [`Consensus`] here, `start` and `stop`, `vocabulary`, `propose`, `entry` and `stamp`
-//! (the way in), `log` and `machine` (the disk), `wire`, `network` and `server` (the raft port), `members`.
+//! (the way in), `log`, `machine` and `room` (the disk), `wire`, `network` and `server` (the raft port), `members`.
 
 mod compaction;
 mod entry;
@@ -19,6 +19,7 @@ mod members;
 mod network;
 mod presence;
 mod propose;
+mod room;
 mod server;
 mod stamp;
 mod start;
@@ -45,12 +46,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::errors::{ConsensusError, MembershipError, ProposeError, TransferError};
+pub use self::errors::{ConsensusError, DiskFull, MembershipError, ProposeError, TransferError};
 use self::log::LogStore;
 use self::machine::snapshot::SnapshotDirectory;
 use self::machine::{Shared, position_of};
 use self::network::link::Caller;
 use self::propose::Proposer;
+use self::room::Room;
 pub use self::status::{ConsensusStatus, Leadership, Role};
 pub use self::timing::{Profile, Timing};
 use self::vocabulary::Raft;
@@ -125,6 +127,7 @@ struct Inner {
     log: LogStore,
     snapshots: SnapshotDirectory,
     flushes: Flushes,
+    room: Room,
     caller: Arc<Caller>,
     proposer: Proposer,
     leadership: watch::Receiver<Leadership>,
@@ -159,6 +162,15 @@ impl Consensus {
     /// See [`ProposeError`]; only [`ProposeError::Timeout`] leaves the outcome unknown.
     pub async fn propose(&self, commands: Vec<Command>) -> Result<Committed, ProposeError> {
         self.inner.proposer.propose(commands).await
+    }
+
+    /// Whether work may be proposed that the queue does not have yet. Who takes it from users or planners
+    /// asks first; what keeps or ends work goes on without asking.
+    ///
+    /// # Errors
+    /// While the disk of this agent has too little room.
+    pub fn admit(&self) -> Result<(), DiskFull> {
+        self.inner.room.admit()
     }
 
     /// Waits until the local replica has everything that was committed before this call, on the

@@ -91,7 +91,11 @@ impl App {
 
     /// Carries out one command and answers its reply.
     pub(crate) async fn commit(&self, command: Command) -> Result<Reply, Failure> {
-        let outcome = self.replica()?.propose(vec![command]).await;
+        let replica = self.replica()?;
+        if command.brings_work() {
+            replica.admit()?;
+        }
+        let outcome = replica.propose(vec![command]).await;
         self.metrics.count_proposal(&outcome);
         let reply = outcome?.replies.pop();
         Ok(reply.ok_or_else(|| Failure::internal("a command was committed without a reply"))??)

@@ -56,6 +56,8 @@ pub enum Code {
     KeyConflict,
     /// The queue is full.
     Backpressure,
+    /// The leader's disk is nearly full: new work is refused, the end of work is not.
+    StorageFull,
     /// No such queue.
     QueueUnknown,
     /// The queue holds items.
@@ -112,6 +114,7 @@ impl Code {
             Self::Fenced => "FENCED",
             Self::KeyConflict => "KEY_CONFLICT",
             Self::Backpressure => "BACKPRESSURE",
+            Self::StorageFull => "STORAGE_FULL",
             Self::QueueUnknown => "QUEUE_UNKNOWN",
             Self::QueueInUse => "QUEUE_IN_USE",
             Self::SessionUnknown => "SESSION_UNKNOWN",

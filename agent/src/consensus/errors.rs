@@ -63,6 +63,16 @@ pub enum ConsensusError {
     },
 }
 
+/// The disk is nearly full: it takes no new work. Nothing was changed; make room, or let work end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the leader's disk has only {free_bytes} bytes left, so new work is refused; make room there"
+)]
+pub struct DiskFull {
+    /// Bytes that are free.
+    pub free_bytes: u64,
+}
+
 /// Why a proposal was not answered by the machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {

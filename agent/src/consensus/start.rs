@@ -16,6 +16,7 @@ use crate::consensus::machine::{Shared, StateMachine};
 use crate::consensus::network::Network;
 use crate::consensus::network::link::Caller;
 use crate::consensus::propose::Proposer;
+use crate::consensus::room::{self, Room};
 use crate::consensus::trips::Pacer;
 use crate::consensus::vocabulary::Raft;
 use crate::consensus::watchdog::{self, Flushes};
@@ -40,7 +41,8 @@ impl Consensus {
         let ConsensusConfig { node_id, data_dir, listen, raft_address, http_address, timing } =
             config;
         let settings = timing.raft_config()?;
-        let Disk { raft_id, log, snapshots, shared } = Disk::open(&data_dir.join("raft"), clock)?;
+        let raft_dir = data_dir.join("raft");
+        let Disk { raft_id, log, snapshots, shared } = Disk::open(&raft_dir, clock)?;
         let flushes = Flushes::new(clock);
         let log = LogStore::new(wrap(log), flushes.clone());
         let (listener, listen) = bind(listen).await?;
@@ -78,6 +80,7 @@ impl Consensus {
             shared,
             log,
             flushes,
+            room: Room::default(),
             snapshots,
             caller,
             proposer,
@@ -89,6 +92,7 @@ impl Consensus {
         inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend([
             AbortOnDropHandle::new(tokio::spawn(watchdog::watch(Arc::downgrade(&inner)))),
             AbortOnDropHandle::new(tokio::spawn(compaction::watch(Arc::downgrade(&inner)))),
+            AbortOnDropHandle::new(tokio::spawn(room::watch(Arc::downgrade(&inner), raft_dir))),
         ]);
         Ok(Self { inner })
     }
@@ -109,6 +113,7 @@ impl Disk {
             move |source: io::Error| ConsensusError::Disk { what, path, source }
         };
         std::fs::create_dir_all(directory).map_err(failed("create"))?;
+        room::prepare(directory).map_err(failed("look at the disk under"))?;
         // The log locks its directory, so it is opened before anything else is touched.
         let log = Wal::open(&directory.join("log")).map_err(failed("open the log in"))?;
         let raft_id = identity::load_or_create(directory, identity::entropy)?;

@@ -10,7 +10,7 @@ use ringrift_core::queue::command::Refusal;
 use ringrift_wire::problem::{Code, Problem};
 
 use crate::claims::{Unserved, WAITERS_MAX};
-use crate::consensus::ProposeError;
+use crate::consensus::{DiskFull, ProposeError};
 
 /// What a handler answers.
 pub(crate) type Answer<T> = Result<Json<T>, Failure>;
@@ -143,6 +143,13 @@ impl From<ProposeError> for Failure {
                     .retry_after(LEADERLESS_RETRY_SECONDS)
             }
         }
+    }
+}
+
+impl From<DiskFull> for Failure {
+    fn from(full: DiskFull) -> Self {
+        Self::problem(StatusCode::INSUFFICIENT_STORAGE, Code::StorageFull, full.to_string())
+            .retry_after(FULL_RETRY_SECONDS)
     }
 }
 

@@ -106,6 +106,9 @@ async fn propose_step(consensus: &Consensus, run: Run) -> Planned {
         }
     };
     let command = Command::AdvanceRun { run: id.clone(), version, advance };
+    if command.brings_work() && consensus.admit().is_err() {
+        return Planned::Failed;
+    }
     let committed = match consensus.propose(vec![command]).await {
         Ok(committed) => committed,
         Err(ProposeError::Stopped { .. }) => return Planned::Stopped,

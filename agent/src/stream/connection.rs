@@ -204,6 +204,7 @@ impl Connection {
         match operation {
             Operation::Add(items) => {
                 self.admit().map_err(refuse)?;
+                self.admit_work().map_err(refuse)?;
                 let weight = items.len();
                 let command = convert::new_items(items).map_err(refuse)?;
                 let command = convert::in_session(session, command);
@@ -258,6 +259,12 @@ impl Connection {
             return Err(overloaded(text));
         }
         Ok(())
+    }
+
+    /// Refused here and not by the proposal, which carries what ends work too.
+    fn admit_work(&self) -> Result<(), Refused> {
+        let admitted = self.app.consensus.as_ref().map_or(Ok(()), Consensus::admit);
+        admitted.map_err(|error| convert::of_failure(error.into()))
     }
 
     /// Proposes what has arrived: first what ends work, last what takes some.

@@ -156,6 +156,7 @@ fn is_final(code: Code) -> bool {
         | Code::CommitTimeout
         | Code::Unavailable
         | Code::Backpressure
+        | Code::StorageFull
         | Code::Internal
         // A token may be in the middle of being replaced.
         | Code::Unauthorized => false,

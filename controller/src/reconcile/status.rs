@@ -73,7 +73,7 @@ impl Finding<'_> {
 const fn verdict_on(code: Code) -> Result<Reason, Reason> {
     match code {
         Code::Unauthorized => Ok(Reason::AgentsUnauthorized),
-        Code::Backpressure => Ok(Reason::QueueFull),
+        Code::Backpressure | Code::StorageFull => Ok(Reason::QueueFull),
         Code::LeaderUnknown
         | Code::LeaderUnreachable
         | Code::CommitTimeout

@@ -190,6 +190,39 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it brings work that the queue does not have yet. What follows from a completion does not
+    /// count: it comes in the place of what ends.
+    #[must_use]
+    pub fn brings_work(&self) -> bool {
+        match self {
+            Self::Enqueue(_) | Self::EnqueueArray { .. } | Self::SubmitRun { .. } => true,
+            Self::AdvanceRun { advance, .. } => !advance.enqueue.is_empty(),
+            Self::InSession { command, .. } => command.brings_work(),
+            Self::Claim(_)
+            | Self::Start { .. }
+            | Self::Heartbeat { .. }
+            | Self::Complete { .. }
+            | Self::Fail { .. }
+            | Self::Release { .. }
+            | Self::Cancel { .. }
+            | Self::CancelArray { .. }
+            | Self::Redrive { .. }
+            | Self::SetQueue { .. }
+            | Self::RemoveQueue { .. }
+            | Self::SetCapacity { .. }
+            | Self::ExpireNode { .. }
+            | Self::OpenSession
+            | Self::CloseSession { .. }
+            | Self::LockAcquire { .. }
+            | Self::LockRelease { .. }
+            | Self::CancelRun { .. }
+            | Self::Tick
+            | Self::InitCluster { .. } => false,
+        }
+    }
+}
+
 /// A request for work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {

@@ -1,6 +1,8 @@
 //! The log on disk, by the `raft-log` crate: checksummed records in chunks, one flush thread that
 //! syncs everything that is queued at once.
 
+mod damage;
+
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use bytes::Bytes;
 use openraft::vote::RaftLeaderId as _;
 use raft_log::api::raft_log_writer::RaftLogWriter as _;
 use raft_log::codeq::{Decode, Encode};
-use raft_log::{Callback, Config, RaftLog, Types};
+use raft_log::{Callback, Config, RaftLog, Types, chunked_wal};
 
 use crate::consensus::log::{Done, Log, LogEnds};
 use crate::consensus::vocabulary::{LeaderId, LogId, Vote};
@@ -38,7 +40,7 @@ pub(crate) struct Wal {
 
 impl Wal {
     /// Opens or creates the log in `directory`. A record that was cut off by a crash is dropped;
-    /// any other damage is an error.
+    /// any other damage is an error and leaves the files as they are.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let text = directory.to_str().ok_or_else(|| {
@@ -51,7 +53,20 @@ impl Wal {
         config.wal.flush_batch_wait = Some(FLUSH_WAIT);
         config.wal.flush_queue_max_bytes = Some(FLUSH_QUEUE_BYTES_MAX);
         config.log_cache_capacity = Some(CACHE_BYTES_MAX);
-        Ok(Self { log: RaftLog::open(Arc::new(config))?, committed: None })
+        // The crate would cut off whatever ends too early. It may do so only where a crash did.
+        let whole = Config {
+            wal: chunked_wal::Config {
+                truncate_incomplete_record: Some(false),
+                ..config.wal.clone()
+            },
+            ..config.clone()
+        };
+        let log = RaftLog::open(Arc::new(whole)).or_else(|_unfinished| {
+            let config = Arc::new(config);
+            damage::check(&config)?;
+            RaftLog::open(config)
+        })?;
+        Ok(Self { log, committed: None })
     }
 }
 

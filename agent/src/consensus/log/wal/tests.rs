@@ -99,17 +99,61 @@ fn a_read_is_bounded_by_bytes_but_never_empty() {
 #[test]
 fn a_torn_tail_is_dropped_and_the_rest_kept() {
     let directory = tempfile::tempdir().unwrap();
+    let (chunk, _) = written(&directory);
+    let file = OpenOptions::new().write(true).open(&chunk).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 3).unwrap();
+
+    let log = Wal::open(directory.path()).unwrap();
+    assert_eq!(indexes(&log), vec![0, 1, 2]);
+}
+
+/// The newest file of a log of entries 1.0 to 1.3, and its bytes.
+fn written(directory: &tempfile::TempDir) -> (std::path::PathBuf, Vec<u8>) {
     {
         let mut log = Wal::open(directory.path()).unwrap();
         append(&mut log, (0..4).map(|index| entry(1, index)).collect());
     }
     let chunks = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
     let chunk = chunks.filter(|path| path.extension().is_some_and(|e| e == "wal")).max().unwrap();
-    let file = OpenOptions::new().write(true).open(&chunk).unwrap();
-    file.set_len(file.metadata().unwrap().len() - 3).unwrap();
+    let bytes = std::fs::read(&chunk).unwrap();
+    (chunk, bytes)
+}
 
-    let log = Wal::open(directory.path()).unwrap();
-    assert_eq!(indexes(&log), vec![0, 1, 2]);
+#[test]
+fn no_flipped_byte_costs_an_entry_that_was_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let (chunk, sound) = written(&directory);
+    let text = b"entry 1.3";
+    let last = sound.windows(text.len()).rposition(|bytes| bytes == text).unwrap();
+    // Kind, log id and length stand before the text of an entry.
+    let begins = last - (4 + 24 + 4);
+    for place in 0..begins {
+        for bit in [0, 3, 7] {
+            let mut damaged = sound.clone();
+            damaged[place] ^= 1 << bit;
+            std::fs::write(&chunk, &damaged).unwrap();
+            let Err(error) = Wal::open(directory.path()) else {
+                panic!("byte {place}, bit {bit}: must be noticed");
+            };
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "byte {place}: {error}");
+            assert_eq!(std::fs::read(&chunk).unwrap(), damaged, "byte {place}: must stay");
+        }
+    }
+    std::fs::write(&chunk, &sound).unwrap();
+    assert_eq!(indexes(&Wal::open(directory.path()).unwrap()), vec![0, 1, 2, 3]);
+}
+
+#[test]
+fn the_last_record_may_be_cut_anywhere() {
+    // Kind, log id, length, text and checksum.
+    for cut in 1..=(4 + 24 + 4 + 9 + 4) {
+        // A log that was cut goes on in a new file, so each cut gets a log of its own.
+        let directory = tempfile::tempdir().unwrap();
+        let (chunk, sound) = written(&directory);
+        std::fs::write(&chunk, &sound[..sound.len() - cut]).unwrap();
+        let log = Wal::open(directory.path()).unwrap();
+        assert_eq!(indexes(&log), vec![0, 1, 2], "{cut} bytes cut");
+    }
 }
 
 #[test]

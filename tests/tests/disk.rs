@@ -1,0 +1,149 @@
+//! A full disk under a real agent: work ends, no new work begins, and nothing is lost.
+//!
+//! The disk is a small file system in memory, which only root may mount.
+#![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use ringrift_tests::agents::{Binaries, Cluster};
+use ringrift_wire::client::{Client, ClientError};
+use ringrift_wire::problem::Code;
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use serde_json::{Value, json};
+
+const AGREE_LIMIT: Duration = Duration::from_secs(30);
+/// The agent looks at its disk twenty times a second.
+const NOTICE_LIMIT: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A small disk, gone when dropped.
+struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(path: PathBuf) -> Self {
+        std::fs::create_dir_all(&path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=160m", "small"])
+            .arg(&path)
+            .output();
+        let mounted = mounted.unwrap();
+        assert!(mounted.status.success(), "this test mounts a disk and needs root: {mounted:?}");
+        Self { path }
+    }
+
+    fn free(&self) -> u64 {
+        let disk = statvfs(&self.path).unwrap();
+        disk.f_bavail * disk.f_frsize
+    }
+
+    /// Fills the disk but for so many bytes.
+    fn fill(&self, leave: u64) {
+        let file = File::options().append(true).create(true).open(self.filler()).unwrap();
+        let (begin, more) = (file.metadata().unwrap().len(), self.free().saturating_sub(leave));
+        fallocate(&file, FallocateFlags::empty(), begin, more).unwrap();
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.path.join("filler")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A panic elsewhere must not be hidden by one here.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.path).status();
+    }
+}
+
+struct Agent {
+    cluster: Cluster,
+    client: Client,
+}
+
+impl Agent {
+    async fn start(dir: &Path) -> Self {
+        let cluster = Cluster::start(Binaries::locate(None).unwrap(), dir, 1, 0).unwrap();
+        cluster.wait_until_agreed(1, AGREE_LIMIT).await.unwrap();
+        let client = cluster.client().unwrap();
+        Self { cluster, client }
+    }
+
+    /// Adds an item, or answers the code of the refusal.
+    async fn add(&self) -> Result<Value, Code> {
+        let added = self.client.post("/work/add", &json!({ "work_type": "t", "config": {} })).await;
+        match added {
+            Err(ClientError::Refused(problem)) => Err(problem.code),
+            other => Ok(other.unwrap()),
+        }
+    }
+
+    /// Adds until the disk is seen to be full, or no longer to be.
+    async fn add_until_refused(&self, refused: bool) {
+        let seen = async {
+            while (self.add().await == Err(Code::StorageFull)) != refused {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        tokio::time::timeout(NOTICE_LIMIT, seen).await.unwrap();
+    }
+
+    /// Takes an item and ends it.
+    async fn work(&self) {
+        let held = self.claim().await;
+        self.complete(&held).await;
+    }
+
+    async fn claim(&self) -> Value {
+        let claimed = self.client.post("/work/claim", &json!({ "node_id": "n" })).await;
+        let claimed: Value = claimed.unwrap();
+        assert_eq!(claimed["status"], "claimed", "{claimed}");
+        claimed["work"].clone()
+    }
+
+    async fn complete(&self, item: &Value) {
+        let body = json!({ "work_id": item["work_id"], "token": item["token"], "result": {} });
+        let _completed: Value = self.client.post("/work/complete", &body).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_new_work_and_lets_work_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(dir.path().join("small"));
+    let mut agent = Agent::start(&disk.path).await;
+    for _ in 0..4 {
+        agent.add().await.unwrap();
+    }
+    let held = agent.claim().await;
+
+    disk.fill(4 * 1024 * 1024);
+    agent.add_until_refused(true).await;
+    agent.complete(&held).await;
+
+    // To the last byte. The reserve makes room for what ends work.
+    disk.fill(0);
+    let given_up = async {
+        while disk.free() == 0 {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::time::timeout(NOTICE_LIMIT, given_up).await.unwrap();
+    agent.work().await;
+    assert_eq!(agent.add().await, Err(Code::StorageFull));
+
+    // Killed on the full disk, it comes back with everything.
+    agent.cluster.agents[0].kill().await;
+    agent.cluster.restart(0).unwrap();
+    agent.cluster.wait_until_agreed(1, AGREE_LIMIT).await.unwrap();
+    agent.work().await;
+
+    std::fs::remove_file(disk.filler()).unwrap();
+    agent.add_until_refused(false).await;
+    agent.work().await;
+    agent.work().await;
+}
