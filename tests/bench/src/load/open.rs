@@ -19,6 +19,8 @@ use super::quantiles::{Latencies, Quantiles};
 use crate::clock;
 use crate::system::{Client, Failure, Payload, REQUEST_TIMEOUT};
 
+/// Runs at the rate before anything counts: connections, buffers and batches find their size.
+const WARM_UP: Duration = Duration::from_secs(2);
 /// Operations under way; beyond them the next ones wait, and their waiting counts.
 pub(crate) const OUTSTANDING_MAX: usize = 4_096;
 /// Items in the queue when it begins.
@@ -60,6 +62,8 @@ pub(crate) struct AtRate {
 
 struct Shared<C: Client> {
     client: C,
+    /// Operations due earlier do not count.
+    begin: Duration,
     end: Duration,
     in_time: AtomicU64,
     errors: AtomicU64,
@@ -91,7 +95,11 @@ impl<C: Client> Shared<C> {
     }
 
     async fn measure(&self, beat: Beat) {
-        if self.operate(beat).await.is_err() {
+        let outcome = self.operate(beat).await;
+        if beat.due < self.begin {
+            return;
+        }
+        if outcome.is_err() {
             self.errors.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -132,7 +140,7 @@ impl<C: Client> Shared<C> {
     }
 }
 
-/// Measures for `length` at `rate` operations a second.
+/// Measures for `length` at `rate` operations a second, after [`WARM_UP`] at the same rate.
 pub(crate) async fn measure<C: Client>(
     client: &C,
     rate: u32,
@@ -141,6 +149,7 @@ pub(crate) async fn measure<C: Client>(
     let (hold, held) = mpsc::channel(CLAIMS_MAX);
     let mut shared = Shared {
         client: client.clone(),
+        begin: Duration::ZERO,
         end: Duration::ZERO,
         in_time: AtomicU64::new(0),
         errors: AtomicU64::new(0),
@@ -150,10 +159,11 @@ pub(crate) async fn measure<C: Client>(
         held: Mutex::new(held),
     };
     shared.stock_up().await?;
-    shared.end = clock::now() + length;
+    shared.begin = clock::now() + WARM_UP;
+    shared.end = shared.begin + length;
     let shared = Arc::new(shared);
     let permits = Arc::new(Semaphore::new(OUTSTANDING_MAX));
-    let mut beats = beats(rate, length);
+    let mut beats = beats(rate, WARM_UP + length);
     while let Some(beat) = beats.recv().await {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
         if clock::now() > shared.end + Duration::from_secs(1) {
