@@ -118,6 +118,14 @@ impl Service {
                 format!("the caller belongs to cluster {theirs}, this agent to {cluster_id}");
             return Welcome::Refused(text);
         }
+        if self.went_for_good(hello.raft_id) {
+            let text = format!(
+                "raft id {:016x} was removed from this cluster for good; stop that agent, move its \
+                 data directory away, and start it again",
+                hello.raft_id
+            );
+            return Welcome::Refused(text);
+        }
         match self.raft.is_initialized().await {
             Ok(initialized) => Welcome::Accepted(Identity {
                 node_id: self.this.node_id().clone(),
@@ -127,6 +135,14 @@ impl Service {
             }),
             Err(fatal) => Welcome::Refused(format!("the raft core has stopped: {fatal}")),
         }
+    }
+
+    /// A raft id that was announced to go is let in until it has gone: the change may still fail.
+    fn went_for_good(&self, raft_id: u64) -> bool {
+        self.shared.read(|replica| {
+            let is_retired = replica.machine.members().is_retired(raft_id);
+            is_retired && replica.membership.get_node(&raft_id).is_none()
+        })
     }
 
     /// Answers any request but a part of a snapshot, which needs its predecessors.

@@ -20,7 +20,7 @@ use crate::consensus::trips::Pacer;
 use crate::consensus::vocabulary::Raft;
 use crate::consensus::watchdog::{self, Flushes};
 use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, Inner, Member};
-use crate::consensus::{compaction, hint, identity, server, status};
+use crate::consensus::{compaction, hint, identity, restore, server, status};
 
 impl Consensus {
     /// Opens the log and the snapshots, starts the raft core and serves the raft port.
@@ -37,8 +37,15 @@ impl Consensus {
         clock: Clock,
         wrap: impl FnOnce(Wal) -> Box<dyn Log>,
     ) -> Result<Self, ConsensusError> {
-        let ConsensusConfig { node_id, data_dir, listen, raft_address, http_address, timing } =
-            config;
+        let ConsensusConfig {
+            node_id,
+            data_dir,
+            listen,
+            raft_address,
+            http_address,
+            timing,
+            voters,
+        } = config;
         let settings = timing.raft_config()?;
         let Disk { raft_id, log, snapshots, shared } = Disk::open(&data_dir.join("raft"), clock)?;
         let flushes = Flushes::new(clock);
@@ -82,7 +89,10 @@ impl Consensus {
             caller,
             proposer,
             leadership,
+            voters,
             membership_turn: tokio::sync::Mutex::new(()),
+            outlook: Mutex::new(None),
+            backup_turn: Arc::new(tokio::sync::Semaphore::new(1)),
             tasks: Mutex::new(tasks),
         };
         let inner = Arc::new(inner);
@@ -108,6 +118,7 @@ impl Disk {
             let path = directory.to_owned();
             move |source: io::Error| ConsensusError::Disk { what, path, source }
         };
+        restore::refuse_unfinished(directory)?;
         std::fs::create_dir_all(directory).map_err(failed("create"))?;
         // The log locks its directory, so it is opened before anything else is touched.
         let log = Wal::open(&directory.join("log")).map_err(failed("open the log in"))?;

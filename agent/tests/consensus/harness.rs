@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringrift_agent::clock::Clock;
-use ringrift_agent::consensus::{Committed, Consensus, ConsensusConfig, Member, Part, Timing};
+use ringrift_agent::consensus::{
+    Committed, Consensus, ConsensusConfig, Member, Part, Timing, VoterPolicy,
+};
 use ringrift_core::id::{NodeId, Position, QueueName, WorkId};
 use ringrift_core::queue::command::{Command, Reply};
 use ringrift_core::queue::item::{Needs, NewItem, Payload};
@@ -40,6 +42,7 @@ pub(crate) async fn open_with(
         raft_address: "127.0.0.1:0".to_owned(),
         http_address: format!("{name}.invalid:8770"),
         timing,
+        voters: VoterPolicy::default(),
     };
     Consensus::open(config, Clock::start()).await.unwrap()
 }

@@ -6,6 +6,7 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
+use super::members::Members;
 use crate::id::{LockName, NodeId, Position, QueueName, RunId, SessionId, WorkId};
 use crate::queue::item::{Item, NewItem};
 use crate::queue::lock::Lock;
@@ -20,8 +21,10 @@ use crate::time::Moment;
 pub(super) struct Facts {
     /// Empty until the cluster is named.
     pub(super) cluster_id: String,
-    /// Raised by every change of the consensus mode.
+    /// Raised by every change of the consensus mode, and when a cluster begins from a backup.
     pub(super) mode_epoch: u32,
+    /// How the members changed.
+    pub(super) members: Members,
     /// Replicated time.
     pub(super) now: Moment,
     /// The last applied entry.
