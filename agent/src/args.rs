@@ -63,7 +63,12 @@ pub struct Args {
 
     /// Seconds for which gossip and log have not heard of a voter before a learner takes its place;
     /// 0 leaves that to operators. The value of the agent that leads counts
-    #[arg(long, env = "RINGRIFT_REPLACE_VOTERS_AFTER", value_name = "SECONDS", default_value_t = 60)]
+    #[arg(
+        long,
+        env = "RINGRIFT_REPLACE_VOTERS_AFTER",
+        value_name = "SECONDS",
+        default_value_t = 60
+    )]
     pub replace_voters_after: u32,
 
     /// Take no part in Raft: run work and forward requests only. Needs --join

@@ -6,8 +6,8 @@ use clap::Parser as _;
 use ringrift_agent::args::Args;
 use ringrift_agent::config::Config;
 use ringrift_agent::process::leash;
-use ringrift_agent::run::{self, RunError};
 use ringrift_agent::restore;
+use ringrift_agent::run::{self, RunError};
 use ringrift_telemetry::logging;
 
 /// A queue allocates and frees small texts by the hundred thousand a second, many of them on another

@@ -160,7 +160,8 @@ impl Client {
         path: &str,
         mut sink: impl FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Result<u64, ClientError> {
-        let sent = self.request_all::<()>(reqwest::Method::GET, path, None, Some(DOWNLOAD_PATIENCE));
+        let sent =
+            self.request_all::<()>(reqwest::Method::GET, path, None, Some(DOWNLOAD_PATIENCE));
         let (address, mut response) = sent.await?;
         let status = response.status();
         let foreign = |cause: String| ClientError::Foreign {

@@ -62,7 +62,8 @@ impl Consensus {
         let turn = Arc::clone(&self.inner.backup_turn).try_acquire_owned();
         let turn = turn.map_err(|_busy| BackupError::Busy)?;
         self.must_be_in_step()?;
-        let failed = |cause: &dyn std::fmt::Display| BackupError::Failed { cause: cause.to_string() };
+        let failed =
+            |cause: &dyn std::fmt::Display| BackupError::Failed { cause: cause.to_string() };
         let raft = &self.inner.raft;
         let upto = *self.applied().borrow();
         raft.trigger().snapshot().await.map_err(|fatal| failed(&fatal))?;

@@ -11,9 +11,7 @@ use ringrift_core::queue::command::Command;
 
 use crate::consensus::vocabulary::{Membership, RaftMetrics, Ring};
 use crate::consensus::wire::Identity;
-use crate::consensus::{
-    Consensus, Member, MembershipError, Part, ProposeError, WARM_LEARNERS_MAX,
-};
+use crate::consensus::{Consensus, Member, MembershipError, Part, ProposeError, WARM_LEARNERS_MAX};
 
 /// A single voter elects itself within an election timeout.
 const FIRST_ELECTION_PATIENCE: Duration = Duration::from_secs(10);

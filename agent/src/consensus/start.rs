@@ -68,6 +68,7 @@ impl Consensus {
             this: Arc::clone(&caller),
             shared: Arc::clone(&shared),
             snapshots: snapshots.clone(),
+            arrivals: server::receive::Arrivals::default(),
             ends,
         };
         let tasks = vec![

@@ -61,10 +61,9 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer<ClusterMembers> 
     let outlook = replica.outlook();
     let waits_for = outlook.as_ref().and_then(|outlook| match &outlook.decision {
         Decision::Wait { dead: _, obstacle } => Some(obstacle.word().to_owned()),
-        Decision::Rest
-        | Decision::Replace { .. }
-        | Decision::Promote { .. }
-        | Decision::Finish => None,
+        Decision::Rest | Decision::Replace { .. } | Decision::Promote { .. } | Decision::Finish => {
+            None
+        }
     });
     Ok(Json(ClusterMembers {
         cluster_id,
@@ -99,8 +98,8 @@ pub(crate) async fn add(
     })?;
     let raft_address = known.raft_address.ok_or_else(|| {
         let text = format!(
-            "{node_id} is a client and has no raft port; start it again without --client when there \
-             is room, and it asks by itself"
+            "{node_id} is a client and has no raft port; when there is room, start it again, without \
+             --client: then it asks by itself"
         );
         Failure::problem(StatusCode::CONFLICT, Code::InvalidValue, text).at("node_id")
     })?;

@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use super::body::{BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use super::forward::{self, Passage, Repeat};
 use super::{
-    App, auth, backup, claims, cluster, gauntlet, health, locks, logs, members, queue, raft, runs, sessions, status,
-    swim, tenancy, work,
+    App, auth, backup, claims, cluster, gauntlet, health, locks, logs, members, queue, raft, runs,
+    sessions, status, swim, tenancy, work,
 };
 use crate::stream;
 

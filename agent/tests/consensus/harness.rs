@@ -35,6 +35,16 @@ pub(crate) async fn open_with(
     listen: SocketAddr,
     timing: Timing,
 ) -> Consensus {
+    open_as(name, directory, listen, timing, VoterPolicy::default()).await
+}
+
+pub(crate) async fn open_as(
+    name: &str,
+    directory: &Path,
+    listen: SocketAddr,
+    timing: Timing,
+    voters: VoterPolicy,
+) -> Consensus {
     let config = ConsensusConfig {
         node_id: name.parse().unwrap(),
         data_dir: directory.to_owned(),
@@ -42,7 +52,7 @@ pub(crate) async fn open_with(
         raft_address: "127.0.0.1:0".to_owned(),
         http_address: format!("{name}.invalid:8770"),
         timing,
-        voters: VoterPolicy::default(),
+        voters,
     };
     Consensus::open(config, Clock::start()).await.unwrap()
 }
@@ -53,9 +63,13 @@ impl Agent {
     }
 
     async fn fresh_with(name: &str, timing: Timing) -> Self {
+        Self::fresh_as(name, timing, VoterPolicy::default()).await
+    }
+
+    pub(crate) async fn fresh_as(name: &str, timing: Timing, voters: VoterPolicy) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let consensus = open_with(name, directory.path(), listen, timing).await;
+        let consensus = open_as(name, directory.path(), listen, timing, voters).await;
         Self { name: name.to_owned(), directory, consensus }
     }
 

@@ -72,7 +72,10 @@ impl Machine {
     pub fn begin_anew(&mut self, cluster_id: &str) -> Result<(), Refusal> {
         admission::check_text("cluster_id", cluster_id, limits::NAME_BYTES_MAX)?;
         if cluster_id == self.facts.cluster_id {
-            return Err(invalid("cluster_id", "is the old one; a new cluster needs a name of its own"));
+            return Err(invalid(
+                "cluster_id",
+                "is the old one; a new cluster needs a name of its own",
+            ));
         }
         let next = self.facts.mode_epoch.checked_add(1);
         self.facts.mode_epoch = next.ok_or_else(|| invalid("mode_epoch", "has no successor"))?;

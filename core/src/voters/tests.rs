@@ -130,8 +130,7 @@ fn members() -> impl Strategy<Value = Vec<Member>> {
 }
 
 fn picture() -> impl Strategy<Value = Picture> {
-    let change =
-        prop_oneof![8 => Just(Change::None), 1 => Just(Change::UnderWay), 1 => Just(Change::Halfway)];
+    let change = prop_oneof![8 => Just(Change::None), 1 => Just(Change::UnderWay), 1 => Just(Change::Halfway)];
     let replaced = proptest::option::of((1..8_u64, span(3_600_000)));
     let since_change = proptest::option::of(span(300_000));
     (members(), 1..6_usize, change, since_change, replaced).prop_map(
@@ -146,13 +145,14 @@ fn picture() -> impl Strategy<Value = Picture> {
 fn may_replace(picture: &Picture, dead: u64, by: u64) -> bool {
     let of = |raft_id| picture.members.iter().find(|member| member.raft_id == raft_id);
     let (Some(dead), Some(by)) = (of(dead), of(by)) else { return false };
-    let is_well = |member: &Member| member.silent_for.0 < 1_000 && member.behind < Some(1_000)
-        && member.behind.is_some();
+    let is_well = |member: &Member| {
+        member.silent_for.0 < 1_000 && member.behind < Some(1_000) && member.behind.is_some()
+    };
     let voters: Vec<_> = picture.members.iter().filter(|member| member.votes).collect();
     let well = voters.iter().filter(|voter| voter.raft_id != dead.raft_id && is_well(voter));
-    let hourly = picture.replaced.is_none_or(|(retired, since)| {
-        retired == dead.raft_id || since.0 >= 3_600_000
-    });
+    let hourly = picture
+        .replaced
+        .is_none_or(|(retired, since)| retired == dead.raft_id || since.0 >= 3_600_000);
     dead.votes
         && dead.raft_id != picture.leader
         && dead.failed_for.is_some_and(|failed| failed.0 >= 60_000)
@@ -169,7 +169,7 @@ fn may_replace(picture: &Picture, dead: u64, by: u64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
     fn nobody_is_replaced_unless_all_preconditions_hold(picture in picture()) {
@@ -193,14 +193,6 @@ proptest! {
             }
             Decision::Finish => prop_assert_eq!(picture.change, Change::Halfway),
         }
-    }
-
-    /// A cluster whose agents come and go at random, for a day: replacements keep their distance, the
-    /// number of voters never falls, and nobody who lives is given up.
-    #[test]
-    fn a_day_of_failures_costs_at_most_one_voter_an_hour(seed in any::<u64>()) {
-        let outcome = day(seed);
-        prop_assert!(outcome.is_ok(), "seed {seed}: {outcome:?}");
     }
 }
 
@@ -257,10 +249,15 @@ fn day(seed: u64) -> Result<u32, String> {
     Ok(count)
 }
 
+/// A cluster whose agents come and go at random: replacements keep their distance, the number of
+/// voters never falls, and nobody who lives is given up.
 #[test]
-fn in_a_day_of_failures_voters_are_indeed_replaced() {
-    let replaced: u32 = (0..16).map(|seed| day(seed).expect("a good day")).sum();
-    assert!(replaced > 16, "{replaced}");
+fn a_day_of_failures_costs_at_most_one_voter_an_hour() {
+    let mut replaced = 0;
+    for seed in 0..64 {
+        replaced += day(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+    assert!(replaced > 64, "voters are replaced indeed: {replaced}");
 }
 
 #[test]

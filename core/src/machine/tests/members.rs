@@ -60,8 +60,7 @@ fn a_cluster_that_begins_anew_grants_greater_tokens_and_keeps_the_work() {
     let far = crate::id::Position { term: u64::MAX, index: u64::MAX };
     let claim = Command::Claim(super::claimer("m"));
     let now = old.now();
-    let replies =
-        old.apply(far, &crate::queue::command::Batch { now, commands: vec![claim] });
+    let replies = old.apply(far, &crate::queue::command::Batch { now, commands: vec![claim] });
     let Some(Ok(Reply::Claimed(items))) = replies.first() else { panic!("{replies:?}") };
     let crate::queue::item::State::Claimed(lease) = &items[0].state else { panic!("not claimed") };
     assert!(after[0].1 > lease.token, "{} > {}", after[0].1, lease.token);
