@@ -12,7 +12,7 @@ use ringrift_wire::{HTTP_PORT, RAFT_PORT, SWIM_PORT};
 /// RingRift's node agent.
 ///
 /// Without any flag it starts a cluster of its own on this machine. With --join it becomes part of
-/// another one.
+/// another one. `ringrift-agent restore` begins a new cluster from a backup.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "ringrift-agent", version)]
 pub struct Args {
@@ -54,6 +54,22 @@ pub struct Args {
     /// started with the same flags can begin a cluster together
     #[arg(long, env = "RINGRIFT_BOOTSTRAP_HOST", value_name = "HOST", requires = "join")]
     pub bootstrap_host: Option<String>,
+
+    /// Voters of the cluster: 1, 3 or 5. The value of the agent that leads counts, so give all the same;
+    /// it takes no vote away. Two more agents follow the log, to take a dead voter's place, and all
+    /// others are clients
+    #[arg(long, env = "RINGRIFT_VOTERS", value_name = "N", default_value_t = 3)]
+    pub voters: u8,
+
+    /// Seconds for which gossip and log have not heard of a voter before a learner takes its place;
+    /// 0 leaves that to operators. The value of the agent that leads counts
+    #[arg(
+        long,
+        env = "RINGRIFT_REPLACE_VOTERS_AFTER",
+        value_name = "SECONDS",
+        default_value_t = 60
+    )]
+    pub replace_voters_after: u32,
 
     /// Take no part in Raft: run work and forward requests only. Needs --join
     #[arg(long, env = "RINGRIFT_CLIENT", value_parser = BoolishValueParser::new())]

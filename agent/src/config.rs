@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 
 use ringrift_core::id::NodeId;
 use ringrift_core::limits;
+use ringrift_core::time::Span;
+use ringrift_core::voters::Rules;
 
 use crate::args::Args;
-use crate::consensus::Profile;
+use crate::consensus::{Profile, VoterCount, VoterPolicy};
 
 /// A token file is one short line; a larger file is another file.
 const TOKEN_BYTES_MAX: usize = 1_024;
@@ -20,6 +22,8 @@ const TOKEN_BYTES_MAX: usize = 1_024;
 const JOIN_ADDRESSES_MAX: usize = 64;
 /// Tasks at once: above it one machine cannot be meant.
 const SLOTS_MAX: u32 = 4_096;
+/// A voter is not given up while gossip is still making sure that it failed: 5 s, twice.
+const REPLACE_AFTER_SECONDS_MIN: u32 = 10;
 /// Name of the game runner's program.
 const MATCH_PROGRAM: &str = "ringrift-match";
 
@@ -119,6 +123,8 @@ pub struct Config {
     pub token: Option<ClusterToken>,
     /// How fast a silent leader is replaced.
     pub profile: Profile,
+    /// How many voters there shall be, and when a dead one is replaced.
+    pub voters: VoterPolicy,
 }
 
 impl Config {
@@ -146,6 +152,8 @@ impl Config {
             token_file,
             insecure_no_token,
             consensus_profile,
+            voters,
+            replace_voters_after,
             log_format: _,
             log: _,
             xdg_state_home,
@@ -192,6 +200,7 @@ impl Config {
             leash_program: crate::process::leash::own_executable(),
             token,
             profile: profile(&consensus_profile)?,
+            voters: voter_policy(voters, replace_voters_after)?,
         })
     }
 }
@@ -379,6 +388,25 @@ fn find_match_program(
     let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned()));
     let on_path = search_path.into_iter().flat_map(std::env::split_paths);
     Ok(beside.into_iter().chain(on_path).map(|dir| dir.join(MATCH_PROGRAM)).find(|it| it.is_file()))
+}
+
+fn voter_policy(voters: u8, replace_after: u32) -> Result<VoterPolicy, ConfigError> {
+    let wanted = VoterCount::new(voters).ok_or_else(|| {
+        let problem = format!(
+            "is {voters}; 1, 3 or 5 can be meant: an even number survives no more losses than the odd \
+             one below it, and more than five cost more than they protect"
+        );
+        setting("--voters", problem)
+    })?;
+    if replace_after != 0 && replace_after < REPLACE_AFTER_SECONDS_MIN {
+        let problem = format!(
+            "is {replace_after}; a restart takes longer, so give at least \
+             {REPLACE_AFTER_SECONDS_MIN}, or 0 to leave it to operators"
+        );
+        return Err(setting("--replace-voters-after", problem));
+    }
+    let silence = (replace_after != 0).then(|| Span::seconds(u64::from(replace_after)));
+    Ok(VoterPolicy { wanted, rules: Rules { silence, ..Rules::default() } })
 }
 
 fn profile(text: &str) -> Result<Profile, ConfigError> {

@@ -5,9 +5,12 @@
 //! raft port) happens inside this folder. Nothing outside it names openraft.
 //!
 //! Reading order: [`Consensus`] here, `start` and `stop`, `vocabulary`, `propose`, `entry` and `stamp`
-//! (the way in), `log`, `machine` and `room` (the disk), `wire`, `network` and `server` (the raft port), `members`.
+//! (the way in), `log`, `machine` and `room` (the disk), `wire`, `network` and `server` (the raft port), `members`
+//! and `electorate` (who takes part, and who votes), `backup` and `restore`.
 
+mod backup;
 mod compaction;
+mod electorate;
 mod entry;
 mod errors;
 mod handover;
@@ -19,6 +22,7 @@ mod members;
 mod network;
 mod presence;
 mod propose;
+pub mod restore;
 mod room;
 mod server;
 mod stamp;
@@ -46,6 +50,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::backup::{Backup, BackupError};
+pub use self::electorate::{Electorate, Outlook, Standing, VoterCount, VoterPolicy};
 pub use self::errors::{ConsensusError, DiskFull, MembershipError, ProposeError, TransferError};
 use self::log::LogStore;
 use self::machine::snapshot::SnapshotDirectory;
@@ -58,8 +64,9 @@ pub use self::timing::{Profile, Timing};
 use self::vocabulary::Raft;
 use self::watchdog::Flushes;
 
-/// Voters of a cluster; every further agent stays a learner. Three survive the loss of one.
-pub const VOTERS_MAX: usize = 3;
+/// Learners that a cluster keeps warm beside its voters, to take a dead one's place. Each costs the
+/// leader the bandwidth of a voter, so every further agent is a client.
+pub const WARM_LEARNERS_MAX: usize = 2;
 /// A read barrier needs one round to a majority; longer means that there is no leader.
 const BARRIER_PATIENCE: Duration = Duration::from_secs(5);
 /// Writing a snapshot takes seconds at most.
@@ -81,8 +88,10 @@ pub struct Member {
 pub enum Part {
     /// It votes.
     Voter,
-    /// It follows the log without a vote.
+    /// It follows the log without a vote, ready to take a dead voter's place.
     Learner,
+    /// It takes no part in the log: there are enough of both.
+    Client,
 }
 
 /// What [`Consensus::open`] needs.
@@ -100,6 +109,8 @@ pub struct ConsensusConfig {
     pub http_address: String,
     /// How fast a lost leader is noticed.
     pub timing: Timing,
+    /// How many voters there shall be while this agent leads, and when a dead one is replaced.
+    pub voters: VoterPolicy,
 }
 
 /// A proposal that was committed and applied.
@@ -131,7 +142,12 @@ struct Inner {
     caller: Arc<Caller>,
     proposer: Proposer,
     leadership: watch::Receiver<Leadership>,
+    voters: VoterPolicy,
     membership_turn: tokio::sync::Mutex<()>,
+    /// What the leader saw last of the members; nothing on an agent that does not lead.
+    outlook: Mutex<Option<Outlook>>,
+    /// One backup at a time: each asks for a snapshot.
+    backup_turn: Arc<tokio::sync::Semaphore>,
     /// The raft port, the proposals' task, the observer of leadership and the crash hints.
     tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
 }

@@ -4,6 +4,7 @@
 //! who may call it and where it is answered: by this agent, by any replica, or by the leader.
 
 pub(crate) mod auth;
+pub(crate) mod backup;
 pub(crate) mod body;
 pub(crate) mod claims;
 pub(crate) mod cluster;
@@ -14,6 +15,7 @@ pub(crate) mod gauntlet;
 pub(crate) mod health;
 pub(crate) mod locks;
 pub(crate) mod logs;
+pub(crate) mod members;
 pub(crate) mod observe;
 pub(crate) mod queue;
 pub(crate) mod raft;
@@ -118,12 +120,18 @@ impl App {
         self.consensus.as_ref().map_or_else(Position::default, |it| it.read(Machine::applied))
     }
 
-    /// What is wrong with this agent itself: it stops, or its disk does not answer.
+    /// What is wrong with this agent itself: it stops, it was removed, or its disk does not answer.
     pub(crate) fn problem(&self) -> Option<String> {
         if self.stopping.is_cancelled() {
             return Some("it is stopping".to_owned());
         }
-        let stalled = self.consensus.as_ref()?.disk_stalled()?;
+        let consensus = self.consensus.as_ref()?;
+        if consensus.is_initialized()
+            && let Some(reason) = self.joining.borrow().clone()
+        {
+            return Some(reason);
+        }
+        let stalled = consensus.disk_stalled()?;
         Some(format!("its disk has not answered for {} ms", stalled.as_millis()))
     }
 

@@ -63,12 +63,22 @@ pub(crate) struct Joiner {
     pub(crate) chance: u64,
 }
 
+/// What became of an agent that asked to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entered {
+    /// It is part of a cluster, or was asked to stop before.
+    Settled,
+    /// There are enough voters and learners: it is to go on as a client.
+    AsClient,
+}
+
 /// What one round of asking brought.
 enum Round {
     /// Somebody took this agent in.
     Joined(Joined),
-    /// Nobody did. `nowhere` is true when no answer showed that a cluster exists.
-    Refused { reason: String, nowhere: bool },
+    /// Nobody did. `nowhere` is true when no answer showed that a cluster exists, `retired` when it
+    /// is told that it was removed for good.
+    Refused { reason: String, nowhere: bool, retired: bool },
 }
 
 impl Joiner {
@@ -76,14 +86,14 @@ impl Joiner {
     ///
     /// # Errors
     /// [`JoinError`] when a cluster of its own cannot be started.
-    pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), JoinError> {
+    pub(crate) async fn run(self, stop: CancellationToken) -> Result<Entered, JoinError> {
         tokio::select! {
-            () = stop.cancelled() => Ok(()),
+            () = stop.cancelled() => Ok(Entered::Settled),
             outcome = self.enter() => outcome,
         }
     }
 
-    async fn enter(mut self) -> Result<(), JoinError> {
+    async fn enter(mut self) -> Result<Entered, JoinError> {
         let is_member = self.consensus.as_ref().is_some_and(Consensus::is_initialized);
         match (self.consensus.clone(), self.entry.clone()) {
             (Some(consensus), _) if is_member => {
@@ -92,7 +102,7 @@ impl Joiner {
             }
             (Some(consensus), Entry::Found) => {
                 self.found(&consensus).await?;
-                return Ok(());
+                return Ok(Entered::Settled);
             }
             (Some(_) | None, Entry::Join { .. } | Entry::Found) => {}
         }
@@ -134,23 +144,23 @@ impl Joiner {
     }
 
     /// Asks until somebody answers. Endless, since whoever is awaited may come back after hours.
-    async fn ask_around(&mut self) -> Result<(), JoinError> {
+    async fn ask_around(&mut self) -> Result<Entered, JoinError> {
         let begun = self.clock.monotonic();
         let mut chance = rand::rngs::StdRng::seed_from_u64(self.chance);
         let mut pause = PAUSE_FIRST;
         let mut was_somewhere = false;
+        let mut was_told = false;
         loop {
             let addresses = self.addresses();
             if addresses.is_empty() {
                 // A restarted single agent: there is nobody to ask.
-                return Ok(());
+                return Ok(Entered::Settled);
             }
             match self.round(&addresses).await? {
                 Round::Joined(joined) => {
-                    self.settle(joined).await;
-                    return Ok(());
+                    return Ok(self.settle(joined).await);
                 }
-                Round::Refused { reason, nowhere } => {
+                Round::Refused { reason, nowhere, retired } => {
                     was_somewhere |= !nowhere;
                     let waited = self.clock.monotonic().saturating_sub(begun);
                     if !was_somewhere
@@ -159,11 +169,15 @@ impl Joiner {
                         && let Some(consensus) = &self.consensus
                     {
                         tracing::info!(reason, "no agent to join has a cluster, starting one");
-                        return self.found(consensus).await;
+                        self.found(consensus).await?;
+                        return Ok(Entered::Settled);
+                    }
+                    if retired && !std::mem::replace(&mut was_told, true) {
+                        tracing::error!(reason, "this agent was removed from its cluster");
                     }
                     tracing::debug!(reason, "not joined yet");
-                    let is_member = self.is_member();
-                    self.joining.send_replace((!is_member).then_some(reason));
+                    let is_shown = retired || !self.is_member();
+                    self.joining.send_replace(is_shown.then_some(reason));
                 }
             }
             tokio::time::sleep(pause.mul_f64(chance.random_range(0.5..1.0))).await;
@@ -201,7 +215,7 @@ impl Joiner {
 
     async fn round(&self, addresses: &[String]) -> Result<Round, JoinError> {
         let mut reasons = Vec::with_capacity(addresses.len());
-        let mut nowhere = true;
+        let (mut nowhere, mut retired) = (true, false);
         for address in addresses {
             let token = self.token.as_ref().map(|token| token.reveal().to_owned());
             let client = Client::new(std::slice::from_ref(address), token, JOIN_PATIENCE);
@@ -213,19 +227,36 @@ impl Joiner {
                 Ok(joined) => return Ok(Round::Joined(joined)),
                 Err(error) => {
                     nowhere &= shows_no_cluster(&error);
+                    let code = error.problem().map(|problem| problem.code);
+                    retired |= code == Some(Code::MemberRetired);
                     reasons.push(format!("{address}: {error}"));
                 }
             }
         }
-        Ok(Round::Refused { reason: reasons.join("; "), nowhere })
+        Ok(Round::Refused { reason: reasons.join("; "), nowhere, retired })
     }
 
-    async fn settle(&self, joined: Joined) {
-        let Joined { part, cluster_id, swim_seeds } = joined;
+    async fn settle(&self, joined: Joined) -> Entered {
+        let Joined { part, cluster_id, swim_seeds, voters_wanted } = joined;
         tracing::info!(part, cluster_id, "joined");
+        if let Some(consensus) = &self.consensus {
+            if part == "client" {
+                return Entered::AsClient;
+            }
+            let own = consensus.voter_policy().wanted.get();
+            let theirs = voters_wanted.and_then(|wanted| usize::try_from(wanted).ok());
+            if let Some(theirs) = theirs.filter(|theirs| *theirs != own) {
+                tracing::warn!(
+                    own,
+                    theirs,
+                    "--voters is not that of the leader, whose value counts while it leads"
+                );
+            }
+        }
         self.gossip.set_cluster(&cluster_id).await;
         self.gossip.join(swim_seeds).await;
         self.joining.send_replace(None);
+        Entered::Settled
     }
 }
 
@@ -239,7 +270,11 @@ fn shows_no_cluster(error: &ClientError) -> bool {
     }
 }
 
-fn drawn_cluster_id() -> Result<String, JoinError> {
+/// A name that no other cluster has, most likely.
+///
+/// # Errors
+/// When there is no randomness.
+pub(crate) fn drawn_cluster_id() -> Result<String, JoinError> {
     let chance = getrandom::u32().map_err(|error| JoinError::System {
         what: "draw the cluster's name",
         cause: error.to_string(),

@@ -1,5 +1,5 @@
-//! The duties of the leader, off its serving path: letting time pass, stepping planners, and ending
-//! what nodes hold that are gone.
+//! The duties of the leader, off its serving path: letting time pass, stepping planners, ending what
+//! nodes hold that are gone, and keeping the voters alive.
 //!
 //! The tasks run on every agent and act only while it leads. What they propose may be lost or come
 //! twice without harm: a tick only lets time pass, and a planner's step is valid for one version of
@@ -8,6 +8,7 @@
 mod missing;
 mod planner;
 mod ticker;
+mod voters;
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,8 @@ pub async fn run(consensus: Consensus, gossip: Gossip, stop: CancellationToken) 
         tokio::join!(
             ticker::tick_when_due(&consensus),
             planner::step_runs(&consensus),
-            missing::expire_missing(&consensus, &gossip)
+            missing::expire_missing(&consensus, &gossip),
+            voters::keep_voters(&consensus, &gossip)
         );
     };
     tokio::select! {

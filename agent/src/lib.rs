@@ -14,6 +14,7 @@ pub mod join;
 pub mod leader;
 mod metrics;
 pub mod process;
+pub mod restore;
 pub mod run;
 mod stream;
 pub mod worker;

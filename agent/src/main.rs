@@ -6,6 +6,7 @@ use clap::Parser as _;
 use ringrift_agent::args::Args;
 use ringrift_agent::config::Config;
 use ringrift_agent::process::leash;
+use ringrift_agent::restore;
 use ringrift_agent::run::{self, RunError};
 use ringrift_telemetry::logging;
 
@@ -16,8 +17,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
-    if words.next().is_some_and(|word| word == "leash") {
-        return leash::main(words);
+    match words.next() {
+        Some(word) if word == "leash" => return leash::main(words),
+        Some(word) if word == "restore" => return restore::main(words),
+        Some(_) | None => {}
     }
     match start(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -33,7 +33,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::gossip::{Gossip, GossipConfig, GossipError};
 use crate::http::forward::Peers;
 use crate::http::{self, App, observe};
-use crate::join::{JoinError, Joiner};
+use crate::join::{Entered, JoinError, Joiner};
 use crate::leader;
 use crate::metrics::Metrics;
 use crate::stream::Streams;
@@ -41,6 +41,11 @@ use crate::worker::{self, WorkerConfig, WorkerError};
 
 /// The worker's patience with its own agent: longer than the longest wait of a claim of its.
 const WORKER_PATIENCE: Duration = Duration::from_secs(30);
+/// Attempts to start again with what was just given back, and the pause between them: a second, while
+/// a thread that ends closes its socket.
+const RESTART_ATTEMPTS_MAX: u32 = 20;
+const RESTART_PAUSE: Duration = Duration::from_millis(50);
+
 /// Why the agent did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -147,6 +152,7 @@ pub fn blocking(config: Config) -> Result<(), RunError> {
 /// An agent whose shells are up.
 pub struct Agent {
     app: Arc<App>,
+    config: Config,
     data_dir: Arc<DataDir>,
     http_listen: SocketAddr,
     listener: TcpListener,
@@ -163,6 +169,7 @@ impl Agent {
     /// # Errors
     /// [`RunError`]; nothing is left running then.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, RunError> {
+        let settings = config.clone();
         let chance = getrandom::u64().map_err(|error| system("draw random numbers", &error))?;
         let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
         let node_id = own_name(&config, &data_dir, chance)?;
@@ -220,7 +227,8 @@ impl Agent {
             openapi: OnceLock::new(),
         };
         let app = Arc::new(app);
-        Ok(Self { app, data_dir, http_listen, listener, joiner, client, worker, line })
+        let config = settings;
+        Ok(Self { app, config, data_dir, http_listen, listener, joiner, client, worker, line })
     }
 
     /// Where it listens and stores, in one line.
@@ -252,13 +260,47 @@ impl Agent {
     }
 
     /// Serves until `shutdown` completes, then stops in order: the worker hands its items back, the
-    /// members hear a farewell, leadership goes to another, and requests in progress end.
+    /// members hear a farewell, leadership goes to another, and requests in progress end. When the
+    /// cluster has enough voters and learners, it goes on as a client under the same addresses.
     ///
     /// # Errors
     /// [`RunError`] when a part fails; the others are stopped in the same order first.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { app, data_dir, http_listen: _, listener, joiner, client, worker, line: _line } =
-            self;
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut agent = self;
+        loop {
+            let (clock, settings) = (agent.app.clock, agent.settings_of_a_client());
+            match agent.serve(shutdown.as_mut()).await? {
+                Entered::Settled => return Ok(()),
+                // A client asks for no part, so this happens once.
+                Entered::AsClient => agent = start_again(settings, clock).await?,
+            }
+        }
+    }
+
+    /// Its settings as a client that is found where this agent was.
+    fn settings_of_a_client(&self) -> Config {
+        Config {
+            client: true,
+            listen: self.http_listen,
+            swim_port: self.app.gossip.listen_address().port(),
+            ..self.config.clone()
+        }
+    }
+
+    /// Serves until it is to stop, or to go on as a client.
+    async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<Entered, RunError> {
+        let Self {
+            app,
+            config: _,
+            data_dir,
+            http_listen: _,
+            listener,
+            joiner,
+            client,
+            worker,
+            line: _line,
+        } = self;
         let stops = Stops::default();
         let mut tasks = Tasks::default();
         let serving = http::serve(listener, Arc::clone(&app), stops.http.clone());
@@ -266,7 +308,15 @@ impl Agent {
             serving.await.map_err(|error| system("serve HTTP", &error))
         });
         let (joining, stop) = (joiner, stops.duties.clone());
-        tasks.spawn(Part::Joining, async { Ok(joining.run(stop).await?) });
+        let as_client = CancellationToken::new();
+        let enough = as_client.clone();
+        tasks.spawn(Part::Joining, async move {
+            match joining.run(stop).await? {
+                Entered::Settled => {}
+                Entered::AsClient => enough.cancel(),
+            }
+            Ok(())
+        });
         let stop = stops.worker.clone();
         let working = worker::run(worker, client, app.clock, stop);
         tasks.spawn(Part::Worker, async { Ok(working.await?) });
@@ -281,15 +331,34 @@ impl Agent {
             tasks.spawn(Part::Watching, tasks::watch_consensus(consensus, stops.duties.clone()));
         }
         let outcome = tokio::select! {
-            () = shutdown => Ok(()),
+            () = shutdown => Ok(Entered::Settled),
+            () = as_client.cancelled() => Ok(Entered::AsClient),
             error = tasks.first_failure() => Err(error),
         };
         if let Err(error) = &outcome {
             tracing::error!(%error, "a part has failed, stopping the agent");
         }
         tasks::stop_in_order(&app, &stops, &mut tasks).await;
+        tasks.end().await;
         outcome
     }
+}
+
+/// Starts with what another one has just given back: the system may take a moment.
+async fn start_again(config: Config, clock: Clock) -> Result<Agent, RunError> {
+    tracing::info!("there are enough voters and learners, going on as a client");
+    for _ in 0..RESTART_ATTEMPTS_MAX {
+        match Agent::start(config.clone(), clock).await {
+            Err(
+                error @ (RunError::Listen { .. }
+                | RunError::Gossip(_)
+                | RunError::DataDir(DataDirError::InUse { .. })),
+            ) => tracing::debug!(%error, "not given back yet"),
+            started => return started,
+        }
+        tokio::time::sleep(RESTART_PAUSE).await;
+    }
+    Agent::start(config, clock).await
 }
 
 async fn bind_http(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {
@@ -346,6 +415,7 @@ async fn open_consensus(
         raft_address: host_and_port(&config.advertise, config.raft_port),
         http_address: http_address.to_owned(),
         timing: config.profile.timing(),
+        voters: config.voters,
     };
     Ok(Some(Consensus::open(consensus, clock).await?))
 }

@@ -6,6 +6,8 @@
     reason = "a test that cannot go on stops"
 )]
 
+#[path = "consensus/backup.rs"]
+mod backup;
 #[path = "consensus/duties.rs"]
 mod duties;
 #[path = "consensus/failover.rs"]
@@ -14,5 +16,9 @@ mod failover;
 mod harness;
 #[path = "consensus/members.rs"]
 mod members;
+#[path = "consensus/replacement.rs"]
+mod replacement;
 #[path = "consensus/replication.rs"]
 mod replication;
+#[path = "consensus/transfer.rs"]
+mod transfer;

@@ -66,6 +66,42 @@ pub(crate) enum Command {
     /// Test a candidate against baselines.
     #[command(subcommand)]
     Gauntlet(Gauntlet),
+    /// See and change who takes part in the log; take backups.
+    #[command(subcommand)]
+    Cluster(Cluster),
+}
+
+/// See and change who takes part in the log; take backups.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// List voters and learners with lag and last contact, and what the leader does about them.
+    Members,
+    /// Take an agent in: as a voter while there are too few, else as a learner.
+    Add(NodeName),
+    /// Remove an agent for good; it returns with a fresh data directory only.
+    Remove(NodeName),
+    /// Move leadership to a voter.
+    Transfer(NodeName),
+    /// Write a snapshot on the agent that is asked, and drop the log before it.
+    Snapshot,
+    /// Write a consistent copy of everything into a file, from the agent that is asked.
+    ///
+    /// `ringrift-agent restore --from FILE --data-dir DIR` begins a new cluster from it.
+    Backup(Backup),
+}
+
+/// An agent.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct NodeName {
+    /// The agent's name.
+    pub(crate) node_id: String,
+}
+
+/// Write a consistent copy of everything into a file.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Backup {
+    /// The file; it must not exist yet.
+    pub(crate) file: PathBuf,
 }
 
 /// Submit a run from a file, or a command as a Job.

@@ -2,6 +2,7 @@
 
 mod args;
 mod cancel;
+mod cluster;
 mod connection;
 mod contestant;
 mod gauntlet;
@@ -44,6 +45,7 @@ async fn run(args: args::Args) -> Result<ExitCode, output::Failure> {
         args::Command::Why(why) => why::run(&connection, &why.work_id, json).await,
         args::Command::Redrive(dead) => redrive::run(&connection, &dead.work_id, json).await,
         args::Command::Queues => queues::run(&connection, json).await,
+        args::Command::Cluster(cluster) => cluster::run(&connection, cluster, json).await,
         args::Command::Gauntlet(args::Gauntlet::Run(run)) => {
             gauntlet::run(&connection, *run, json).await
         }

@@ -24,6 +24,10 @@ impl Failure {
     pub(crate) fn usage(message: String) -> Self {
         Self { message, exit: EXIT_USAGE }
     }
+
+    pub(crate) fn failed(message: String) -> Self {
+        Self { message, exit: EXIT_FAILED }
+    }
 }
 
 impl From<ClientError> for Failure {

@@ -47,6 +47,8 @@ pub(crate) async fn run(client: &Client, json: bool) -> Result<ExitCode, Failure
             "leader"
         } else if status.voter_node_ids.contains(id) {
             "voter"
+        } else if peer.raft_address.is_some() {
+            "learner"
         } else {
             "client"
         };

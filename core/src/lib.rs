@@ -6,7 +6,8 @@
 //!
 //! Reading order: [`time`], [`id`], [`limits`], [`queue`] (work items, claims, locks), [`run`] (what
 //! a Job, Gauntlet or Tournament is inside the agents), [`machine`] (the one replicated state
-//! machine over both), [`plan`] (planners), [`stats`] (what a match result proves), [`membership`].
+//! machine over both), [`plan`] (planners), [`stats`] (what a match result proves), [`membership`],
+//! [`voters`] (who shall vote).
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -21,3 +22,4 @@ pub mod queue;
 pub mod run;
 pub mod stats;
 pub mod time;
+pub mod voters;

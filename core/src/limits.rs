@@ -88,6 +88,9 @@ pub const PRIORITY_MAX: u8 = 100;
 /// Arguments and environment entries of one task, each.
 pub const TASK_WORDS_MAX: usize = 256;
 
+/// Raft ids that went and must not return: one a day for more than a century.
+pub const MEMBERS_RETIRED_MAX: usize = 65_536;
+
 /// Dead items are kept for redrive so long.
 pub const DEAD_KEPT: Span = Span::seconds(14 * 24 * 3_600);
 /// A waiting item rises by ten priorities after each of these, so that nothing starves.

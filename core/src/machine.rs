@@ -21,6 +21,7 @@ mod index;
 mod invariant;
 mod line;
 mod locks;
+mod members;
 mod nodes;
 mod query;
 mod runs;
@@ -35,7 +36,6 @@ mod property;
 #[cfg(test)]
 mod tests;
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -44,6 +44,7 @@ use facts::Facts;
 pub use facts::Totals;
 use index::Index;
 pub use index::{Counts, QueueLoad};
+pub use members::{Members, Replacement};
 pub use query::RunItems;
 use serde::{Deserialize, Deserializer, Serialize};
 pub use why::Reason;
@@ -171,18 +172,10 @@ impl Machine {
             Command::CancelRun { run } => self.cancel_run(run),
             Command::Tick => Ok(Reply::Ticked { expired }),
             Command::InitCluster { cluster_id } => self.name_cluster(cluster_id),
+            Command::ChangeMembers { retired, automatic } => {
+                self.change_members(*retired, *automatic)
+            }
         }
-    }
-
-    fn name_cluster(&mut self, cluster_id: &str) -> Result<Reply, Refusal> {
-        admission::check_text("cluster_id", cluster_id, limits::NAME_BYTES_MAX)?;
-        if self.facts.cluster_id.is_empty() {
-            self.facts.cluster_id = cluster_id.to_string();
-        } else if self.facts.cluster_id != cluster_id {
-            let problem = format!("is {:?} already", self.facts.cluster_id);
-            return Err(invalid("cluster_id", problem));
-        }
-        Ok(Reply::Done)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use ringrift_tests::agents::{Binaries, Cluster};
+use ringrift_tests::agents::{Binaries, Cluster, wait_for};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -140,5 +140,69 @@ async fn a_gauntlet_is_watched_to_its_verdict() {
     assert!(shown.contains("strong v weak") && shown.contains("verdict: PROMOTE"), "{shown}");
     // The same run again is only looked at; another expectation is exit status 5.
     assert_eq!(run("reject").await.status.code(), Some(5));
+    assert_eq!(cluster.stop().await, Vec::<String>::new());
+}
+
+/// Runs `ringrift-agent restore`.
+async fn restore(from: &Path, data_dir: &Path) -> Output {
+    let binaries = Binaries::locate(None).unwrap();
+    Command::new(binaries.agent())
+        .args(["restore", "--json", "--node-id", "again", "--from"])
+        .arg(from)
+        .arg("--data-dir")
+        .arg(data_dir)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn members_are_shown_and_a_backup_begins_a_new_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut cluster, agent) = one_agent(dir.path()).await;
+    let waits = ["submit", "--run-id", "waits", "--label", "no=where", "--", "true"];
+    assert!(ringrift(&agent, &waits).await.status.success());
+
+    let members = json(&ringrift(&agent, &["cluster", "members", "--json"]).await);
+    assert_eq!(members["members"][0]["part"], "leader");
+    assert_eq!(members["voters_wanted"], 3);
+    let shown = text(&ringrift(&agent, &["cluster", "members"]).await);
+    assert!(shown.contains("1 of 3 voters"), "{shown}");
+    let last = ringrift(&agent, &["cluster", "remove", "agent-1"]).await;
+    assert_eq!(last.status.code(), Some(1), "the last voter stays: {last:?}");
+    let snapshot = json(&ringrift(&agent, &["cluster", "snapshot", "--json"]).await);
+    assert_eq!(snapshot["node_id"], "agent-1");
+
+    let file = dir.path().join("backup");
+    let backup = ["cluster", "backup", file.to_str().unwrap(), "--json"];
+    let taken = json(&ringrift(&agent, &backup).await);
+    assert_eq!(taken["cluster_id"], members["cluster_id"]);
+    let again = ringrift(&agent, &backup).await;
+    assert_eq!(again.status.code(), Some(2), "nothing is written over: {again:?}");
+    assert_eq!(cluster.stop().await, Vec::<String>::new());
+
+    // The next cluster's agent-1 finds a directory under its own name.
+    let other = tempfile::tempdir().unwrap();
+    let data_dir = other.path().join("agent-1");
+    let restored = json(&restore(&file, &data_dir).await);
+    assert_eq!(restored["index"], taken["index"]);
+    assert_ne!(restored["cluster_id"], taken["cluster_id"]);
+    let twice = restore(&file, &data_dir).await;
+    assert_eq!(twice.status.code(), Some(1), "{twice:?}");
+    let error = String::from_utf8(twice.stderr).unwrap();
+    assert!(error.contains("is not empty"), "{error}");
+    std::fs::write(data_dir.join("node-id"), "agent-1\n").unwrap();
+
+    let (mut cluster, agent) = one_agent(other.path()).await;
+    let run = json(&ringrift(&agent, &["get", "waits", "--json"]).await);
+    assert_eq!(run["phase"], "active", "{run}");
+    let said = wait_for("it says where it is", AGREE_LIMIT, || async {
+        let now = json(&ringrift(&agent, &["cluster", "members", "--json"]).await);
+        let is_here = now["members"][0]["http_address"] == agent.as_str();
+        Ok(is_here.then_some(now))
+    });
+    assert_eq!(said.await.unwrap()["cluster_id"], restored["cluster_id"]);
     assert_eq!(cluster.stop().await, Vec::<String>::new());
 }

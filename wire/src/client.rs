@@ -8,6 +8,11 @@ use serde::de::DeserializeOwned;
 use crate::problem::Problem;
 use crate::{lock, run, status, work};
 
+/// A download of many gigabytes over a slow line.
+const DOWNLOAD_PATIENCE: Duration = Duration::from_secs(3_600);
+/// Between two pieces of a download; the agent may first have to write a snapshot.
+const PIECE_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -144,6 +149,47 @@ impl Client {
         }
     }
 
+    /// A GET whose reply is too large for memory; each piece goes to `sink` as it comes. Answers how
+    /// many bytes there were.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says; [`ClientError::Foreign`] also when the connection breaks on the way or
+    /// `sink` fails.
+    pub async fn download(
+        &self,
+        path: &str,
+        mut sink: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<u64, ClientError> {
+        let sent =
+            self.request_all::<()>(reqwest::Method::GET, path, None, Some(DOWNLOAD_PATIENCE));
+        let (address, mut response) = sent.await?;
+        let status = response.status();
+        let foreign = |cause: String| ClientError::Foreign {
+            address: address.clone(),
+            status: status.as_u16(),
+            cause,
+        };
+        if !status.is_success() {
+            let bytes = response.bytes().await.map_err(|error| foreign(root_cause(&error)))?;
+            return Err(match serde_json::from_slice::<Problem>(&bytes) {
+                Ok(problem) => ClientError::Refused(Box::new(problem)),
+                Err(error) => foreign(error.to_string()),
+            });
+        }
+        let mut total = 0;
+        loop {
+            let chunk = tokio::time::timeout(PIECE_PATIENCE, response.chunk()).await;
+            let chunk = chunk.map_err(|_silent| foreign("it fell silent".to_owned()))?;
+            match chunk.map_err(|error| foreign(root_cause(&error)))? {
+                None => return Ok(total),
+                Some(chunk) => {
+                    total += chunk.len() as u64;
+                    sink(&chunk).map_err(|error| foreign(error.to_string()))?;
+                }
+            }
+        }
+    }
+
     async fn call<B: Serialize + Sync, R: DeserializeOwned>(
         &self,
         method: reqwest::Method,
@@ -173,6 +219,17 @@ impl Client {
         path: &str,
         body: Option<&B>,
     ) -> Result<(String, reqwest::Response), ClientError> {
+        self.request_all(method, path, body, None).await
+    }
+
+    /// Asks one address after another. `patience` is for the whole reply, when it is not the client's.
+    async fn request_all<B: Serialize + Sync>(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&B>,
+        patience: Option<Duration>,
+    ) -> Result<(String, reqwest::Response), ClientError> {
         use std::sync::atomic::Ordering::Relaxed;
         let first = self.preferred.load(Relaxed);
         let mut cause = String::new();
@@ -185,6 +242,9 @@ impl Client {
             }
             if let Some(body) = body {
                 request = request.json(body);
+            }
+            if let Some(patience) = patience {
+                request = request.timeout(patience);
             }
             match request.send().await {
                 Ok(response) => {

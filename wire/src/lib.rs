@@ -4,6 +4,7 @@
 //! These types may stay still while the core's move. Unknown fields are refused, so that a typing
 //! error never passes as a default.
 
+pub mod backup;
 pub mod client;
 pub mod lock;
 pub mod pair;

@@ -78,6 +78,8 @@ pub enum Code {
     RunEnded,
     /// The agent is not part of a cluster yet.
     NoCluster,
+    /// The agent was removed from the cluster for good; a fresh data directory lets it join again.
+    MemberRetired,
     /// The agent that holds what was asked for could not be reached.
     NodeUnreachable,
     /// No leader is known at present.
@@ -125,6 +127,7 @@ impl Code {
             Self::RunConflict => "RUN_CONFLICT",
             Self::RunEnded => "RUN_ENDED",
             Self::NoCluster => "NO_CLUSTER",
+            Self::MemberRetired => "MEMBER_RETIRED",
             Self::NodeUnreachable => "NODE_UNREACHABLE",
             Self::LeaderUnknown => "LEADER_UNKNOWN",
             Self::LeaderUnreachable => "LEADER_UNREACHABLE",

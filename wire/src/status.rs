@@ -220,6 +220,9 @@ pub struct RaftStatus {
     pub voters: Vec<String>,
     /// The learners.
     pub learners: Vec<String>,
+    /// On the leader: what it does about the voters now, such as why a dead one is not replaced yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voters_outlook: Option<String>,
 }
 
 /// Whether a replicated part is ready.
@@ -356,6 +359,9 @@ pub struct Joined {
     pub cluster_id: String,
     /// Where other members gossip: seeds for the newcomer.
     pub swim_seeds: Vec<String>,
+    /// Up to how many voters there shall be, by the leader's setting, which counts.
+    #[serde(default)]
+    pub voters_wanted: Option<u32>,
 }
 
 /// Body of `POST /cluster/transfer`.
@@ -389,4 +395,75 @@ pub struct Snapshotted {
     pub node_id: String,
     /// Last index of the log that it covers.
     pub index: u64,
+}
+
+/// Reply of `GET /cluster/members`: the members as the leader sees them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterMembers {
+    /// The cluster.
+    pub cluster_id: String,
+    /// The leader, which answered.
+    pub leader_id: String,
+    /// Its term.
+    pub term: u64,
+    /// Last index of its log.
+    pub last_log_index: u64,
+    /// Up to how many voters there shall be. The leader's own setting counts.
+    pub voters_wanted: u32,
+    /// What the leader does about the voters now, in one sentence.
+    pub voters_outlook: String,
+    /// Why a dead voter is not replaced yet, in one word: `just_failed`, `just_heard`, `under_way`,
+    /// `no_majority`, `just_changed`, `just_replaced`, `no_learner`, `learner_behind`, `off`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// Seconds since somebody was added or removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_change_seconds: Option<f64>,
+    /// Seconds since the cluster replaced a voter by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_replacement_seconds: Option<f64>,
+    /// Raft ids that went and never return.
+    pub retired: u64,
+    /// Voters first, then learners, by name.
+    pub members: Vec<ClusterMember>,
+}
+
+/// One member of the log. Clients are no members; `GET /swim/members` shows them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterMember {
+    /// Its name.
+    pub node_id: String,
+    /// `leader`, `voter` or `learner`.
+    pub part: String,
+    /// `alive`, `suspected`, `failed`, or `unknown` to gossip.
+    pub state: String,
+    /// Entries that it lacks; absent when that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<u64>,
+    /// Seconds since the leader heard it; absent when it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_contact_seconds: Option<f64>,
+    /// Its raft id, 16 hexadecimal digits.
+    pub raft_id: String,
+    /// Where it replicates, as `host:port`.
+    pub raft_address: String,
+    /// Where it serves HTTP, as `host:port`.
+    pub http_address: String,
+}
+
+/// Body of `POST /cluster/members`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddMember {
+    /// The agent. It must run, and gossip must know it.
+    pub node_id: String,
+}
+
+/// Reply of `POST /cluster/members`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Added {
+    /// The agent.
+    pub node_id: String,
+    /// `voter` or `learner`, or `client` when there are enough of both.
+    pub part: String,
 }

@@ -54,6 +54,11 @@ fn contradictions_name_the_setting() {
         ("--bootstrap", "--bootstrap"),
         ("--client", "--client"),
         ("--client --join a:1 --bootstrap", "--bootstrap"),
+        ("--voters 2", "--voters"),
+        ("--voters 4", "--voters"),
+        ("--voters 7", "--voters"),
+        ("--voters 0", "--voters"),
+        ("--replace-voters-after 9", "--replace-voters-after"),
         ("--join a", "--join"),
         ("--join a:0", "--join"),
         ("--join https://a:1", "--join"),
@@ -106,4 +111,16 @@ fn the_data_directory_follows_the_convention() {
     assert_eq!(found(path("x"), path("/h")), PathBuf::from("/h/.local/state/ringrift"));
     assert_eq!(found(path(""), path("/h")), PathBuf::from("/h/.local/state/ringrift"));
     assert!(data_directory(None, None, None).is_err());
+}
+
+#[test]
+fn the_voters_are_one_three_or_five_and_replacement_can_be_left_to_operators() {
+    let policy = |line: &str| config(line).unwrap().voters;
+    assert_eq!(policy("").wanted.get(), 3);
+    assert_eq!(policy("").rules.silence, Some(Span::seconds(60)));
+    assert_eq!(policy("--voters 1").wanted.get(), 1);
+    assert_eq!(policy("--voters 5").wanted.get(), 5);
+    assert_eq!(policy("--replace-voters-after 0").rules.silence, None);
+    assert_eq!(policy("--replace-voters-after 600").rules.silence, Some(Span::seconds(600)));
+    assert!(refusal("--voters 4").contains("is 4; 1, 3 or 5"), "{}", refusal("--voters 4"));
 }

@@ -55,6 +55,15 @@ pub enum ConsensusError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A restore did not come to its end here.
+    #[error(
+        "{} holds a restore that did not come to its end; empty the data directory and restore again",
+        path.display()
+    )]
+    Unfinished {
+        /// What it left.
+        path: PathBuf,
+    },
     /// The raft core did not start.
     #[error("the raft core did not start: {cause}")]
     Start {
@@ -159,6 +168,26 @@ pub enum MembershipError {
         /// The voter.
         node_id: NodeId,
     },
+    /// An agent that went for good came back.
+    #[error(
+        "{node_id} comes with raft id {raft_id:016x}, which was removed from this cluster for good; \
+         stop it, move its data directory away, and start it again: it joins under a fresh raft id"
+    )]
+    Retired {
+        /// The agent.
+        node_id: NodeId,
+        /// Its raft id.
+        raft_id: u64,
+    },
+    /// The leader cannot remove itself.
+    #[error("{node_id} leads; move leadership first: ringrift cluster transfer NODE")]
+    Leads {
+        /// The leader.
+        node_id: NodeId,
+    },
+    /// Another change came in between.
+    #[error("the members were changed meanwhile; look again")]
+    Changed,
     /// No such member.
     #[error("{node_id} is not a member")]
     Unknown {

@@ -197,7 +197,7 @@ impl Replica {
     }
 
     /// Takes milliseconds, however much is held.
-    fn freeze(&self) -> Frozen {
+    pub(super) fn freeze(&self) -> Frozen {
         let Self { applied, membership, machine } = self;
         Frozen { applied: *applied, membership: membership.clone(), machine: machine.freeze() }
     }

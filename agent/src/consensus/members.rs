@@ -11,7 +11,7 @@ use ringrift_core::queue::command::Command;
 
 use crate::consensus::vocabulary::{Membership, RaftMetrics, Ring};
 use crate::consensus::wire::Identity;
-use crate::consensus::{Consensus, Member, MembershipError, Part, ProposeError, VOTERS_MAX};
+use crate::consensus::{Consensus, Member, MembershipError, Part, ProposeError, WARM_LEARNERS_MAX};
 
 /// A single voter elects itself within an election timeout.
 const FIRST_ELECTION_PATIENCE: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ const CATCH_UP_PATIENCE: Duration = Duration::from_secs(30);
 /// Entries that a newcomer may lack when it begins to vote: what one append brings.
 const CATCH_UP_ENTRIES: u64 = 256;
 /// A change of membership needs two commits of the voters.
-const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Consensus {
     /// Founds a cluster of this agent alone and names it. Doing so twice with one name is harmless.
@@ -65,12 +65,14 @@ impl Consensus {
     }
 
     /// Takes an agent in, on the leader: first as a learner, then as a voter while there are fewer
-    /// than [`VOTERS_MAX`]. Adding a member again is harmless and finishes what was interrupted.
+    /// than wanted. Beyond [`WARM_LEARNERS_MAX`] learners it is told to stay a client. Adding a member
+    /// again is harmless and finishes what was interrupted.
     ///
     /// # Errors
     /// [`MembershipError::WipedVoter`] when a voter comes back without its log;
-    /// [`MembershipError::Foreign`] when it belongs to another cluster; others when it cannot be
-    /// reached or does not catch up. What was done so far stays.
+    /// [`MembershipError::Retired`] when it went for good; [`MembershipError::Foreign`] when it belongs
+    /// to another cluster; others when it cannot be reached or does not catch up. What was done so far
+    /// stays.
     pub async fn add_member(&self, member: Member) -> Result<Part, MembershipError> {
         // One change at a time from here; openraft refuses a second one anyway.
         let _turn = self.inner.membership_turn.lock().await;
@@ -79,11 +81,11 @@ impl Consensus {
         let membership = self.membership();
         let known = membership.nodes().find(|(_, known)| known.node_id == member.node_id);
         let known = known.map(|(id, known)| (*id, known.clone()));
+        let wanted = self.inner.voters.wanted.get();
         match known {
             Some((id, known)) if id == raft_id => {
                 if known != member {
-                    self.change(ChangeMembers::SetNodes(BTreeMap::from([(id, member)])), true)
-                        .await?;
+                    self.change_named(id, member).await?;
                 }
                 if membership.voter_ids().any(|voter| voter == id) {
                     return Ok(Part::Voter);
@@ -96,12 +98,23 @@ impl Consensus {
                 self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), true).await?;
                 self.add_learner(raft_id, member).await?;
             }
-            None => self.add_learner(raft_id, member).await?,
+            None if membership.nodes().count() < wanted + WARM_LEARNERS_MAX => {
+                self.add_learner(raft_id, member).await?;
+            }
+            None => {
+                let Some((lost, name)) = self.lost_learner() else {
+                    return Ok(Part::Client);
+                };
+                tracing::info!(lost = %name, newcomer = %member.node_id, "a lost learner makes room");
+                self.change(ChangeMembers::RemoveNodes(BTreeSet::from([lost])), true).await?;
+                self.add_learner(raft_id, member).await?;
+            }
         }
-        if self.membership().voter_ids().count() >= VOTERS_MAX {
+        if self.membership().voter_ids().count() >= wanted {
             return Ok(Part::Learner);
         }
         self.wait_caught_up(raft_id).await?;
+        self.announce_change(None, false).await?;
         self.change(ChangeMembers::AddVoterIds(BTreeSet::from([raft_id])), true).await?;
         Ok(Part::Voter)
     }
@@ -109,7 +122,7 @@ impl Consensus {
     /// Removes an agent from the cluster, on the leader; its raft id never returns.
     ///
     /// # Errors
-    /// When it is not a member, is the last voter, or the voters do not agree in time.
+    /// When it is not a member, leads, is the last voter, or the voters do not agree in time.
     pub async fn remove_member(&self, node_id: &NodeId) -> Result<(), MembershipError> {
         let _turn = self.inner.membership_turn.lock().await;
         self.must_lead()?;
@@ -123,6 +136,10 @@ impl Consensus {
         if voters == ids {
             return Err(MembershipError::LastVoter { node_id: node_id.clone() });
         }
+        if *id == self.inner.raft_id {
+            return Err(MembershipError::Leads { node_id: node_id.clone() });
+        }
+        self.announce_change(Some(*id), false).await?;
         if voters.contains(id) {
             self.change(ChangeMembers::RemoveVoters(ids), false).await
         } else {
@@ -154,6 +171,9 @@ impl Consensus {
             return Err(MembershipError::Impostor { address: address.clone(), expected, found });
         }
         let ours = self.membership().nodes().any(|(id, _)| *id == raft_id);
+        if !ours && self.read(|machine| machine.members().is_retired(raft_id)) {
+            return Err(MembershipError::Retired { node_id, raft_id });
+        }
         if initialized && !ours && cluster_id != self.inner.caller.cluster_id() {
             return Err(MembershipError::Foreign { node_id, cluster_id });
         }
@@ -168,6 +188,15 @@ impl Consensus {
     async fn add_learner(&self, raft_id: u64, member: Member) -> Result<(), MembershipError> {
         let added = self.inner.raft.add_learner(raft_id, member, false);
         finished("adding a learner", tokio::time::timeout(CHANGE_PATIENCE, added).await)
+    }
+
+    /// Names a member's addresses anew.
+    pub(super) async fn change_named(
+        &self,
+        raft_id: u64,
+        member: Member,
+    ) -> Result<(), MembershipError> {
+        self.change(ChangeMembers::SetNodes(BTreeMap::from([(raft_id, member)])), true).await
     }
 
     async fn change(
@@ -197,9 +226,9 @@ impl Consensus {
     }
 }
 
-type Changed<T> = Result<T, RaftError<Ring, ClientWriteError<Ring>>>;
+pub(super) type Changed<T> = Result<T, RaftError<Ring, ClientWriteError<Ring>>>;
 
-fn finished<T>(
+pub(super) fn finished<T>(
     what: &'static str,
     outcome: Result<Changed<T>, tokio::time::error::Elapsed>,
 ) -> Result<(), MembershipError> {
@@ -207,6 +236,9 @@ fn finished<T>(
         Ok(Ok(_)) => Ok(()),
         Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
             Err(MembershipError::Propose(super::propose::not_leader(forward)))
+        }
+        Ok(Err(RaftError::APIError(ClientWriteError::PreconditionFailed(_)))) => {
+            Err(MembershipError::Changed)
         }
         Ok(Err(error)) => Err(MembershipError::Raft { cause: error.to_string() }),
         Err(_elapsed) => Err(MembershipError::Late { what }),

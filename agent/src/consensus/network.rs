@@ -4,7 +4,7 @@ pub(super) mod link;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io;
+use std::io::{self, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,9 @@ use crate::consensus::machine::snapshot::SnapshotFile;
 use crate::consensus::network::link::{CallError, Caller, Link};
 use crate::consensus::trips::Pacer;
 use crate::consensus::vocabulary::{Ring, Snapshot, Vote};
-use crate::consensus::wire::{Blob, Purpose, Request, Response, SNAPSHOT_PART_BYTES, SnapshotPart};
+use crate::consensus::wire::{
+    Blob, Purpose, Request, Response, SNAPSHOT_PART_BYTES, SnapshotBegin, SnapshotPart,
+};
 
 /// Appends that are on their way to one follower at once. They share its disk flushes.
 const APPENDS_IN_FLIGHT_MAX: usize = 8;
@@ -35,6 +37,9 @@ const APPEND_PATIENCE: Duration = Duration::from_secs(2);
 const SNAPSHOT_PART_PATIENCE: Duration = Duration::from_secs(10);
 /// The last part waits until the snapshot is verified, synced and installed.
 const SNAPSHOT_INSTALL_PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes of snapshots that this agent sends in a second, all followers together: what a disk writes and
+/// a network carries beside heartbeats and appends.
+const SNAPSHOT_BYTES_PER_SECOND_MAX: u64 = 50 * 1024 * 1024;
 /// Pauses before the first attempts to reach a peer again; the last one stays.
 const RETRY_PAUSES_MS: [u64; 4] = [20, 50, 100, 250];
 
@@ -44,12 +49,14 @@ type RpcError = RPCError<Ring>;
 pub(super) struct Network {
     caller: Arc<Caller>,
     pacer: Arc<Pacer>,
+    snapshot_pace: Arc<SnapshotPace>,
     links: Mutex<BTreeMap<(u64, Purpose), Arc<Link>>>,
 }
 
 impl Network {
     pub(super) fn new(caller: Arc<Caller>, pacer: Pacer) -> Self {
-        Self { caller, pacer: Arc::new(pacer), links: Mutex::default() }
+        let snapshot_pace = Arc::new(SnapshotPace::default());
+        Self { caller, pacer: Arc::new(pacer), snapshot_pace, links: Mutex::default() }
     }
 
     fn peer(&self, target: u64, member: &Member, purpose: Purpose) -> Peer {
@@ -63,7 +70,31 @@ impl Network {
             link
         });
         let pacer = Arc::clone(&self.pacer);
-        Peer { link, from: self.caller.raft_id(), target, purpose, pacer }
+        let snapshot_pace = Arc::clone(&self.snapshot_pace);
+        Peer { link, from: self.caller.raft_id(), target, purpose, pacer, snapshot_pace }
+    }
+}
+
+/// Parts of snapshots go out one after another, whoever they are for, and not faster than allowed.
+#[derive(Default)]
+struct SnapshotPace {
+    turn: tokio::sync::Mutex<Option<tokio::time::Interval>>,
+}
+
+impl SnapshotPace {
+    /// Waits until the next part may go.
+    async fn wait(&self) {
+        let mut turn = self.turn.lock().await;
+        let interval = turn.get_or_insert_with(|| {
+            let part = SNAPSHOT_PART_BYTES as u64;
+            let mut interval = tokio::time::interval(Duration::from_micros(
+                part * 1_000_000 / SNAPSHOT_BYTES_PER_SECOND_MAX,
+            ));
+            // A pause is no reason to hurry afterwards.
+            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            interval
+        });
+        interval.tick().await;
     }
 }
 
@@ -91,6 +122,7 @@ pub(super) struct Peer {
     target: u64,
     purpose: Purpose,
     pacer: Arc<Pacer>,
+    snapshot_pace: Arc<SnapshotPace>,
 }
 
 impl Peer {
@@ -159,9 +191,18 @@ impl Peer {
         };
         let total = source.file.metadata().map_err(read_failed)?.len();
         let mut file = tokio::fs::File::from_std(source.file.try_clone().map_err(read_failed)?);
-        file.rewind().await.map_err(read_failed)?;
-        let mut offset = 0;
+        let begin = Request::SnapshotBegin(SnapshotBegin { meta: meta.clone(), total });
+        let action = RPCTypes::InstallSnapshot;
+        let mut offset = match self.call(begin, SNAPSHOT_PART_PATIENCE, action).await? {
+            Response::SnapshotBegun(arrived) if arrived <= total => arrived,
+            other => return Err(mismatch(&other).into()),
+        };
+        if offset > 0 {
+            tracing::info!(offset, total, "the transfer of a snapshot goes on where it broke off");
+        }
+        file.seek(SeekFrom::Start(offset)).await.map_err(read_failed)?;
         loop {
+            self.snapshot_pace.wait().await;
             let mut data = Vec::new();
             let mut part = (&mut file).take(SNAPSHOT_PART_BYTES as u64);
             part.read_to_end(&mut data).await.map_err(read_failed)?;

@@ -199,6 +199,7 @@ fn items_of(command: &Command) -> usize {
         | Command::SubmitRun { .. }
         | Command::CancelRun { .. }
         | Command::InitCluster { .. }
+        | Command::ChangeMembers { .. }
         | Command::Tick => 1,
     }
 }

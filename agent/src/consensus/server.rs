@@ -14,14 +14,14 @@ use crate::consensus::hint::watch::{Ends, closed_by_its_kernel};
 use crate::consensus::machine::Shared;
 use crate::consensus::machine::snapshot::SnapshotDirectory;
 use crate::consensus::network::link::Caller;
-use crate::consensus::server::receive::Receiving;
+use crate::consensus::server::receive::Arrivals;
 use crate::consensus::vocabulary::Raft;
 use crate::consensus::wire::{
     self, Hello, Identity, Incoming, MAGIC, Numbered, Outgoing, PROTOCOL, Purpose, Request,
     Response, Welcome,
 };
 
-mod receive;
+pub(super) mod receive;
 
 /// Connections at once: four purposes for each of a hundred agents that stay learners.
 const CONNECTIONS_MAX: usize = 512;
@@ -42,6 +42,8 @@ pub(super) struct Service {
     pub(super) this: Arc<Caller>,
     pub(super) shared: Arc<Shared>,
     pub(super) snapshots: SnapshotDirectory,
+    /// The snapshot that is arriving.
+    pub(super) arrivals: Arrivals,
     /// Where the ends of connections are reported.
     pub(super) ends: Ends,
 }
@@ -88,7 +90,7 @@ async fn serve_connection(stream: TcpStream, service: &Service) -> io::Result<()
         }
         (Welcome::Accepted(_), Purpose::Identify) => Ok(()),
         (Welcome::Accepted(_), Purpose::Snapshot) => {
-            serve_snapshots(incoming, outgoing, service).await
+            serve_snapshots(incoming, outgoing, service, hello.raft_id).await
         }
         (Welcome::Accepted(_), Purpose::Log | Purpose::Heartbeat) => {
             let ended = serve_requests(&mut incoming, outgoing, service).await;
@@ -118,6 +120,14 @@ impl Service {
                 format!("the caller belongs to cluster {theirs}, this agent to {cluster_id}");
             return Welcome::Refused(text);
         }
+        if self.went_for_good(hello.raft_id) {
+            let text = format!(
+                "raft id {:016x} was removed from this cluster for good; stop that agent, move its \
+                 data directory away, and start it again",
+                hello.raft_id
+            );
+            return Welcome::Refused(text);
+        }
         match self.raft.is_initialized().await {
             Ok(initialized) => Welcome::Accepted(Identity {
                 node_id: self.this.node_id().clone(),
@@ -127,6 +137,14 @@ impl Service {
             }),
             Err(fatal) => Welcome::Refused(format!("the raft core has stopped: {fatal}")),
         }
+    }
+
+    /// A raft id that was announced to go is let in until it has gone: the change may still fail.
+    fn went_for_good(&self, raft_id: u64) -> bool {
+        self.shared.read(|replica| {
+            let is_retired = replica.machine.members().is_retired(raft_id);
+            is_retired && replica.membership.get_node(&raft_id).is_none()
+        })
     }
 
     /// Answers any request but a part of a snapshot, which needs its predecessors.
@@ -154,7 +172,7 @@ impl Service {
                     Err(error) => failed(&error),
                 }
             }
-            Request::SnapshotPart(_) => {
+            Request::SnapshotBegin(_) | Request::SnapshotPart(_) => {
                 failed(&"parts of a snapshot need a connection opened for snapshots")
             }
         }
@@ -202,12 +220,13 @@ async fn serve_snapshots(
     mut incoming: Incoming,
     mut outgoing: Outgoing,
     service: &Service,
+    from: u64,
 ) -> io::Result<()> {
-    let mut receiving = Receiving::default();
     while let Some(frame) = incoming.next().await {
         let Numbered { number, body } = wire::decode::<Numbered<Request>>(&frame?)?;
         let body = match body {
-            Request::SnapshotPart(part) => receiving.take(part, service).await,
+            Request::SnapshotBegin(begin) => service.arrivals.begin(from, begin, service).await,
+            Request::SnapshotPart(part) => service.arrivals.take(from, part, service).await,
             other => service.clone().answer(other).await,
         };
         outgoing.send(wire::encode(&Numbered { number, body })?).await?;

@@ -21,7 +21,7 @@ use crate::consensus::trips::Pacer;
 use crate::consensus::vocabulary::Raft;
 use crate::consensus::watchdog::{self, Flushes};
 use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, Inner, Member};
-use crate::consensus::{compaction, hint, identity, server, status};
+use crate::consensus::{compaction, hint, identity, restore, server, status};
 
 impl Consensus {
     /// Opens the log and the snapshots, starts the raft core and serves the raft port.
@@ -38,8 +38,15 @@ impl Consensus {
         clock: Clock,
         wrap: impl FnOnce(Wal) -> Box<dyn Log>,
     ) -> Result<Self, ConsensusError> {
-        let ConsensusConfig { node_id, data_dir, listen, raft_address, http_address, timing } =
-            config;
+        let ConsensusConfig {
+            node_id,
+            data_dir,
+            listen,
+            raft_address,
+            http_address,
+            timing,
+            voters,
+        } = config;
         let settings = timing.raft_config()?;
         let raft_dir = data_dir.join("raft");
         let Disk { raft_id, log, snapshots, shared } = Disk::open(&raft_dir, clock)?;
@@ -63,6 +70,7 @@ impl Consensus {
             this: Arc::clone(&caller),
             shared: Arc::clone(&shared),
             snapshots: snapshots.clone(),
+            arrivals: server::receive::Arrivals::default(),
             ends,
         };
         let tasks = vec![
@@ -85,7 +93,10 @@ impl Consensus {
             caller,
             proposer,
             leadership,
+            voters,
             membership_turn: tokio::sync::Mutex::new(()),
+            outlook: Mutex::new(None),
+            backup_turn: Arc::new(tokio::sync::Semaphore::new(1)),
             tasks: Mutex::new(tasks),
         };
         let inner = Arc::new(inner);
@@ -112,6 +123,7 @@ impl Disk {
             let path = directory.to_owned();
             move |source: io::Error| ConsensusError::Disk { what, path, source }
         };
+        restore::refuse_unfinished(directory)?;
         std::fs::create_dir_all(directory).map_err(failed("create"))?;
         room::prepare(directory).map_err(failed("look at the disk under"))?;
         // The log locks its directory, so it is opened before anything else is touched.

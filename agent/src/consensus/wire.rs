@@ -24,7 +24,7 @@ use crate::consensus::vocabulary::{Ring, SnapshotMeta, Vote};
 /// Opens every connection, so that a stray client is recognised at once.
 pub(super) const MAGIC: [u8; 8] = *b"RINGRAFT";
 /// Raised with every change of the types in this file or of a log entry.
-pub(super) const PROTOCOL: u16 = 2;
+pub(super) const PROTOCOL: u16 = 3;
 /// The largest log entry that is accepted for replication.
 pub(super) const ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The largest frame: an append with one entry of the largest kind behind a full batch, and room
@@ -94,10 +94,18 @@ pub(super) enum Request {
     Vote(VoteRequest<Ring>),
     PreVote(VoteRequest<Ring>),
     TransferLeader(TransferLeaderRequest<Ring>),
+    SnapshotBegin(SnapshotBegin),
     SnapshotPart(SnapshotPart),
 }
 
-/// A piece of a snapshot's file. Pieces of one snapshot follow each other on one connection.
+/// Announces a snapshot, and asks how much of it has arrived before a connection broke.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SnapshotBegin {
+    pub(super) meta: SnapshotMeta,
+    pub(super) total: u64,
+}
+
+/// A piece of a snapshot's file. Pieces of one snapshot follow each other.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SnapshotPart {
     pub(super) vote: Vote,
@@ -113,6 +121,8 @@ pub(super) enum Response {
     Vote(VoteResponse<Ring>),
     PreVote(VoteResponse<Ring>),
     TransferLeader(TransferLeaderResponse<Ring>),
+    /// Bytes of the announced snapshot that have arrived: the next part begins there.
+    SnapshotBegun(u64),
     /// Nothing until the last part was installed.
     SnapshotPart(Option<SnapshotResponse<Ring>>),
     /// The agent could not carry the request out, for the reason given.

@@ -36,16 +36,13 @@ pub(crate) async fn join(
     let swim: SocketAddr = convert::id("swim_address", &swim_address)?;
     // Proposing through the log shows that this agent leads and that the name is applied.
     let cluster_id = app.view(|machine: &Machine| machine.cluster_id().to_owned()).await?;
-    let part = match raft_address {
-        None => "client",
+    let taken_as = match raft_address {
+        None => part(Part::Client),
         Some(raft_address) => {
             host_and_port("raft_address", &raft_address)?;
             let member = Member { node_id, raft_address, http_address };
             tracing::info!(node_id = %member.node_id, raft_address = member.raft_address, "taking in");
-            match app.replica()?.add_member(member).await.map_err(refused)? {
-                Part::Voter => "voter",
-                Part::Learner => "learner",
-            }
+            part(app.replica()?.add_member(member).await.map_err(refused)?)
         }
     };
     let mut seeds = app.gossip.members();
@@ -58,7 +55,12 @@ pub(crate) async fn join(
     if swim != own {
         app.gossip.join(vec![swim_address]).await;
     }
-    Ok(Json(Joined { part: part.to_owned(), cluster_id, swim_seeds: swim_seeds.collect() }))
+    Ok(Json(Joined {
+        part: taken_as.to_owned(),
+        cluster_id,
+        swim_seeds: swim_seeds.collect(),
+        voters_wanted: app.consensus.as_ref().map(super::members::wanted),
+    }))
 }
 
 /// Hands leadership over. When the voter does not take it at once, somebody leads nevertheless.
@@ -76,7 +78,7 @@ pub(crate) async fn transfer(
     Ok(Json(Transferred { leader_id: leader.node_id.to_string() }))
 }
 
-/// Removes an agent from the cluster. Stop it first: one that runs asks to be taken in again.
+/// Removes an agent from the cluster for good: it returns with a fresh data directory only.
 #[utoipa::path(
     delete, path = "/cluster/members/{node_id}", operation_id = "cluster_remove", tag = "cluster",
     params(("node_id" = String, Path, description = "The agent.")),
@@ -111,6 +113,15 @@ pub(crate) async fn snapshot(State(app): State<Arc<App>>) -> Answer<Snapshotted>
     Ok(Json(Snapshotted { node_id: app.node_id.to_string(), index }))
 }
 
+/// The word for a part.
+pub(super) const fn part(part: Part) -> &'static str {
+    match part {
+        Part::Voter => "voter",
+        Part::Learner => "learner",
+        Part::Client => "client",
+    }
+}
+
 fn not_transferred(error: TransferError) -> Failure {
     let text = error.to_string();
     match error {
@@ -133,7 +144,7 @@ fn host_and_port(field: &str, text: &str) -> Result<(), Failure> {
     }
 }
 
-fn refused(error: MembershipError) -> Failure {
+pub(super) fn refused(error: MembershipError) -> Failure {
     let text = error.to_string();
     let conflict = || Failure::problem(StatusCode::CONFLICT, Code::InvalidValue, text.clone());
     let later = || {
@@ -146,11 +157,18 @@ fn refused(error: MembershipError) -> Failure {
         MembershipError::Impostor { .. }
         | MembershipError::Foreign { .. }
         | MembershipError::WipedVoter { .. } => conflict().at("node_id"),
-        MembershipError::Late { .. } | MembershipError::Raft { .. } => later(),
+        MembershipError::Retired { .. } => {
+            Failure::problem(StatusCode::CONFLICT, Code::MemberRetired, text).at("node_id")
+        }
+        MembershipError::Late { .. } | MembershipError::Raft { .. } | MembershipError::Changed => {
+            later()
+        }
         MembershipError::Unknown { .. } => {
             Failure::problem(StatusCode::NOT_FOUND, Code::NotFound, text).at("node_id")
         }
-        MembershipError::LastVoter { .. } => conflict().at("node_id"),
+        MembershipError::LastVoter { .. } | MembershipError::Leads { .. } => {
+            conflict().at("node_id")
+        }
         // This comes of founding a cluster only.
         MembershipError::Initialized { .. } => Failure::internal(text),
     }

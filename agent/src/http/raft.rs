@@ -8,8 +8,8 @@ use ringrift_core::machine::{Counts, Machine};
 use ringrift_wire::problem::Problem;
 use ringrift_wire::status::{JobStats, NodeJobs, RaftStats, RaftStatus, Readiness, WorkStats};
 
-use super::App;
 use super::failure::Answer;
+use super::{App, members};
 use crate::consensus::{ConsensusStatus, Member, Role};
 
 fn readiness(status: &ConsensusStatus) -> Readiness {
@@ -30,7 +30,8 @@ fn names(members: &[Member]) -> Vec<String> {
     responses((status = 200, body = RaftStatus), (status = "default", body = Problem))
 )]
 pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<RaftStatus> {
-    let status = app.replica()?.status();
+    let replica = app.replica()?;
+    let (status, outlook) = (replica.status(), replica.outlook());
     let readiness = readiness(&status);
     let health = match (status.initialized, &status.stopped, readiness.is_ready) {
         (false, _, _) => "disabled",
@@ -52,6 +53,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<RaftStatus> {
         last_log_index: status.last_log_index,
         voters: names(&status.voters),
         learners: names(&status.learners),
+        voters_outlook: outlook.map(|outlook| members::sentence(Some(&outlook))),
     }))
 }
 

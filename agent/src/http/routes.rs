@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use super::body::{BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use super::forward::{self, Passage, Repeat};
 use super::{
-    App, auth, claims, cluster, gauntlet, health, locks, logs, queue, raft, runs, sessions, status,
-    swim, tenancy, work,
+    App, auth, backup, claims, cluster, gauntlet, health, locks, logs, members, queue, raft, runs,
+    sessions, status, swim, tenancy, work,
 };
 use crate::stream;
 
@@ -86,6 +86,7 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.replica(routes!(raft::work)))
         .routes(t.replica(routes!(raft::jobs)))
         .routes(t.leader(routes!(queue::populator)))
+        .routes(t.leader(routes!(members::list)))
         // Guarded: whatever changes something, or shows payloads, results or output.
         .routes(t.guarded(t.leader_once(routes!(locks::acquire, locks::release))))
         .routes(t.guarded(t.leader_keyed(BODY_BYTES_MAX, routes!(work::add))))
@@ -120,7 +121,9 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.guarded(t.leader(routes!(runs::ledger))))
         .routes(t.guarded(t.leader(routes!(runs::cancel))))
         .routes(t.guarded(t.leader(routes!(cluster::join))))
+        .routes(t.guarded(t.leader(routes!(members::add))))
         .routes(t.guarded(t.leader(routes!(cluster::transfer))))
         .routes(t.guarded(t.leader_once(routes!(cluster::remove))))
         .routes(t.guarded(routes!(cluster::snapshot)))
+        .routes(t.guarded(routes!(backup::take)))
 }

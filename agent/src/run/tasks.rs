@@ -106,6 +106,11 @@ impl Tasks {
         std::future::pending().await
     }
 
+    /// Ends what still runs, and returns when all of it has let go of what it held.
+    pub(super) async fn end(&mut self) {
+        self.running.shutdown().await;
+    }
+
     /// Waits for one task to end, but not for ever.
     async fn wait_for(&mut self, awaited: Part, patience: Duration) {
         let wait = async {

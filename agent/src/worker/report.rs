@@ -175,6 +175,7 @@ fn is_final(code: Code) -> bool {
         | Code::KeyConflict
         | Code::QueueUnknown
         | Code::QueueInUse
+        | Code::MemberRetired
         | Code::SessionUnknown
         | Code::SessionStale
         | Code::LockHeld

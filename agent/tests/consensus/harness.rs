@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringrift_agent::clock::Clock;
-use ringrift_agent::consensus::{Committed, Consensus, ConsensusConfig, Member, Part, Timing};
+use ringrift_agent::consensus::{
+    Committed, Consensus, ConsensusConfig, Member, Part, Timing, VoterPolicy,
+};
 use ringrift_core::id::{NodeId, Position, QueueName, WorkId};
 use ringrift_core::queue::command::{Command, Reply};
 use ringrift_core::queue::item::{Needs, NewItem, Payload};
@@ -33,6 +35,16 @@ pub(crate) async fn open_with(
     listen: SocketAddr,
     timing: Timing,
 ) -> Consensus {
+    open_as(name, directory, listen, timing, VoterPolicy::default()).await
+}
+
+pub(crate) async fn open_as(
+    name: &str,
+    directory: &Path,
+    listen: SocketAddr,
+    timing: Timing,
+    voters: VoterPolicy,
+) -> Consensus {
     let config = ConsensusConfig {
         node_id: name.parse().unwrap(),
         data_dir: directory.to_owned(),
@@ -40,6 +52,7 @@ pub(crate) async fn open_with(
         raft_address: "127.0.0.1:0".to_owned(),
         http_address: format!("{name}.invalid:8770"),
         timing,
+        voters,
     };
     Consensus::open(config, Clock::start()).await.unwrap()
 }
@@ -50,9 +63,13 @@ impl Agent {
     }
 
     async fn fresh_with(name: &str, timing: Timing) -> Self {
+        Self::fresh_as(name, timing, VoterPolicy::default()).await
+    }
+
+    pub(crate) async fn fresh_as(name: &str, timing: Timing, voters: VoterPolicy) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let consensus = open_with(name, directory.path(), listen, timing).await;
+        let consensus = open_as(name, directory.path(), listen, timing, voters).await;
         Self { name: name.to_owned(), directory, consensus }
     }
 

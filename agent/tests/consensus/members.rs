@@ -1,6 +1,8 @@
 //! Who is taken in, who is refused, and what a newcomer gets.
 
-use ringrift_agent::consensus::{Member, MembershipError, Part, ProposeError};
+use ringrift_agent::consensus::{
+    Member, MembershipError, Part, ProposeError, Timing, VoterCount, VoterPolicy,
+};
 
 use crate::harness::*;
 
@@ -22,6 +24,28 @@ async fn a_voter_that_lost_its_disk_is_refused_until_it_was_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_removed_is_refused_for_good_and_the_leader_is_not_removed() {
+    let mut agents = cluster(&["a", "b", "c"]).await;
+    let refused = agents[0].consensus.remove_member(&agents[0].node_id()).await.unwrap_err();
+    assert_eq!(refused, MembershipError::Leads { node_id: agents[0].node_id() });
+    let gone = agents.pop().unwrap();
+    agents[0].consensus.remove_member(&gone.node_id()).await.unwrap();
+    let refused = agents[0].consensus.add_member(gone.member()).await.unwrap_err();
+    assert!(matches!(refused, MembershipError::Retired { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("move its data directory away"), "{refused}");
+
+    // The next leader knows of it, and so does one that starts again.
+    agents[0].consensus.transfer(Some(&agents[1].node_id())).await.unwrap();
+    let leader = leader_of(&agents).await;
+    let refused = leader.consensus.add_member(gone.member()).await.unwrap_err();
+    assert!(matches!(refused, MembershipError::Retired { .. }), "{refused:?}");
+    let gone = gone.restarted().await;
+    let (_, id) = propose_until_accepted(&agents, "k").await;
+    assert!(!has(&gone, id));
+    assert_eq!(leader_of(&agents).await.consensus.status().voters.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn adding_a_member_again_is_harmless_and_the_fourth_stays_a_learner() {
     let agents = cluster(&["a", "b", "c"]).await;
     let leader = &agents[0].consensus;
@@ -36,6 +60,30 @@ async fn adding_a_member_again_is_harmless_and_the_fourth_stays_a_learner() {
     let refused = fourth.consensus.add_member(agents[1].member()).await;
     let leader = Some(agents[0].member());
     assert_eq!(refused, Err(MembershipError::Propose(ProposeError::NotLeader { leader })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_vote_when_five_are_wanted_and_beyond_two_learners_all_are_clients() {
+    let voters = VoterPolicy { wanted: VoterCount::new(5).unwrap(), ..VoterPolicy::default() };
+    let mut agents = Vec::new();
+    let mut parts = Vec::new();
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        let agent = Agent::fresh_as(name, Timing::safe(), voters).await;
+        match agents.first() {
+            None => agent.consensus.initialize("test".to_owned()).await.unwrap(),
+            Some(Agent { consensus, .. }) => {
+                parts.push(consensus.add_member(agent.member()).await.unwrap());
+            }
+        }
+        agents.push(agent);
+    }
+    use Part::{Client, Learner, Voter};
+    assert_eq!(parts, [Voter, Voter, Voter, Voter, Learner, Learner, Client]);
+    let electorate = agents[0].consensus.electorate().unwrap();
+    assert_eq!(electorate.standings.len(), 7);
+    assert_eq!(electorate.standings.iter().filter(|standing| standing.votes).count(), 5);
+    assert!(agents[1].consensus.electorate().is_none(), "only the leader knows");
+    assert!(!agents[7].consensus.is_initialized(), "a client has no part in the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::harness::{Running, send, start, until};
+use super::harness::{Running, launch, send, start, until};
 
 async fn three() -> [Running; 3] {
     let first = start("--slots 0 --node-id n1").await;
@@ -134,4 +134,50 @@ async fn bootstrap_starts_a_cluster_when_nobody_has_one() {
     let agent = start("--slots 0 --join 127.0.0.1:9 --bootstrap").await;
     assert_eq!(agent.post("/work/add", &json!({})).await.ok()["status"], "added");
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn members_are_listed_added_and_beyond_two_learners_agents_are_clients() {
+    let first = start("--slots 0 --node-id n1 --voters 1").await;
+    let join = |name: &str| format!("--slots 0 --node-id {name} --join {}", first.address);
+    let second = start(&join("n2")).await;
+    let third = start(&join("n3")).await;
+    let fourth = launch(&join("n4"), tempfile::TempDir::new().unwrap()).await;
+    // It starts again as a client, and listens to nobody for a moment.
+    until("the fourth is a healthy client", || async {
+        let reply = fourth.request(Method::GET, "/health").send().await.ok()?;
+        let health = reply.json::<serde_json::Value>().await.ok()?;
+        (health["role"] == "client" && health["healthy"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(fourth.post("/work/add", &json!({})).await.ok()["status"], "added");
+
+    let listed = fourth.get("/cluster/members").await.ok();
+    assert_eq!((&listed["leader_id"], &listed["voters_wanted"]), (&json!("n1"), &json!(1)));
+    let parts: Vec<_> = listed["members"].as_array().unwrap().iter().collect();
+    let part = |at: usize| (parts[at]["node_id"].as_str(), parts[at]["part"].as_str());
+    assert_eq!(part(0), (Some("n1"), Some("leader")));
+    assert_eq!(part(1), (Some("n2"), Some("learner")));
+    assert_eq!(part(2), (Some("n3"), Some("learner")));
+    assert_eq!(parts[0]["behind"], 0);
+
+    let add = async |name: &str| third.post("/cluster/members", &json!({ "node_id": name })).await;
+    assert_eq!(add("n2").await.ok(), json!({ "node_id": "n2", "part": "learner" }));
+    let unknown = add("n9").await.problem();
+    assert_eq!((unknown.0, unknown.2.as_deref()), (404, Some("node_id")));
+    assert_eq!(add("n4").await.problem().0, 409, "a client has no raft port");
+    // Removed for good: it says why, wherever one looks.
+    second.delete("/cluster/members/n3", &json!({})).await.ok();
+    let directory = third.stop().await;
+    let back = launch(&join("n3"), directory).await;
+    let reason = until("it says that it was removed", || async {
+        let health = back.get("/health").await;
+        let problem = health.json()["problem"].as_str().map(str::to_owned);
+        (health.status == 503).then_some(problem).flatten()
+    })
+    .await;
+    assert!(reason.contains("move its data directory away"), "{reason}");
+    for agent in [back, fourth, second, first] {
+        agent.stop().await;
+    }
 }

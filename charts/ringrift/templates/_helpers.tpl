@@ -69,7 +69,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- define "ringrift.voterAddresses" -}}
 {{- $root := . }}
 {{- $addresses := list }}
-{{- range $index := until (int .Values.voters.replicas) }}
+{{- range $index := until (int (add .Values.voters.replicas .Values.voters.spares)) }}
 {{- $addresses = append $addresses (printf "%s:8770" (include "ringrift.voterHost" (dict "root" $root "index" $index))) }}
 {{- end }}
 {{- join "," $addresses }}

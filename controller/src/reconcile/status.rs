@@ -96,6 +96,7 @@ const fn verdict_on(code: Code) -> Result<Reason, Reason> {
         | Code::KeyConflict
         | Code::QueueUnknown
         | Code::QueueInUse
+        | Code::MemberRetired
         | Code::SessionUnknown
         | Code::SessionStale
         | Code::LockHeld

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::members::Members;
 use crate::id::{LockName, NodeId, Position, QueueName, RunId, SessionId, WorkId};
 use crate::pages::Pages;
 use crate::queue::item::{Item, NewItem};
@@ -22,8 +23,10 @@ use crate::time::Moment;
 pub(super) struct Facts {
     /// Empty until the cluster is named.
     pub(super) cluster_id: String,
-    /// Raised by every change of the consensus mode.
+    /// Raised by every change of the consensus mode, and when a cluster begins from a backup.
     pub(super) mode_epoch: u32,
+    /// How the members changed.
+    pub(super) members: Members,
     /// Replicated time.
     pub(super) now: Moment,
     /// The last applied entry.

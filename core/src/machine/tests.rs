@@ -6,6 +6,7 @@ mod claims;
 mod dependencies;
 mod items;
 mod locks;
+mod members;
 mod nodes;
 mod runs;
 mod sessions;

@@ -188,6 +188,14 @@ pub enum Command {
         /// The name, as long as any other name.
         cluster_id: String,
     },
+    /// Written before the members change, so that every later leader knows of it. Answers
+    /// [`Reply::Done`].
+    ChangeMembers {
+        /// The raft id that goes and never returns; nothing when somebody is added.
+        retired: Option<u64>,
+        /// Whether the cluster does it by itself.
+        automatic: bool,
+    },
 }
 
 impl Command {
@@ -218,7 +226,8 @@ impl Command {
             | Self::LockRelease { .. }
             | Self::CancelRun { .. }
             | Self::Tick
-            | Self::InitCluster { .. } => false,
+            | Self::InitCluster { .. }
+            | Self::ChangeMembers { .. } => false,
         }
     }
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::consensus::log::{Done, Log, LogEnds};
 use crate::consensus::vocabulary::{LogId, Vote};
-use crate::consensus::{ConsensusConfig, Role, Timing};
+use crate::consensus::{ConsensusConfig, Role, Timing, VoterPolicy};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
@@ -131,6 +131,7 @@ async fn agent(name: &str) -> Agent {
         raft_address: "127.0.0.1:0".to_owned(),
         http_address: format!("{name}.invalid:8770"),
         timing: Timing::safe(),
+        voters: VoterPolicy::default(),
     };
     let fault = Arc::<Fault>::default();
     let on = Arc::clone(&fault);

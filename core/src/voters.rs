@@ -1,0 +1,232 @@
+//! Who shall vote: when a voter that died is replaced by a learner, and when a learner becomes a voter
+//! since there are too few.
+//!
+//! [`decide`] is a function of what the leader sees. It is careful: a voter that is given up in error
+//! costs a copy of the log, and two changes at once could cost a majority. A voter is replaced only
+//! when gossip and the log both have not heard of it for a minute, when those that remain are well
+//! and have a majority without it, and when a learner is ready that lacks next to nothing. What
+//! stands in the way is an [`Obstacle`], which is shown to people. [`Watch`] remembers since when
+//! something has been as it is.
+
+mod obstacle;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+
+pub use obstacle::Obstacle;
+pub use watch::{Look, Watch};
+
+use crate::id::NodeId;
+use crate::time::Span;
+
+/// How careful the leader is. The defaults suit a cluster that nobody watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// So long gossip calls a voter failed, and the log has no word of it; nothing replaces no voter.
+    pub silence: Option<Span>,
+    /// Time since the last change of members.
+    pub rest: Span,
+    /// Time between two replacements without an operator.
+    pub replacement_gap: Span,
+    /// So long a learner has been close behind before it is trusted with a vote.
+    pub warm_for: Span,
+    /// Entries that a member may lack to be close behind.
+    pub warm_entries: u64,
+    /// A member that acknowledged an append so recently is well.
+    pub contact: Span,
+}
+
+impl Rules {
+    /// The default of [`Rules::silence`].
+    pub const SILENCE_DEFAULT: Span = Span::seconds(60);
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            silence: Some(Self::SILENCE_DEFAULT),
+            rest: Span::seconds(5 * 60),
+            replacement_gap: Span::seconds(3_600),
+            warm_for: Span::seconds(10),
+            warm_entries: 1_000,
+            contact: Span::seconds(1),
+        }
+    }
+}
+
+/// Whether the members are being changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// They are not.
+    None,
+    /// Somebody is at it.
+    UnderWay,
+    /// A leader went half way and then went away.
+    Halfway,
+}
+
+/// A member as the leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its raft id.
+    pub raft_id: u64,
+    /// Its name.
+    pub node_id: NodeId,
+    /// Whether it votes.
+    pub votes: bool,
+    /// So long gossip calls it failed, or does not know it; nothing while it lives.
+    pub failed_for: Option<Span>,
+    /// Time since it acknowledged an append, or since the leader began to lead. Zero for the leader.
+    pub silent_for: Span,
+    /// Entries that it lacks; nothing when that is not known.
+    pub behind: Option<u64>,
+    /// So long it has been close behind; zero when it is not.
+    pub warm_for: Span,
+}
+
+impl Member {
+    /// It has nearly all of the log, and said so just now.
+    fn is_well(&self, rules: &Rules) -> bool {
+        let close = self.behind.is_some_and(|behind| behind < rules.warm_entries);
+        close && self.silent_for < rules.contact
+    }
+
+    fn is_ready(&self, rules: &Rules) -> bool {
+        self.failed_for.is_none() && self.is_well(rules) && self.warm_for >= rules.warm_for
+    }
+}
+
+/// What the leader sees of the members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Raft id of the leader.
+    pub leader: u64,
+    /// How many voters there shall be.
+    pub voters_wanted: usize,
+    /// Whether the members are being changed.
+    pub change: Change,
+    /// Time since they were changed last; nothing when they never were.
+    pub since_change: Option<Span>,
+    /// The last replacement: whom it gave up, and how long ago.
+    pub replaced: Option<(u64, Span)>,
+    /// All members.
+    pub members: Vec<Member>,
+}
+
+/// What the leader is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing: the voters are as they should be, or nobody could be added.
+    Rest,
+    /// Nothing yet: a voter is dead or seems to be, and something stands in the way.
+    Wait {
+        /// The voter.
+        dead: NodeId,
+        /// What stands in the way.
+        obstacle: Obstacle,
+    },
+    /// Replace a voter by a learner, both by raft id.
+    Replace {
+        /// The voter.
+        dead: u64,
+        /// The learner.
+        by: u64,
+    },
+    /// Give a learner a vote, since there are too few.
+    Promote {
+        /// Its raft id.
+        learner: u64,
+    },
+    /// Finish the change that another leader left half done.
+    Finish,
+}
+
+/// What the leader is to do about the voters.
+#[must_use]
+pub fn decide(rules: &Rules, picture: &Picture) -> Decision {
+    match (picture.change, longest_dead(picture)) {
+        (Change::Halfway, _) => Decision::Finish,
+        (Change::UnderWay, None) => Decision::Rest,
+        (Change::None, None) => grow(rules, picture),
+        (Change::UnderWay | Change::None, Some(dead)) => match replace(rules, picture, dead) {
+            Ok(by) => Decision::Replace { dead: dead.raft_id, by },
+            Err(obstacle) => Decision::Wait { dead: dead.node_id.clone(), obstacle },
+        },
+    }
+}
+
+fn voters(picture: &Picture) -> impl Iterator<Item = &Member> {
+    picture.members.iter().filter(|member| member.votes)
+}
+
+/// The failed voter that was silent for the longest time.
+fn longest_dead(picture: &Picture) -> Option<&Member> {
+    voters(picture)
+        .filter(|voter| voter.raft_id != picture.leader && voter.failed_for.is_some())
+        .max_by_key(|voter| (voter.silent_for, core::cmp::Reverse(voter.raft_id)))
+}
+
+/// Who takes the vote of the dead one, or what stands in the way.
+fn replace(rules: &Rules, picture: &Picture, dead: &Member) -> Result<u64, Obstacle> {
+    let needed = rules.silence.ok_or(Obstacle::Off)?;
+    let failed_for = dead.failed_for.unwrap_or_default();
+    if failed_for < needed {
+        return Err(Obstacle::JustFailed { failed_for, needed });
+    }
+    if dead.silent_for < needed {
+        return Err(Obstacle::JustHeard { silent_for: dead.silent_for, needed });
+    }
+    if picture.change == Change::UnderWay {
+        return Err(Obstacle::UnderWay);
+    }
+    let count = voters(picture).count();
+    let others = voters(picture).filter(|voter| voter.raft_id != dead.raft_id);
+    let well = others.filter(|voter| voter.is_well(rules)).count();
+    let majority = count / 2 + 1;
+    // A replacement keeps the number, so that three stay three; of one or two nobody can be spared.
+    if count < 3 || well < majority {
+        return Err(Obstacle::NoMajority { well, majority });
+    }
+    if let Some(since) = picture.since_change.filter(|since| *since < rules.rest) {
+        return Err(Obstacle::JustChanged { since, needed: rules.rest });
+    }
+    // The same voter again: what was begun for it did not come about.
+    let other = picture.replaced.filter(|(retired, _)| *retired != dead.raft_id);
+    if let Some((_, since)) = other.filter(|(_, since)| *since < rules.replacement_gap) {
+        return Err(Obstacle::JustReplaced { since, needed: rules.replacement_gap });
+    }
+    ready_learner(rules, picture)
+}
+
+fn ready_learner(rules: &Rules, picture: &Picture) -> Result<u64, Obstacle> {
+    let learners = picture.members.iter().filter(|member| !member.votes);
+    let nearest = learners.filter(|learner| learner.failed_for.is_none()).min_by_key(|learner| {
+        // Who is ready goes before who lacks less.
+        (!learner.is_ready(rules), learner.behind.unwrap_or(u64::MAX), learner.raft_id)
+    });
+    match nearest {
+        None => Err(Obstacle::NoLearner),
+        Some(learner) if learner.is_ready(rules) => Ok(learner.raft_id),
+        Some(learner) => Err(Obstacle::LearnerBehind {
+            learner: learner.node_id.clone(),
+            behind: learner.behind,
+            warm_for: learner.warm_for,
+            needed: rules.warm_for,
+        }),
+    }
+}
+
+/// A learner gets a vote while there are too few voters, and all voters live.
+fn grow(rules: &Rules, picture: &Picture) -> Decision {
+    let all_well = voters(picture).all(|voter| voter.is_well(rules));
+    if voters(picture).count() >= picture.voters_wanted || !all_well {
+        return Decision::Rest;
+    }
+    match ready_learner(rules, picture) {
+        Ok(learner) => Decision::Promote { learner },
+        Err(_nobody_ready) => Decision::Rest,
+    }
+}

@@ -1,0 +1,283 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn node(raft_id: u64) -> NodeId {
+    format!("n{raft_id}").parse().expect("a name")
+}
+
+fn member(raft_id: u64, votes: bool) -> Member {
+    Member {
+        raft_id,
+        node_id: node(raft_id),
+        votes,
+        failed_for: None,
+        silent_for: Span(0),
+        behind: Some(0),
+        warm_for: Span::seconds(3_600),
+    }
+}
+
+/// Three voters, of which the third is dead for long, and a warm learner.
+fn due() -> Picture {
+    let dead = Member {
+        failed_for: Some(Span::seconds(61)),
+        silent_for: Span::seconds(70),
+        behind: Some(50_000),
+        warm_for: Span(0),
+        ..member(3, true)
+    };
+    Picture {
+        leader: 1,
+        voters_wanted: 3,
+        change: Change::None,
+        since_change: None,
+        replaced: None,
+        members: vec![member(1, true), member(2, true), dead, member(4, false)],
+    }
+}
+
+fn obstacle(picture: &Picture) -> &'static str {
+    match decide(&Rules::default(), picture) {
+        Decision::Wait { dead, obstacle } => {
+            assert_eq!(dead, node(3));
+            assert!(!obstacle.to_string().is_empty());
+            obstacle.word()
+        }
+        other => panic!("it must wait: {other:?}"),
+    }
+}
+
+#[test]
+fn a_dead_voter_is_replaced_when_nothing_stands_in_the_way() {
+    assert_eq!(decide(&Rules::default(), &due()), Decision::Replace { dead: 3, by: 4 });
+}
+
+#[test]
+fn every_precondition_alone_holds_it_back() {
+    let with = |change: &dyn Fn(&mut Picture)| {
+        let mut picture = due();
+        change(&mut picture);
+        picture
+    };
+    let off = Rules { silence: None, ..Rules::default() };
+    let decision = decide(&off, &due());
+    assert_eq!(decision, Decision::Wait { dead: node(3), obstacle: Obstacle::Off });
+    let just = Span(59_999);
+    assert_eq!(obstacle(&with(&|it| it.members[2].failed_for = Some(just))), "just_failed");
+    assert_eq!(obstacle(&with(&|it| it.members[2].silent_for = just)), "just_heard");
+    assert_eq!(obstacle(&with(&|it| it.change = Change::UnderWay)), "under_way");
+    assert_eq!(obstacle(&with(&|it| it.members[1].silent_for = Span(1_000))), "no_majority");
+    assert_eq!(obstacle(&with(&|it| it.members[1].behind = Some(1_000))), "no_majority");
+    assert_eq!(obstacle(&with(&|it| it.since_change = Some(Span(299_999)))), "just_changed");
+    assert_eq!(obstacle(&with(&|it| it.replaced = Some((9, Span(3_599_999))))), "just_replaced");
+    assert_eq!(obstacle(&with(&|it| drop(it.members.pop()))), "no_learner");
+    assert_eq!(obstacle(&with(&|it| it.members[3].failed_for = Some(Span(0)))), "no_learner");
+    assert_eq!(obstacle(&with(&|it| it.members[3].behind = Some(1_000))), "learner_behind");
+    assert_eq!(obstacle(&with(&|it| it.members[3].behind = None)), "learner_behind");
+    assert_eq!(obstacle(&with(&|it| it.members[3].warm_for = Span(9_999))), "learner_behind");
+    assert_eq!(obstacle(&with(&|it| it.members[3].silent_for = Span(1_000))), "learner_behind");
+}
+
+#[test]
+fn what_was_begun_for_a_voter_may_be_tried_for_it_again() {
+    let begun = Picture { replaced: Some((3, Span::seconds(301))), ..due() };
+    let decision = decide(&Rules::default(), &begun);
+    assert_eq!(decision, Decision::Replace { dead: 3, by: 4 });
+}
+
+#[test]
+fn a_change_left_halfway_is_finished_first() {
+    let halfway = Picture { change: Change::Halfway, ..due() };
+    assert_eq!(decide(&Rules::default(), &halfway), Decision::Finish);
+}
+
+#[test]
+fn a_learner_gets_a_vote_while_there_are_too_few() {
+    let mut picture = due();
+    picture.members.remove(2);
+    assert_eq!(decide(&Rules::default(), &picture), Decision::Promote { learner: 4 });
+    let enough = Picture { voters_wanted: 1, ..picture.clone() };
+    assert_eq!(decide(&Rules::default(), &enough), Decision::Rest);
+    let busy = Picture { change: Change::UnderWay, ..picture.clone() };
+    assert_eq!(decide(&Rules::default(), &busy), Decision::Rest);
+    picture.members[1].silent_for = Span::seconds(5);
+    assert_eq!(decide(&Rules::default(), &picture), Decision::Rest, "a voter is not well");
+}
+
+fn span(around: u64) -> impl Strategy<Value = Span> {
+    prop_oneof![Just(0), Just(around - 1), Just(around), 0..around * 3].prop_map(Span)
+}
+
+fn members() -> impl Strategy<Value = Vec<Member>> {
+    let behind = prop_oneof![Just(None), Just(Some(0)), Just(Some(999)), Just(Some(1_000))];
+    let failed = prop_oneof![2 => Just(None), 1 => span(60_000).prop_map(Some)];
+    let silent = prop_oneof![2 => Just(Span(0)), 1 => span(1_000), 1 => span(60_000)];
+    let one = (proptest::bool::weighted(0.7), failed, silent, behind, span(10_000));
+    proptest::collection::vec(one, 1..8).prop_map(|drawn| {
+        let numbered = (1_u64..).zip(drawn);
+        let member = |(raft_id, (votes, failed_for, silent_for, behind, warm_for))| Member {
+            raft_id,
+            node_id: node(raft_id),
+            votes,
+            failed_for,
+            silent_for,
+            behind,
+            warm_for,
+        };
+        numbered.map(member).collect()
+    })
+}
+
+fn picture() -> impl Strategy<Value = Picture> {
+    let change = prop_oneof![8 => Just(Change::None), 1 => Just(Change::UnderWay), 1 => Just(Change::Halfway)];
+    let replaced = proptest::option::of((1..8_u64, span(3_600_000)));
+    let since_change = proptest::option::of(span(300_000));
+    (members(), 1..6_usize, change, since_change, replaced).prop_map(
+        |(mut members, voters_wanted, change, since_change, replaced)| {
+            members[0] = member(1, true);
+            Picture { leader: 1, voters_wanted, change, since_change, replaced, members }
+        },
+    )
+}
+
+/// The preconditions once more, as they stand in the operators' page, all at once and in no order.
+fn may_replace(picture: &Picture, dead: u64, by: u64) -> bool {
+    let of = |raft_id| picture.members.iter().find(|member| member.raft_id == raft_id);
+    let (Some(dead), Some(by)) = (of(dead), of(by)) else { return false };
+    let is_well = |member: &Member| {
+        member.silent_for.0 < 1_000 && member.behind < Some(1_000) && member.behind.is_some()
+    };
+    let voters: Vec<_> = picture.members.iter().filter(|member| member.votes).collect();
+    let well = voters.iter().filter(|voter| voter.raft_id != dead.raft_id && is_well(voter));
+    let hourly = picture
+        .replaced
+        .is_none_or(|(retired, since)| retired == dead.raft_id || since.0 >= 3_600_000);
+    dead.votes
+        && dead.raft_id != picture.leader
+        && dead.failed_for.is_some_and(|failed| failed.0 >= 60_000)
+        && dead.silent_for.0 >= 60_000
+        && picture.change == Change::None
+        && voters.len() >= 3
+        && well.count() > voters.len() / 2
+        && picture.since_change.is_none_or(|since| since.0 >= 300_000)
+        && hourly
+        && !by.votes
+        && by.failed_for.is_none()
+        && is_well(by)
+        && by.warm_for.0 >= 10_000
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn nobody_is_replaced_unless_all_preconditions_hold(picture in picture()) {
+        let ids = || picture.members.iter().map(|member| member.raft_id);
+        match decide(&Rules::default(), &picture) {
+            Decision::Replace { dead, by } => {
+                prop_assert!(may_replace(&picture, dead, by), "{picture:?}");
+            }
+            Decision::Promote { learner } => {
+                let voters = picture.members.iter().filter(|member| member.votes).count();
+                prop_assert!(voters < picture.voters_wanted);
+                prop_assert!(picture.members.iter().any(|it| it.raft_id == learner && !it.votes));
+            }
+            Decision::Wait { dead, .. } => {
+                // The one that was silent for the longest goes first; the others wait for their turn.
+                let dead = picture.members.iter().find(|it| it.node_id == dead).expect("a member");
+                prop_assert!(!ids().any(|by| may_replace(&picture, dead.raft_id, by)));
+            }
+            Decision::Rest => {
+                prop_assert!(!ids().any(|dead| ids().any(|by| may_replace(&picture, dead, by))));
+            }
+            Decision::Finish => prop_assert_eq!(picture.change, Change::Halfway),
+        }
+    }
+}
+
+/// Steps of 20 s for a day.
+fn day(seed: u64) -> Result<u32, String> {
+    use rand::{RngExt as _, SeedableRng as _};
+    let mut chance = rand::rngs::StdRng::seed_from_u64(seed);
+    let rules = Rules::default();
+    let mut watch = Watch::default();
+    let mut votes: Vec<(u64, bool)> = (1..=5).map(|id| (id, id <= 3)).collect();
+    let mut alive_since = std::collections::BTreeMap::from_iter((1..=5).map(|id| (id, Some(0))));
+    let (mut changed, mut replaced, mut count) = (None, None, 0);
+    for now in (0..86_400_000_u64).step_by(20_000) {
+        let turn = chance.random_range(2..=5_u64);
+        if chance.random_bool(0.01) {
+            let state = alive_since.get_mut(&turn).expect("known");
+            *state = if state.is_some() { None } else { Some(now) };
+        }
+        let looks = votes.iter().map(|&(raft_id, votes)| {
+            let lives = alive_since[&raft_id].is_some();
+            let behind = if lives { Some(0) } else { Some(5_000) };
+            // A dead one was heard at the step before it died; the watch counts from there.
+            let silent_for = lives.then_some(Span(0));
+            Look { raft_id, node_id: node(raft_id), votes, lives, silent_for, behind }
+        });
+        let members = watch.look(&rules, Span(now), looks.collect());
+        let since = |at: Option<u64>| at.map(|at| Span(now - at));
+        let picture = Picture {
+            leader: 1,
+            voters_wanted: 3,
+            change: Change::None,
+            since_change: since(changed),
+            replaced: replaced.map(|(id, at)| (id, Span(now - at))),
+            members,
+        };
+        if let Decision::Replace { dead, by } = decide(&rules, &picture) {
+            if alive_since[&dead].is_some() {
+                return Err(format!("n{dead} lives at {now}"));
+            }
+            if replaced.is_some_and(|(_, at)| now - at < 3_600_000) {
+                return Err(format!("two in an hour at {now}"));
+            }
+            for entry in &mut votes {
+                entry.1 = if entry.0 == dead { false } else { entry.1 || entry.0 == by };
+            }
+            (changed, replaced) = (Some(now), Some((dead, now)));
+            count += 1;
+        }
+        let voters = votes.iter().filter(|(_, votes)| *votes).count();
+        if voters != 3 {
+            return Err(format!("{voters} voters at {now}"));
+        }
+    }
+    Ok(count)
+}
+
+/// A cluster whose agents come and go at random: replacements keep their distance, the number of
+/// voters never falls, and nobody who lives is given up.
+#[test]
+fn a_day_of_failures_costs_at_most_one_voter_an_hour() {
+    let mut replaced = 0;
+    for seed in 0..64 {
+        replaced += day(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+    assert!(replaced > 64, "voters are replaced indeed: {replaced}");
+}
+
+#[test]
+fn the_watch_counts_from_the_first_look_and_starts_over_when_a_state_ends() {
+    let mut watch = Watch::default();
+    let look = |lives, behind| {
+        let (raft_id, silent_for) = (3, None);
+        vec![Look { raft_id, node_id: node(3), votes: true, lives, silent_for, behind }]
+    };
+    let mut at = |seconds, lives, behind| {
+        let rules = Rules::default();
+        watch.look(&rules, Span::seconds(seconds), look(lives, behind)).remove(0)
+    };
+    assert_eq!(at(10, true, Some(5)).warm_for, Span(0));
+    assert_eq!(at(14, true, Some(999)).warm_for, Span::seconds(4));
+    assert_eq!(at(15, true, Some(1_000)).warm_for, Span(0));
+    assert_eq!(at(20, false, None).failed_for, Some(Span(0)));
+    let later = at(90, false, None);
+    assert_eq!(later.failed_for, Some(Span::seconds(70)));
+    assert_eq!(later.silent_for, Span::seconds(80), "since the leader began to look");
+    assert_eq!(at(91, true, None).failed_for, None);
+    assert_eq!(at(95, false, None).failed_for, Some(Span(0)), "it came back in between");
+}
