@@ -19,12 +19,16 @@ mod members;
 mod network;
 mod presence;
 mod propose;
+mod runtime;
 mod server;
+#[doc(hidden)]
+pub mod simulation;
 mod stamp;
 mod start;
 mod status;
 mod stop;
 mod timing;
+mod transport;
 mod trips;
 mod vocabulary;
 mod watchdog;

@@ -17,16 +17,17 @@ use crate::gossip::Gossip;
 /// Does the leader's duties until `stop` is cancelled.
 pub async fn run(consensus: Consensus, gossip: Gossip, stop: CancellationToken) {
     let duties = async {
-        tokio::join!(
-            ticker::tick_when_due(&consensus),
-            planner::step_runs(&consensus),
-            missing::expire_missing(&consensus, &gossip)
-        );
+        tokio::join!(go_on(&consensus), missing::expire_missing(&consensus, &gossip));
     };
     tokio::select! {
         () = stop.cancelled() => {}
         () = duties => tracing::debug!("the leader's duties ended, since consensus has stopped"),
     }
+}
+
+/// Lets time pass and steps planners: the duties that look at nothing but the machine.
+pub(crate) async fn go_on(consensus: &Consensus) {
+    tokio::join!(ticker::tick_when_due(consensus), planner::step_runs(consensus));
 }
 
 /// Waits until this agent leads; false when consensus has stopped.

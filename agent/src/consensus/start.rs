@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
@@ -16,6 +15,7 @@ use crate::consensus::machine::{Shared, StateMachine};
 use crate::consensus::network::Network;
 use crate::consensus::network::link::Caller;
 use crate::consensus::propose::Proposer;
+use crate::consensus::transport::{Listener, Tcp, Transport};
 use crate::consensus::trips::Pacer;
 use crate::consensus::vocabulary::Raft;
 use crate::consensus::watchdog::{self, Flushes};
@@ -37,17 +37,37 @@ impl Consensus {
         clock: Clock,
         wrap: impl FnOnce(Wal) -> Box<dyn Log>,
     ) -> Result<Self, ConsensusError> {
-        let ConsensusConfig { node_id, data_dir, listen, raft_address, http_address, timing } =
+        // Settings that contradict each other must not touch the disk.
+        let settings = config.timing.raft_config()?;
+        let directory = config.data_dir.join("raft");
+        let failed = |source| ConsensusError::Disk {
+            what: "open the log in",
+            path: directory.clone(),
+            source,
+        };
+        // The log locks its directory, so it is opened before anything else is touched.
+        let log = wrap(Wal::open(&directory.join("log")).map_err(failed)?);
+        let disk = Disk::open(&directory, clock, log, identity::entropy)?;
+        let transport = Arc::new(Tcp);
+        Self::start(config, clock, Ground { settings, disk, transport }).await
+    }
+
+    /// Starts the raft core on what there is.
+    pub(super) async fn start(
+        config: ConsensusConfig,
+        clock: Clock,
+        ground: Ground,
+    ) -> Result<Self, ConsensusError> {
+        let ConsensusConfig { node_id, data_dir: _, listen, raft_address, http_address, timing } =
             config;
-        let settings = timing.raft_config()?;
-        let Disk { raft_id, log, snapshots, shared } = Disk::open(&data_dir.join("raft"), clock)?;
+        let Ground { settings, disk: Disk { raft_id, log, snapshots, shared }, transport } = ground;
         let flushes = Flushes::new(clock);
-        let log = LogStore::new(wrap(log), flushes.clone());
-        let (listener, listen) = bind(listen).await?;
+        let log = LogStore::new(log, flushes.clone());
+        let (listener, listen) = bind(&*transport, listen).await?;
         let raft_address = with_port(raft_address, listen);
         let this = Member { node_id: node_id.clone(), raft_address, http_address };
 
-        let caller = Arc::new(Caller::new(node_id, raft_id, Arc::clone(&shared)));
+        let caller = Arc::new(Caller::new(node_id, raft_id, Arc::clone(&shared), transport));
         let machine = StateMachine::new(Arc::clone(&shared), snapshots.clone());
         let network = Network::new(Arc::clone(&caller), Pacer::new(clock, timing.round_trip_max()));
         let started = Raft::new(raft_id, settings, network, log.clone(), machine).await;
@@ -94,24 +114,35 @@ impl Consensus {
     }
 }
 
+/// What consensus stands on.
+pub(super) struct Ground {
+    pub(super) settings: Arc<openraft::Config>,
+    pub(super) disk: Disk,
+    pub(super) transport: Arc<dyn Transport>,
+}
+
 /// What the disk holds of this agent.
-struct Disk {
-    raft_id: u64,
-    log: Wal,
-    snapshots: SnapshotDirectory,
-    shared: Arc<Shared>,
+pub(super) struct Disk {
+    pub(super) raft_id: u64,
+    pub(super) log: Box<dyn Log>,
+    pub(super) snapshots: SnapshotDirectory,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Disk {
-    fn open(directory: &Path, clock: Clock) -> Result<Self, ConsensusError> {
+    /// Reads what lies beside an open log; a new raft id is drawn by `entropy`.
+    pub(super) fn open(
+        directory: &Path,
+        clock: Clock,
+        log: Box<dyn Log>,
+        entropy: impl FnOnce() -> io::Result<u64>,
+    ) -> Result<Self, ConsensusError> {
         let failed = |what| {
             let path = directory.to_owned();
             move |source: io::Error| ConsensusError::Disk { what, path, source }
         };
         std::fs::create_dir_all(directory).map_err(failed("create"))?;
-        // The log locks its directory, so it is opened before anything else is touched.
-        let log = Wal::open(&directory.join("log")).map_err(failed("open the log in"))?;
-        let raft_id = identity::load_or_create(directory, identity::entropy)?;
+        let raft_id = identity::load_or_create(directory, entropy)?;
         let snapshots = SnapshotDirectory::open(directory.join("snapshots"));
         let snapshots = snapshots.map_err(failed("open the snapshots in"))?;
         let replica = snapshots.load().map_err(failed("load the snapshot in"))?;
@@ -120,10 +151,13 @@ impl Disk {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ConsensusError> {
+async fn bind(
+    transport: &dyn Transport,
+    address: SocketAddr,
+) -> Result<(Box<dyn Listener>, SocketAddr), ConsensusError> {
     let failed = |source| ConsensusError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let listener = transport.listen(address).await.map_err(failed)?;
+    let address = listener.address().map_err(failed)?;
     Ok((listener, address))
 }
 
