@@ -1,14 +1,26 @@
 //! The only reader of clocks in the agent. Everything else takes the time as an argument or asks the
 //! [`Clock`] that it was given.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use ringrift_core::time::Moment;
+use tokio::time::Instant;
 
 /// A clock that grows from the start of the agent, and the wall clock beside it.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
+    /// The runtime's: the system's, unless a simulation moves it.
     start: Instant,
+    wall: Wall,
+}
+
+/// Where the wall-clock time comes from.
+#[derive(Debug, Clone, Copy)]
+enum Wall {
+    System,
+    /// Milliseconds since the epoch, as a simulation wants them.
+    Simulated(&'static AtomicU64),
 }
 
 impl Clock {
@@ -19,7 +31,15 @@ impl Clock {
         reason = "this file is the door through which time enters"
     )]
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: Instant::now(), wall: Wall::System }
+    }
+
+    /// A clock that starts now and whose wall clock shows what `wall` holds, in milliseconds since
+    /// the epoch.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn simulated(wall: &'static AtomicU64) -> Self {
+        Self { wall: Wall::Simulated(wall), ..Self::start() }
     }
 
     /// Time since the agent started; never goes back.
@@ -35,8 +55,13 @@ impl Clock {
         reason = "this file is the door through which time enters"
     )]
     pub fn wall(&self) -> Moment {
-        let since_epoch =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Moment(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        match self.wall {
+            Wall::System => {
+                let since_epoch =
+                    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                Moment(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+            }
+            Wall::Simulated(millis) => Moment(millis.load(Ordering::Relaxed)),
+        }
     }
 }

@@ -24,12 +24,16 @@ mod presence;
 mod propose;
 pub mod restore;
 mod room;
+mod runtime;
 mod server;
+#[doc(hidden)]
+pub mod simulation;
 mod stamp;
 mod start;
 mod status;
 mod stop;
 mod timing;
+mod transport;
 mod trips;
 mod vocabulary;
 mod watchdog;

@@ -19,8 +19,7 @@ use crate::gossip::Gossip;
 pub async fn run(consensus: Consensus, gossip: Gossip, stop: CancellationToken) {
     let duties = async {
         tokio::join!(
-            ticker::tick_when_due(&consensus),
-            planner::step_runs(&consensus),
+            go_on(&consensus),
             missing::expire_missing(&consensus, &gossip),
             voters::keep_voters(&consensus, &gossip)
         );
@@ -29,6 +28,11 @@ pub async fn run(consensus: Consensus, gossip: Gossip, stop: CancellationToken) 
         () = stop.cancelled() => {}
         () = duties => tracing::debug!("the leader's duties ended, since consensus has stopped"),
     }
+}
+
+/// Lets time pass and steps planners: the duties that look at nothing but the machine.
+pub(crate) async fn go_on(consensus: &Consensus) {
+    tokio::join!(ticker::tick_when_due(consensus), planner::step_runs(consensus));
 }
 
 /// Waits until this agent leads; false when consensus has stopped.

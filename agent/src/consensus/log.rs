@@ -140,7 +140,7 @@ fn encode(entry: &Entry) -> io::Result<(LogId, Bytes)> {
 }
 
 /// A batch is not copied: it is a part of the cached bytes.
-fn decode(log_id: LogId, bytes: &Bytes) -> io::Result<Entry> {
+pub(super) fn decode(log_id: LogId, bytes: &Bytes) -> io::Result<Entry> {
     let damaged = |problem: &dyn std::fmt::Display| {
         let text = format!("log entry {} is damaged: {problem}", log_id.index);
         io::Error::new(io::ErrorKind::InvalidData, text)

@@ -296,6 +296,8 @@ impl RaftNetworkV2<Ring> for Peer {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Ring>, StreamingError<Ring>> {
         tokio::select! {
+            // In this order, since openraft has moved on.
+            biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = self.send_snapshot(vote, snapshot) => sent,
         }

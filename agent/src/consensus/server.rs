@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Future, SinkExt as _, StreamExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -15,6 +14,7 @@ use crate::consensus::machine::Shared;
 use crate::consensus::machine::snapshot::SnapshotDirectory;
 use crate::consensus::network::link::Caller;
 use crate::consensus::server::receive::Arrivals;
+use crate::consensus::transport::{Listener, Stream};
 use crate::consensus::vocabulary::Raft;
 use crate::consensus::wire::{
     self, Hello, Identity, Incoming, MAGIC, Numbered, Outgoing, PROTOCOL, Purpose, Request,
@@ -49,7 +49,7 @@ pub(super) struct Service {
 }
 
 /// Serves until it is dropped; its connections end with it.
-pub(super) async fn serve(listener: TcpListener, service: Service) {
+pub(super) async fn serve(listener: Box<dyn Listener>, service: Service) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -76,8 +76,8 @@ pub(super) async fn serve(listener: TcpListener, service: Service) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, service: &Service) -> io::Result<()> {
-    let (mut incoming, mut outgoing) = wire::channel(stream)?;
+async fn serve_connection(stream: Stream, service: &Service) -> io::Result<()> {
+    let (mut incoming, mut outgoing) = wire::channel(stream);
     let greeted = tokio::time::timeout(GREETING_PATIENCE, incoming.next()).await?;
     let hello: Hello = wire::decode(&greeted.ok_or(io::ErrorKind::UnexpectedEof)??)?;
     let welcome = service.welcome(&hello).await;

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
@@ -17,6 +16,7 @@ use crate::consensus::network::Network;
 use crate::consensus::network::link::Caller;
 use crate::consensus::propose::Proposer;
 use crate::consensus::room::{self, Room};
+use crate::consensus::transport::{Listener, Tcp, Transport};
 use crate::consensus::trips::Pacer;
 use crate::consensus::vocabulary::Raft;
 use crate::consensus::watchdog::{self, Flushes};
@@ -38,25 +38,49 @@ impl Consensus {
         clock: Clock,
         wrap: impl FnOnce(Wal) -> Box<dyn Log>,
     ) -> Result<Self, ConsensusError> {
+        // Settings that contradict each other must not touch the disk.
+        let settings = config.timing.raft_config()?;
+        let directory = config.data_dir.join("raft");
+        let failed = |what| {
+            let path = directory.clone();
+            move |source: io::Error| ConsensusError::Disk { what, path, source }
+        };
+        restore::refuse_unfinished(&directory)?;
+        std::fs::create_dir_all(&directory).map_err(failed("create"))?;
+        room::prepare(&directory).map_err(failed("look at the disk under"))?;
+        // The log locks its directory, so it is opened before anything else is touched.
+        let log = wrap(Wal::open(&directory.join("log")).map_err(failed("open the log in"))?);
+        let disk = Disk::open(&directory, clock, log, identity::entropy)?;
+        let transport = Arc::new(Tcp);
+        let consensus = Self::start(config, clock, Ground { settings, disk, transport }).await?;
+        let watch = room::watch(Arc::downgrade(&consensus.inner), directory);
+        consensus.inner.watch_over([AbortOnDropHandle::new(tokio::spawn(watch))]);
+        Ok(consensus)
+    }
+
+    /// Starts the raft core on what there is.
+    pub(super) async fn start(
+        config: ConsensusConfig,
+        clock: Clock,
+        ground: Ground,
+    ) -> Result<Self, ConsensusError> {
         let ConsensusConfig {
             node_id,
-            data_dir,
+            data_dir: _,
             listen,
             raft_address,
             http_address,
             timing,
             voters,
         } = config;
-        let settings = timing.raft_config()?;
-        let raft_dir = data_dir.join("raft");
-        let Disk { raft_id, log, snapshots, shared } = Disk::open(&raft_dir, clock)?;
+        let Ground { settings, disk: Disk { raft_id, log, snapshots, shared }, transport } = ground;
         let flushes = Flushes::new(clock);
-        let log = LogStore::new(wrap(log), flushes.clone());
-        let (listener, listen) = bind(listen).await?;
+        let log = LogStore::new(log, flushes.clone());
+        let (listener, listen) = bind(&*transport, listen).await?;
         let raft_address = with_port(raft_address, listen);
         let this = Member { node_id: node_id.clone(), raft_address, http_address };
 
-        let caller = Arc::new(Caller::new(node_id, raft_id, Arc::clone(&shared)));
+        let caller = Arc::new(Caller::new(node_id, raft_id, Arc::clone(&shared), transport));
         let machine = StateMachine::new(Arc::clone(&shared), snapshots.clone());
         let network = Network::new(Arc::clone(&caller), Pacer::new(clock, timing.round_trip_max()));
         let started = Raft::new(raft_id, settings, network, log.clone(), machine).await;
@@ -100,35 +124,50 @@ impl Consensus {
             tasks: Mutex::new(tasks),
         };
         let inner = Arc::new(inner);
-        inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend([
+        inner.watch_over([
             AbortOnDropHandle::new(tokio::spawn(watchdog::watch(Arc::downgrade(&inner)))),
             AbortOnDropHandle::new(tokio::spawn(compaction::watch(Arc::downgrade(&inner)))),
-            AbortOnDropHandle::new(tokio::spawn(room::watch(Arc::downgrade(&inner), raft_dir))),
         ]);
         Ok(Self { inner })
     }
 }
 
+impl Inner {
+    /// Keeps tasks that end with consensus.
+    fn watch_over(&self, tasks: impl IntoIterator<Item = AbortOnDropHandle<()>>) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+    }
+}
+
+/// What consensus stands on.
+pub(super) struct Ground {
+    pub(super) settings: Arc<openraft::Config>,
+    pub(super) disk: Disk,
+    pub(super) transport: Arc<dyn Transport>,
+}
+
 /// What the disk holds of this agent.
-struct Disk {
-    raft_id: u64,
-    log: Wal,
-    snapshots: SnapshotDirectory,
-    shared: Arc<Shared>,
+pub(super) struct Disk {
+    pub(super) raft_id: u64,
+    pub(super) log: Box<dyn Log>,
+    pub(super) snapshots: SnapshotDirectory,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Disk {
-    fn open(directory: &Path, clock: Clock) -> Result<Self, ConsensusError> {
+    /// Reads what lies beside an open log; a new raft id is drawn by `entropy`.
+    pub(super) fn open(
+        directory: &Path,
+        clock: Clock,
+        log: Box<dyn Log>,
+        entropy: impl FnOnce() -> io::Result<u64>,
+    ) -> Result<Self, ConsensusError> {
         let failed = |what| {
             let path = directory.to_owned();
             move |source: io::Error| ConsensusError::Disk { what, path, source }
         };
-        restore::refuse_unfinished(directory)?;
         std::fs::create_dir_all(directory).map_err(failed("create"))?;
-        room::prepare(directory).map_err(failed("look at the disk under"))?;
-        // The log locks its directory, so it is opened before anything else is touched.
-        let log = Wal::open(&directory.join("log")).map_err(failed("open the log in"))?;
-        let raft_id = identity::load_or_create(directory, identity::entropy)?;
+        let raft_id = identity::load_or_create(directory, entropy)?;
         let snapshots = SnapshotDirectory::open(directory.join("snapshots"));
         let snapshots = snapshots.map_err(failed("open the snapshots in"))?;
         let replica = snapshots.load().map_err(failed("load the snapshot in"))?;
@@ -137,10 +176,13 @@ impl Disk {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ConsensusError> {
+async fn bind(
+    transport: &dyn Transport,
+    address: SocketAddr,
+) -> Result<(Box<dyn Listener>, SocketAddr), ConsensusError> {
     let failed = |source| ConsensusError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let listener = transport.listen(address).await.map_err(failed)?;
+    let address = listener.address().map_err(failed)?;
     Ok((listener, address))
 }
 

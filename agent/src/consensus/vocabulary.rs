@@ -7,6 +7,7 @@ use crate::consensus::Member;
 use crate::consensus::entry::Proposal;
 use crate::consensus::machine::StateMachine;
 use crate::consensus::machine::snapshot::SnapshotFile;
+use crate::consensus::runtime::Runtime;
 
 /// What applying one log entry answers: one reply for each command, in order.
 pub(super) type Replies = Vec<Result<Reply, Refusal>>;
@@ -22,6 +23,7 @@ openraft::declare_raft_types!(
         R = Replies,
         NodeId = u64,
         Node = Member,
+        AsyncRuntime = Runtime,
 );
 
 pub(super) type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;

@@ -13,12 +13,12 @@ use openraft::raft::{
 use ringrift_core::id::NodeId;
 use serde::de::{self, DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use crate::consensus::log;
+use crate::consensus::transport::{self, Stream};
 use crate::consensus::vocabulary::{Ring, SnapshotMeta, Vote};
 
 /// Opens every connection, so that a stray client is recognised at once.
@@ -167,15 +167,14 @@ fn framing() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_codec()
 }
 
-pub(super) type Incoming = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
-pub(super) type Outgoing = FramedWrite<OwnedWriteHalf, LengthDelimitedCodec>;
+pub(super) type Incoming = FramedRead<Box<dyn transport::Incoming>, LengthDelimitedCodec>;
+pub(super) type Outgoing =
+    FramedWrite<Box<dyn AsyncWrite + Send + Sync + Unpin>, LengthDelimitedCodec>;
 
 /// Both directions of a connection, framed.
-pub(super) fn channel(stream: TcpStream) -> io::Result<(Incoming, Outgoing)> {
-    // Appends and votes are small and urgent.
-    stream.set_nodelay(true)?;
-    let (reader, writer) = stream.into_split();
-    Ok((FramedRead::new(reader, framing()), FramedWrite::new(writer, framing())))
+pub(super) fn channel(stream: Stream) -> (Incoming, Outgoing) {
+    let Stream { incoming, outgoing } = stream;
+    (FramedRead::new(incoming, framing()), FramedWrite::new(outgoing, framing()))
 }
 
 /// Writes frames as they come, those that wait together in one go.

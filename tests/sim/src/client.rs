@@ -11,7 +11,6 @@ use crate::chance::Chance;
 use crate::fault::node_name;
 use crate::message::{Message, Replies};
 use crate::observer::Observer;
-use crate::replica::REPLICAS;
 use crate::scenario::{Scenario, team};
 use crate::world::WORKERS;
 
@@ -26,21 +25,26 @@ const HELD_MAX: usize = 3;
 /// A request on its way, sent again until it is answered.
 #[derive(Debug)]
 pub(crate) struct Caller {
+    /// Replicas that may be asked.
+    replicas: usize,
     target: usize,
     next_request: u64,
     pending: Option<(u64, Vec<Command>)>,
+    /// When what is pending was asked first.
+    asked_at: u64,
     resend_at: u64,
 }
 
 impl Caller {
-    const fn new() -> Self {
-        Self { target: 0, next_request: 0, pending: None, resend_at: 0 }
+    const fn new(replicas: usize) -> Self {
+        Self { replicas, target: 0, next_request: 0, pending: None, asked_at: 0, resend_at: 0 }
     }
 
     fn ask(&mut self, now: u64, commands: Vec<Command>) -> (usize, Message) {
         self.next_request += 1;
         let request = self.next_request;
         self.pending = Some((request, commands.clone()));
+        self.asked_at = now;
         self.resend_at = now + PATIENCE;
         (self.target, Message::Propose { request, commands })
     }
@@ -51,8 +55,11 @@ impl Caller {
             return None;
         }
         let (_, commands) = self.pending.take()?;
-        self.target = (self.target + 1) % REPLICAS;
-        Some(self.ask(now, commands))
+        self.target = (self.target + 1) % self.replicas;
+        let asked_at = self.asked_at;
+        let asked = self.ask(now, commands);
+        self.asked_at = asked_at;
+        Some(asked)
     }
 
     /// The question and its answers, when this message brings them.
@@ -64,8 +71,8 @@ impl Caller {
             }
             Message::Redirected { request, leader } if Some(request) == current => {
                 // One less, since insisting turns to the next.
-                let leader = leader.unwrap_or((self.target + 1) % REPLICAS);
-                self.target = (leader + REPLICAS - 1) % REPLICAS;
+                let leader = leader.unwrap_or((self.target + 1) % self.replicas);
+                self.target = (leader + self.replicas - 1) % self.replicas;
                 self.resend_at = now + 20;
                 None
             }
@@ -107,12 +114,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    const fn of(part: Part) -> Self {
-        Self { caller: Caller::new(), part, answered: 0 }
+    const fn of(replicas: usize, part: Part) -> Self {
+        Self { caller: Caller::new(replicas), part, answered: 0 }
     }
 
     /// Submits the runs and all batches, some of them twice.
-    pub(crate) fn submitter(scenario: &Scenario, chance: &mut Chance) -> Result<Self, String> {
+    pub(crate) fn submitter(
+        replicas: usize,
+        scenario: &Scenario,
+        chance: &mut Chance,
+    ) -> Result<Self, String> {
         let settings =
             QueueSettings { weight: 2, max_running: Some(3), ..QueueSettings::default() };
         let mut steps = vec![
@@ -131,19 +142,20 @@ impl Client {
             let times = 1 + usize::from(chance.per_mille(250));
             steps.extend(vec![Step::Numbered(seq, batch.clone()); times]);
         }
-        Ok(Self::of(Part::Submitter { steps, next: 0, session: None }))
+        Ok(Self::of(replicas, Part::Submitter { steps, next: 0, session: None }))
     }
 
-    pub(crate) fn worker(number: usize) -> Result<Self, String> {
+    pub(crate) fn worker(replicas: usize, number: usize) -> Result<Self, String> {
         let (node, held) = (node_name(number)?, Vec::new());
         let gpu = number.is_multiple_of(2);
-        Ok(Self::of(Part::Worker { node, gpu, held, beat_at: 0, asleep_until: 0 }))
+        let part = Part::Worker { node, gpu, held, beat_at: 0, asleep_until: 0 };
+        Ok(Self::of(replicas, part))
     }
 
-    pub(crate) fn owner(number: usize) -> Result<Self, String> {
+    pub(crate) fn owner(replicas: usize, number: usize) -> Result<Self, String> {
         let name = "lock".parse().map_err(|error| format!("bad name: {error}"))?;
         let owner = format!("owner-{number}");
-        Ok(Self::of(Part::Owner { name, owner, token: None, rest_until: 0 }))
+        Ok(Self::of(replicas, Part::Owner { name, owner, token: None, rest_until: 0 }))
     }
 
     /// True when a submitter has been told that all of its requests were carried out.
@@ -152,6 +164,15 @@ impl Client {
             Part::Submitter { steps, next, session: _ } => *next >= steps.len(),
             Part::Worker { .. } | Part::Owner { .. } => true,
         }
+    }
+
+    /// Since when it waits for an answer, if it does.
+    pub(crate) fn waits_since(&self) -> Option<u64> {
+        let awake_since = match &self.part {
+            Part::Worker { asleep_until, .. } => *asleep_until,
+            Part::Submitter { .. } | Part::Owner { .. } => 0,
+        };
+        self.caller.pending.as_ref().map(|_| self.caller.asked_at.max(awake_since))
     }
 
     /// A worker that stands still for a while and then goes on as if nothing had happened.

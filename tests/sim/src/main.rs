@@ -1,11 +1,16 @@
-//! Seeded simulation of RingRift's core: three replicas, a log, clients, and everything that goes
-//! wrong between them. One seed decides everything, so one line replays a failure.
+//! Seeded simulation of RingRift: replicas, clients, and everything that goes wrong between them. One
+//! seed decides everything, so one line replays a failure.
+//!
+//! There are two worlds. `queue` has the real core over a small model of an ordered log: it is quick,
+//! and meets every order of events. `raft` has the real core over the real consensus.
 
 mod chance;
 mod client;
 mod fault;
 mod message;
 mod observer;
+mod panics;
+mod raft;
 mod replica;
 mod scenario;
 mod world;
@@ -20,6 +25,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::fault::Mutation;
+use crate::raft::Bug;
 use crate::world::World;
 
 /// Operations of all seeds together are counted in 64 bits; this bounds a call to what a machine
@@ -27,7 +33,7 @@ use crate::world::World;
 const SEEDS_MAX: u64 = 10_000_000;
 
 #[derive(Debug, Parser)]
-#[command(name = "ringrift-sim", about = "Seeded simulation of RingRift's core", version)]
+#[command(name = "ringrift-sim", about = "Seeded simulation of RingRift", version)]
 struct Args {
     #[command(subcommand)]
     world: Worlds,
@@ -47,6 +53,62 @@ enum Worlds {
         #[arg(long, value_enum)]
         mutation: Option<Mutation>,
     },
+    /// The same over the real consensus: openraft with our log, network, snapshots and members, on
+    /// simulated disks and connections.
+    Raft {
+        /// First and last seed, as A..B (B is not played), or one seed.
+        #[arg(long, default_value = "0..100", value_parser = parse_seeds)]
+        seeds: Seeds,
+        /// Print one line of JSON instead of sentences.
+        #[arg(long)]
+        json: bool,
+        /// Plant a fault that the checks must catch.
+        #[arg(long, value_enum)]
+        mutation: Option<Bug>,
+        /// Live through every so many seeds a second time, and compare; 0 for none.
+        #[arg(long, default_value_t = 25)]
+        again: u64,
+    },
+}
+
+/// What is played: a world and what is planted in it.
+#[derive(Debug, Clone, Copy)]
+enum Game {
+    Queue(Option<Mutation>),
+    Raft { bug: Option<Bug>, again: u64 },
+}
+
+impl Game {
+    fn play(self, seed: u64) -> Played {
+        match self {
+            Self::Queue(mutation) => play(seed, mutation),
+            Self::Raft { bug, again } => {
+                let (mut played, trace) = play_raft(seed, bug);
+                if again > 0 && seed.is_multiple_of(again) && played.failure.is_none() {
+                    let (_, second) = play_raft(seed, bug);
+                    if trace != second {
+                        played.failure = Some("it went otherwise the second time".to_owned());
+                    }
+                }
+                played
+            }
+        }
+    }
+
+    /// The words that replay one seed of it, after the program's name.
+    fn arguments(self, seed: u64) -> String {
+        let planted = |name: &str| format!(" --mutation {name}");
+        match self {
+            Self::Queue(mutation) => {
+                let with = mutation.map_or_else(String::new, |mutation| planted(mutation.name()));
+                format!("queue --seeds {seed}{with}")
+            }
+            Self::Raft { bug, again: _ } => {
+                let with = bug.map_or_else(String::new, |bug| planted(bug.name()));
+                format!("raft --seeds {seed}{with}")
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +149,13 @@ struct Summary {
 }
 
 fn main() -> ExitCode {
-    let Args { world: Worlds::Queue { seeds, json, mutation } } = Args::parse();
-    let played = play_all(seeds, mutation);
+    let (seeds, json, game) = match Args::parse().world {
+        Worlds::Queue { seeds, json, mutation } => (seeds, json, Game::Queue(mutation)),
+        Worlds::Raft { seeds, json, mutation: bug, again } => {
+            (seeds, json, Game::Raft { bug, again })
+        }
+    };
+    let played = play_all(seeds, game);
     let failed: Vec<_> = played.iter().filter(|played| played.failure.is_some()).collect();
     let summary = Summary {
         seeds: seeds.end - seeds.first,
@@ -96,23 +163,17 @@ fn main() -> ExitCode {
         operations: played.iter().map(|played| played.operations).sum(),
     };
     let verdicts = played.iter().filter(|played| played.verdict).count();
-    report(&summary, verdicts, &failed, json, mutation);
+    report(&summary, verdicts, &failed, json, game);
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people at a terminal")]
-fn report(
-    summary: &Summary,
-    verdicts: usize,
-    failed: &[&Played],
-    json: bool,
-    mutation: Option<Mutation>,
-) {
+fn report(summary: &Summary, verdicts: usize, failed: &[&Played], json: bool, game: Game) {
     for Played { seed, failure, operations: _, verdict: _ } in failed {
         let why = failure.as_deref().unwrap_or_default();
-        let with = mutation.map_or_else(String::new, |m| format!(" --mutation {}", m.name()));
+        let arguments = game.arguments(*seed);
         eprintln!("seed {seed}: {why}");
-        eprintln!("  replay: cargo run --release -p ringrift-sim -- queue --seeds {seed}{with}");
+        eprintln!("  replay: cargo run --release -p ringrift-sim -- {arguments}");
     }
     if json {
         let line = serde_json::to_string(summary).unwrap_or_default();
@@ -125,14 +186,15 @@ fn report(
 }
 
 /// Plays every seed, on all processors, and answers in the order of the seeds.
-fn play_all(seeds: Seeds, mutation: Option<Mutation>) -> Vec<Played> {
+fn play_all(seeds: Seeds, game: Game) -> Vec<Played> {
+    panics::count();
     let lanes = thread::available_parallelism().map_or(1, usize::from);
     let mut played: Vec<Played> = thread::scope(|scope| {
         let lanes: Vec<_> = (0..lanes)
             .map(|lane| {
                 scope.spawn(move || {
                     let own = (seeds.first..seeds.end).skip(lane).step_by(lanes);
-                    own.map(|seed| play(seed, mutation)).collect::<Vec<_>>()
+                    own.map(|seed| game.play(seed)).collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -150,4 +212,18 @@ fn play(seed: u64, mutation: Option<Mutation>) -> Played {
     let mut world = World::new(seed, mutation);
     let failure = world.play().err();
     Played { seed, operations: world.operations(), verdict: world.has_verdict(), failure }
+}
+
+/// Plays a seed of the world over consensus, and answers a number that two equal lives share.
+fn play_raft(seed: u64, bug: Option<Bug>) -> (Played, u64) {
+    let mut world = match raft::World::new(seed, bug) {
+        Ok(world) => world,
+        Err(error) => {
+            let failure = Some(error);
+            return (Played { seed, operations: 0, verdict: false, failure }, 0);
+        }
+    };
+    let failure = world.play().err();
+    let (operations, verdict) = (world.operations(), world.has_verdict());
+    (Played { seed, operations, verdict, failure }, world.trace())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ringrift_core::id::{GroupName, Position, QueueName, RunId, Token, WorkId};
 use ringrift_core::machine::Machine;
-use ringrift_core::queue::command::{Command, Reply};
+use ringrift_core::queue::command::{Batch, Command, Reply};
 use ringrift_core::queue::item::{Item, NewItem, Payload, State, Status};
 use ringrift_core::time::Moment;
 
@@ -60,19 +60,31 @@ impl Observer {
             }
             None if at == self.log.len() => {
                 // The batch as fed: what a mutation does to all replicas alike is not to be seen here.
-                let own = self.machine.apply(Position { term: entry.term, index: *index }, fed);
+                let position = Position { term: entry.term, index: *index };
+                let own = self.commit(position, entry, fed)?;
                 if own != *replies {
                     return Err(format!("replica {id} answered entry {index} in its own way"));
                 }
-                sound(&self.machine, "the observer", *index)?;
-                self.judge(&entry.batch.commands, replies)?;
-                self.note_groups(&entry.batch.commands, replies);
-                self.exclusive()?;
                 self.log.push((entry.clone(), replies.clone()));
             }
             None => return Err(format!("replica {id} skipped to entry {index}")),
         }
         Ok(())
+    }
+
+    /// Applies what is committed, and judges the replies.
+    pub(crate) fn commit(
+        &mut self,
+        position: Position,
+        entry: &Entry,
+        fed: &Batch,
+    ) -> Result<Replies, String> {
+        let replies = self.machine.apply(position, fed);
+        sound(&self.machine, "the observer", position.index)?;
+        self.judge(&entry.batch.commands, &replies)?;
+        self.note_groups(&entry.batch.commands, &replies);
+        self.exclusive()?;
+        Ok(replies)
     }
 
     /// Takes note of who leads.

@@ -1,11 +1,11 @@
 //! Tests of the simulator itself: seeds hold, seeds repeat, planted bugs are caught.
 
 use crate::fault::Mutation;
-use crate::{Seeds, parse_seeds, play, play_all};
+use crate::{Game, Seeds, parse_seeds, play, play_all};
 
 #[test]
 fn seeds_hold() {
-    let played = play_all(Seeds { first: 0, end: 40 }, None);
+    let played = play_all(Seeds { first: 0, end: 40 }, Game::Queue(None));
     let failed: Vec<_> = played.iter().filter(|played| played.failure.is_some()).collect();
     assert!(failed.is_empty(), "{failed:#?}");
     let operations: u64 = played.iter().map(|played| played.operations).sum();

@@ -85,19 +85,18 @@ impl World {
 
     /// Whether the gauntlet came to a verdict, rather than to a pair that could not be played.
     pub(crate) fn has_verdict(&self) -> bool {
-        let mut runs = self.observer.machine().runs();
-        runs.any(|run| matches!(run.outcome, Some(Outcome::Verdict(_))))
+        has_verdict(self.observer.machine())
     }
 
     /// Lives through trouble and healing; the error says what broke, and when.
     pub(crate) fn play(&mut self) -> Result<(), String> {
         let scenario = self.scenario.clone()?;
-        self.clients.push(Client::submitter(&scenario, &mut self.chance)?);
+        self.clients.push(Client::submitter(REPLICAS, &scenario, &mut self.chance)?);
         for number in 0..WORKERS {
-            self.clients.push(Client::worker(number)?);
+            self.clients.push(Client::worker(REPLICAS, number)?);
         }
         for number in 0..OWNERS {
-            self.clients.push(Client::owner(number)?);
+            self.clients.push(Client::owner(REPLICAS, number)?);
         }
         let lived = self.live(&scenario);
         lived.map_err(|error| format!("at {} ms: {error}", self.now - BEGINNING))
@@ -253,6 +252,11 @@ impl World {
     }
 }
 
+/// Whether a run came to a verdict.
+pub(crate) fn has_verdict(machine: &Machine) -> bool {
+    machine.runs().any(|run| matches!(run.outcome, Some(Outcome::Verdict(_))))
+}
+
 /// A snapshot of the machine is the machine.
 fn again(machine: &Machine) -> Result<(), String> {
     let text = serde_json::to_string(&machine.freeze()).map_err(|error| error.to_string())?;
@@ -261,7 +265,7 @@ fn again(machine: &Machine) -> Result<(), String> {
 }
 
 /// Whether a run ended as it may.
-fn concluded(run: &Run, scenario: &Scenario) -> Result<(), String> {
+pub(crate) fn concluded(run: &Run, scenario: &Scenario) -> Result<(), String> {
     let failed = |wanted: &str| matches!(&run.outcome, Some(Outcome::Failed { reason, .. }) if reason == wanted);
     let fair = match &run.spec {
         RunSpec::Job(spec) => {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::{TransferLeaderRequest, VoteRequest};
 use openraft::vote::RaftLeaderId as _;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::consensus::hint::{Campaign, Hints, Probe, Standing, Verdict, verdict};
 use crate::consensus::network::link::{Caller, Link};
+use crate::consensus::transport::Stream;
 use crate::consensus::vocabulary::{LeaderId, LogId, Raft, Vote};
 use crate::consensus::wire::{Incoming, Purpose, Request, Response};
 
@@ -51,7 +51,7 @@ pub(in crate::consensus) fn hints(
             let Some(address) = address.filter(|_| hints.suspects(peer, &now)) else {
                 continue;
             };
-            if probe_repeatedly(&address).await != Verdict::Gone {
+            if probe_repeatedly(&caller, &address).await != Verdict::Gone {
                 continue;
             }
             let (now, _, _) = look(&raft, peer);
@@ -78,19 +78,19 @@ fn look(raft: &Raft, peer: u64) -> (Standing, Vote, Option<String>) {
 }
 
 /// Connects again and again until something can be concluded.
-async fn probe_repeatedly(address: &str) -> Verdict {
+async fn probe_repeatedly(caller: &Caller, address: &str) -> Verdict {
     let mut probes = Vec::new();
     while verdict(&probes) == Verdict::Open {
         if probes.last() == Some(&Probe::Answered) {
             tokio::time::sleep(PROBE_PAUSE).await;
         }
-        probes.push(probe(address).await);
+        probes.push(probe(caller.connect(address)).await);
     }
     verdict(&probes)
 }
 
-async fn probe(address: &str) -> Probe {
-    match tokio::time::timeout(PROBE_PATIENCE, TcpStream::connect(address)).await {
+async fn probe(connecting: impl Future<Output = io::Result<Stream>>) -> Probe {
+    match tokio::time::timeout(PROBE_PATIENCE, connecting).await {
         Ok(Ok(_connected)) => Probe::Answered,
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Probe::Refused,
         // A listener that is closed while a connection waits in its backlog resets it.
@@ -183,9 +183,10 @@ mod tests {
 
     use futures::StreamExt as _;
     use tokio::io::AsyncWriteExt as _;
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
     use super::*;
+    use crate::consensus::transport::{Tcp, Transport as _};
     use crate::consensus::wire;
 
     async fn listener() -> (TcpListener, String) {
@@ -198,12 +199,12 @@ mod tests {
     async fn only_a_refusal_is_a_refusal() {
         let (open, address) = listener().await;
         assert_eq!(
-            probe(&address).await,
+            probe(Tcp.connect(&address)).await,
             Probe::Answered,
             "the backlog of a stopped process answers"
         );
         drop(open);
-        assert_eq!(probe(&address).await, Probe::Refused);
+        assert_eq!(probe(Tcp.connect(&address)).await, Probe::Refused);
 
         // A full backlog drops further connections: silence, as from behind a partition.
         let socket = TcpSocket::new_v4().unwrap();
@@ -217,7 +218,7 @@ mod tests {
             waiting.push(stream);
             assert!(waiting.len() < 64, "the backlog never fills");
         }
-        assert_eq!(probe(&address).await, Probe::Silent);
+        assert_eq!(probe(Tcp.connect(&address)).await, Probe::Silent);
     }
 
     /// What `closed_by_its_kernel` says of a connection whose other end does `act`.
@@ -227,7 +228,7 @@ mod tests {
         let (listener, address) = listener().await;
         let theirs = TcpStream::connect(&address).await.unwrap();
         let (ours, _) = listener.accept().await.unwrap();
-        let (mut incoming, _outgoing) = wire::channel(ours).unwrap();
+        let (mut incoming, _outgoing) = wire::channel(Stream::of(ours));
         let _kept = act(theirs).await;
         let ended = loop {
             match incoming.next().await {
@@ -271,7 +272,8 @@ mod tests {
         let silent = io::Error::from(io::ErrorKind::TimedOut);
         let (listener, address) = listener().await;
         let theirs = TcpStream::connect(&address).await.unwrap();
-        let (incoming, _outgoing) = wire::channel(listener.accept().await.unwrap().0).unwrap();
+        let ours = listener.accept().await.unwrap().0;
+        let (incoming, _outgoing) = wire::channel(Stream::of(ours));
         assert!(!closed_by_its_kernel(&incoming, &Err(silent)));
         drop(theirs);
     }

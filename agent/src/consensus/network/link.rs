@@ -1,7 +1,7 @@
 //! One connection to one peer for one purpose: opened when it is needed, kept, opened again when it
 //! broke. Requests carry numbers, so several may be on their way at once.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use ringrift_core::id::NodeId;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::consensus::Member;
 use crate::consensus::machine::Shared;
+use crate::consensus::transport::{Stream, Transport};
 use crate::consensus::wire::{
     self, Hello, Identity, Incoming, MAGIC, Numbered, Outgoing, PROTOCOL, Purpose, Request,
     Response, Welcome,
@@ -47,11 +47,22 @@ pub(in crate::consensus) struct Caller {
     node_id: NodeId,
     raft_id: u64,
     shared: Arc<Shared>,
+    transport: Arc<dyn Transport>,
 }
 
 impl Caller {
-    pub(in crate::consensus) fn new(node_id: NodeId, raft_id: u64, shared: Arc<Shared>) -> Self {
-        Self { node_id, raft_id, shared }
+    pub(in crate::consensus) fn new(
+        node_id: NodeId,
+        raft_id: u64,
+        shared: Arc<Shared>,
+        transport: Arc<dyn Transport>,
+    ) -> Self {
+        Self { node_id, raft_id, shared, transport }
+    }
+
+    /// Opens a connection and says nothing yet.
+    pub(in crate::consensus) async fn connect(&self, address: &str) -> io::Result<Stream> {
+        self.transport.connect(address).await
     }
 
     pub(in crate::consensus) fn raft_id(&self) -> u64 {
@@ -88,10 +99,25 @@ impl Caller {
     /// # Errors
     /// When nobody does, or it refuses to talk to this cluster.
     pub(in crate::consensus) async fn identify(&self, address: &str) -> io::Result<Identity> {
-        let hello = self.hello(Purpose::Identify);
-        let greeted = greet(address, &hello);
+        let greeted = self.greet(address, Purpose::Identify);
         let (_, _, identity) = tokio::time::timeout(GREETING_PATIENCE, greeted).await??;
         Ok(identity)
+    }
+
+    /// Connects and greets.
+    async fn greet(
+        &self,
+        address: &str,
+        purpose: Purpose,
+    ) -> io::Result<(Incoming, Outgoing, Identity)> {
+        let hello = self.hello(purpose);
+        let (mut incoming, mut outgoing) = wire::channel(self.connect(address).await?);
+        outgoing.send(wire::encode(&hello)?).await?;
+        let answer = incoming.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
+        match wire::decode(&answer)? {
+            Welcome::Accepted(identity) => Ok((incoming, outgoing, identity)),
+            Welcome::Refused(reason) => Err(io::Error::other(reason)),
+        }
     }
 }
 
@@ -197,8 +223,7 @@ impl Link {
     }
 
     async fn connect_to(&self, address: &str) -> io::Result<Connection> {
-        let hello = self.caller.hello(self.purpose);
-        let (incoming, outgoing, identity) = greet(address, &hello).await?;
+        let (incoming, outgoing, identity) = self.caller.greet(address, self.purpose).await?;
         if identity.raft_id != self.target {
             let text = format!(
                 "{} answers there with raft id {:016x}, not the member's {:016x}; \
@@ -219,19 +244,8 @@ impl Link {
     }
 }
 
-/// Connects and greets.
-async fn greet(address: &str, hello: &Hello) -> io::Result<(Incoming, Outgoing, Identity)> {
-    let (mut incoming, mut outgoing) = wire::channel(TcpStream::connect(address).await?)?;
-    outgoing.send(wire::encode(hello)?).await?;
-    let answer = incoming.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
-    match wire::decode(&answer)? {
-        Welcome::Accepted(identity) => Ok((incoming, outgoing, identity)),
-        Welcome::Refused(reason) => Err(io::Error::other(reason)),
-    }
-}
-
 /// Answers that are awaited. Nothing once the connection is broken.
-type Pending = Mutex<Option<HashMap<u64, oneshot::Sender<Response>>>>;
+type Pending = Mutex<Option<BTreeMap<u64, oneshot::Sender<Response>>>>;
 
 struct Connection {
     requests: mpsc::Sender<Bytes>,
@@ -243,7 +257,7 @@ struct Connection {
 impl Connection {
     fn start(incoming: Incoming, outgoing: Outgoing) -> Self {
         let (requests, queued) = mpsc::channel(REQUESTS_QUEUED_MAX);
-        let pending: Arc<Pending> = Arc::new(Mutex::new(Some(HashMap::new())));
+        let pending: Arc<Pending> = Arc::new(Mutex::new(Some(BTreeMap::new())));
         let writer = tokio::spawn(write_requests(outgoing, queued, Arc::clone(&pending)));
         let reader = tokio::spawn(read_responses(incoming, Arc::clone(&pending)));
         let tasks = [AbortOnDropHandle::new(writer), AbortOnDropHandle::new(reader)];
@@ -290,7 +304,7 @@ impl Drop for Place<'_> {
 
 fn lock(
     pending: &Pending,
-) -> std::sync::MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Response>>>> {
+) -> std::sync::MutexGuard<'_, Option<BTreeMap<u64, oneshot::Sender<Response>>>> {
     pending.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

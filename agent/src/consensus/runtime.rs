@@ -1,0 +1,123 @@
+//! The runtime that openraft works on: tokio, with chance that a simulation may decide.
+//!
+//! openraft draws its election timeouts from the runtime. Those are all the chance there is in this
+//! folder beside the raft id, so a world that decides both can be lived through again.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::time::Duration;
+
+use openraft::AsyncRuntime;
+use openraft::impls::TokioRuntime;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+thread_local! {
+    /// What the next draw on this thread is made of, when a simulation decides.
+    static NEXT_SEED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Lets `seed` decide what is drawn on this thread from here on; nothing gives chance back to the
+/// operating system. Answers what would have decided the next draw.
+pub(super) fn decide_chance(seed: Option<u64>) -> Option<u64> {
+    NEXT_SEED.replace(seed)
+}
+
+fn next_seed() -> Option<u64> {
+    let seed = NEXT_SEED.get()?;
+    // SplitMix64's step; the generator that is seeded mixes.
+    NEXT_SEED.set(Some(seed.wrapping_add(0x9e37_79b9_7f4a_7c15)));
+    Some(seed)
+}
+
+/// tokio, as openraft sees it.
+#[derive(Debug)]
+pub(super) struct Runtime(TokioRuntime);
+
+impl AsyncRuntime for Runtime {
+    type JoinError = <TokioRuntime as AsyncRuntime>::JoinError;
+    type JoinHandle<T: Send + 'static> = <TokioRuntime as AsyncRuntime>::JoinHandle<T>;
+    type Sleep = <TokioRuntime as AsyncRuntime>::Sleep;
+    type Instant = <TokioRuntime as AsyncRuntime>::Instant;
+    type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
+    type Timeout<R, T: Future<Output = R> + Send> = <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
+    type ThreadLocalRng = StdRng;
+    type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
+    type Watch = <TokioRuntime as AsyncRuntime>::Watch;
+    type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
+    type Mutex<T: Send + 'static> = <TokioRuntime as AsyncRuntime>::Mutex<T>;
+
+    fn spawn<T>(future: T) -> Self::JoinHandle<T::Output>
+    where
+        T: Future + Send + 'static,
+        T::Output: Send + 'static,
+    {
+        TokioRuntime::spawn(future)
+    }
+
+    fn sleep(duration: Duration) -> Self::Sleep {
+        TokioRuntime::sleep(duration)
+    }
+
+    fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
+        TokioRuntime::sleep_until(deadline)
+    }
+
+    fn timeout<R, F: Future<Output = R> + Send>(
+        duration: Duration,
+        future: F,
+    ) -> Self::Timeout<R, F> {
+        TokioRuntime::timeout(duration, future)
+    }
+
+    fn timeout_at<R, F: Future<Output = R> + Send>(
+        deadline: Self::Instant,
+        future: F,
+    ) -> Self::Timeout<R, F> {
+        TokioRuntime::timeout_at(deadline, future)
+    }
+
+    fn is_panic(join_error: &Self::JoinError) -> bool {
+        TokioRuntime::is_panic(join_error)
+    }
+
+    fn thread_rng() -> StdRng {
+        match next_seed() {
+            Some(seed) => StdRng::seed_from_u64(seed),
+            None => StdRng::from_rng(&mut TokioRuntime::thread_rng()),
+        }
+    }
+
+    fn new(threads: usize) -> Self {
+        Self(TokioRuntime::new(threads))
+    }
+
+    fn block_on<F, T>(&mut self, future: F) -> T
+    where
+        F: Future<Output = T>,
+    {
+        self.0.block_on(future)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt as _;
+
+    use super::*;
+
+    fn draws() -> Vec<u64> {
+        (0..4).map(|_| Runtime::thread_rng().random()).collect()
+    }
+
+    #[test]
+    fn a_seed_decides_what_is_drawn_and_nothing_else_does() {
+        assert_eq!(decide_chance(Some(7)), None);
+        let first = draws();
+        assert!(first.windows(2).all(|pair| pair[0] != pair[1]), "{first:?}");
+        assert!(decide_chance(Some(7)).is_some(), "the draws moved it");
+        assert_eq!(draws(), first);
+        decide_chance(None);
+        assert_ne!(draws(), first);
+    }
+}

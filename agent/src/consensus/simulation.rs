@@ -1,0 +1,177 @@
+//! A door for the simulation: consensus as it is, on a disk and a network that a seed decides.
+//!
+//! Nothing else may use it. It has no chance, no clock and no faults of its own: those are the
+//! world's, which lives in `tests/sim`. What is here opens [`Consensus`] on other ground, and lets
+//! the world look at what an invariant needs.
+
+mod disk;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use openraft::SnapshotPolicy;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::vote::RaftLeaderId as _;
+use ringrift_core::id::NodeId;
+use ringrift_core::machine::Machine;
+
+pub use self::disk::{Content, Disk, Logged, Planted};
+use crate::clock::Clock;
+use crate::consensus::machine::{Replica, Shared};
+use crate::consensus::start::{self, Ground};
+pub use crate::consensus::transport::{Incoming, Listener, Stream, Transport};
+use crate::consensus::vocabulary::{LeaderId, LogId, Vote};
+use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, runtime};
+use crate::leader;
+
+/// Which entry: who wrote it as a leader, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EntryName {
+    /// Its leader's term.
+    pub term: u64,
+    /// Its leader's raft id.
+    pub leader: u64,
+    /// Its place in the log.
+    pub index: u64,
+}
+
+impl EntryName {
+    fn of(log_id: LogId) -> Self {
+        let LogId { leader_id: LeaderId { term, node_id }, index } = log_id;
+        Self { term, leader: node_id, index }
+    }
+
+    fn to_log_id(self) -> LogId {
+        LogId::new(LeaderId::new(self.term, self.leader), self.index)
+    }
+}
+
+/// What an agent has voted for. Votes are compared field by field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ballot {
+    /// The term.
+    pub term: u64,
+    /// For whom, by raft id.
+    pub leader: u64,
+    /// Whether a majority is known to have voted so.
+    pub elected: bool,
+}
+
+impl Ballot {
+    fn of(vote: Vote) -> Self {
+        let LeaderId { term, node_id } = vote.leader_id;
+        Self { term, leader: node_id, elected: vote.committed }
+    }
+}
+
+/// What a simulated agent stands on.
+pub struct Seat {
+    /// Its log.
+    pub disk: Disk,
+    /// How it reaches others.
+    pub transport: Arc<dyn Transport>,
+    /// Its raft id, when its data directory has none yet.
+    pub raft_id: u64,
+    /// A snapshot is written after so many entries.
+    pub snapshot_entries: u64,
+    /// So many entries stay in the log behind a snapshot.
+    pub tail_entries: u64,
+}
+
+/// What an agent knows of consensus, as far as invariants speak of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Its raft id.
+    pub raft_id: u64,
+    /// Its vote.
+    pub vote: Ballot,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Up to where it knows entries of its own log to be committed.
+    pub committed: Option<EntryName>,
+    /// Up to where it has applied.
+    pub applied: Option<EntryName>,
+    /// What its snapshot covers.
+    pub snapshot: Option<EntryName>,
+    /// Up to where its log is dropped.
+    pub purged: Option<EntryName>,
+    /// The last index of its log.
+    pub last: u64,
+    /// The voters; two sets while they change.
+    pub voters: Vec<BTreeSet<u64>>,
+    /// Everybody who takes part, by raft id.
+    pub members: Vec<(u64, NodeId)>,
+    /// Why its raft core has stopped, if it has.
+    pub stopped: Option<String>,
+}
+
+/// Lets `seed` decide what openraft draws on this thread. Answers what would have decided the next
+/// draw, so that several agents may share a thread.
+pub fn decide_chance(seed: Option<u64>) -> Option<u64> {
+    runtime::decide_chance(seed)
+}
+
+/// Opens consensus on simulated ground. The runtime must be of one thread, with a paused clock.
+///
+/// # Errors
+/// As [`Consensus::open`].
+pub async fn open(
+    config: ConsensusConfig,
+    clock: Clock,
+    seat: Seat,
+) -> Result<Consensus, ConsensusError> {
+    let Seat { disk: log, transport, raft_id, snapshot_entries, tail_entries } = seat;
+    let settings = openraft::Config {
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_entries),
+        max_in_snapshot_log_to_keep: tail_entries,
+        replication_lag_threshold: 2 * (snapshot_entries + tail_entries),
+        purge_batch_size: 1,
+        ..openraft::Config::clone(&*config.timing.raft_config()?)
+    };
+    let planted = log.planted();
+    let directory = config.data_dir.join("raft");
+    let mut disk = start::Disk::open(&directory, clock, Box::new(log), || Ok(raft_id))?;
+    if planted == Some(Planted::LostApplied) {
+        let replica = disk.shared.read(|held| Replica {
+            applied: None,
+            membership: held.membership.clone(),
+            machine: held.machine.clone(),
+        });
+        disk.shared = Arc::new(Shared::new(replica, clock));
+    }
+    let ground = Ground { settings: Arc::new(settings), disk, transport };
+    Consensus::start(config, clock, ground).await
+}
+
+/// Does the leader's duties that look at nothing but the machine, until consensus has stopped.
+pub async fn lead(consensus: &Consensus) {
+    leader::go_on(consensus).await;
+}
+
+/// Looks at what an agent knows.
+#[must_use]
+pub fn look(consensus: &Consensus) -> Standing {
+    let metrics = consensus.inner.raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let members = &metrics.membership_config;
+    let name = |log_id: Option<LogId>| log_id.map(EntryName::of);
+    Standing {
+        raft_id: metrics.id,
+        vote: Ballot::of(metrics.vote),
+        leads: metrics.state.is_leader(),
+        committed: name(metrics.local_committed),
+        applied: name(metrics.last_applied),
+        snapshot: name(metrics.snapshot),
+        purged: name(metrics.purged),
+        last: metrics.last_log_index.unwrap_or(0),
+        voters: members.membership().get_joint_config().clone(),
+        members: members.nodes().map(|(id, member)| (*id, member.node_id.clone())).collect(),
+        stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
+    }
+}
+
+/// Looks at an agent's replica, and at the last entry that is in it.
+pub fn replica<R>(consensus: &Consensus, look: impl FnOnce(Option<EntryName>, &Machine) -> R) -> R {
+    let shared = &consensus.inner.shared;
+    shared.read(|replica| look(replica.applied.map(EntryName::of), &replica.machine))
+}
