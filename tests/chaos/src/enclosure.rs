@@ -50,13 +50,12 @@ pub(crate) async fn enter(args: &Args, agents: u8, seed: u64) -> Result<bool, Fa
     if args.json {
         command.arg("--json");
     }
+    let _disks = Disks { dir: dir.clone() };
     let ended = command.kill_on_drop(true).status().await;
     let ended = ended.map_err(Failure::file("start unshare"))?;
     let held = ended.success();
     if held && !args.keep {
         clear(&dir)?;
-    } else {
-        remove_disks(&dir)?;
     }
     match ended.code() {
         Some(0 | 1) => Ok(held),
@@ -71,16 +70,21 @@ fn clear(dir: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Logs and history stay; the disks are large.
-fn remove_disks(dir: &Path) -> Result<(), Failure> {
-    let failed = || Failure::file(format!("remove the disks in {}", dir.display()));
-    for entry in std::fs::read_dir(dir).map_err(failed())? {
-        let path = entry.map_err(failed())?.path();
-        if path.extension().is_some_and(|extension| extension == "disk") {
-            std::fs::remove_file(path).map_err(failed())?;
+/// The disks of a run, which are large: they go with it, however it ends. Logs and history may stay.
+struct Disks {
+    dir: PathBuf,
+}
+
+impl Drop for Disks {
+    fn drop(&mut self) {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == "disk") {
+                // What cannot be removed is removed with the folder, when the same run comes again.
+                let _ = std::fs::remove_file(path);
+            }
         }
     }
-    Ok(())
 }
 
 /// Whether this machine allows a run.

@@ -134,7 +134,10 @@ pub(crate) fn verdict(verdict: &Verdict) -> String {
         seen.repeats,
         seen.locks
     );
-    for finding in findings.iter().take(SHOWN) {
+    let mut shown: Vec<_> = findings.iter().collect();
+    // What is worst first.
+    shown.sort_by_key(|finding| finding.kind);
+    for finding in shown.into_iter().take(SHOWN) {
         let _ = writeln!(text, "  {:?}: {}", finding.kind, finding.text);
     }
     if findings.len() > SHOWN {

@@ -79,19 +79,16 @@ impl<'a> Adds<'a> {
         for item in asked {
             self.names.entry(&item.name).or_insert((item, None));
         }
-        match op.answer() {
-            Some(Answer::Added(added)) => {
-                for (item, (id, fresh)) in asked.iter().zip(added) {
-                    self.acknowledged(item, *id, *fresh, op.window, verdict);
-                }
+        if let Some(Answer::Added(added)) = op.answer() {
+            for (item, (id, fresh)) in asked.iter().zip(added) {
+                self.acknowledged(item, *id, *fresh, op.window, verdict);
             }
-            // The answer to a repeat names none.
-            Some(Answer::Completed(then)) => {
-                for (item, id) in asked.iter().zip(then) {
-                    self.acknowledged(item, *id, true, op.window, verdict);
-                }
+        }
+        // The answer to a repeat names none.
+        if let Some(Answer::Completed(then)) = op.answer() {
+            for (item, id) in asked.iter().zip(then) {
+                self.acknowledged(item, *id, true, op.window, verdict);
             }
-            _ => {}
         }
     }
 

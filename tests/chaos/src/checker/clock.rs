@@ -18,19 +18,20 @@ impl Clock {
     pub(super) fn of(ops: &[Op<'_>], verdict: &mut Verdict) -> Self {
         let mut clock = Self::default();
         for op in ops {
-            match (&op.call.ask, op.answer()) {
-                (Ask::Claim { lease_ms, .. }, Some(Answer::Claimed(grants))) => {
-                    for grant in grants {
-                        let moment = grant.deadline_ms.saturating_sub(*lease_ms);
-                        clock.note(grant.hold.token.index, moment, verdict);
-                    }
+            if let Ask::Claim { lease_ms, .. } = &op.call.ask
+                && let Some(Answer::Claimed(grants)) = op.answer()
+            {
+                for grant in grants {
+                    let moment = grant.deadline_ms.saturating_sub(*lease_ms);
+                    clock.note(grant.hold.token.index, moment, verdict);
                 }
-                (Ask::Lock { ttl_ms, .. }, Some(Answer::Locked { token, expires_ms }))
-                    if op.window.hi == token.index =>
-                {
-                    clock.note(token.index, expires_ms.saturating_sub(*ttl_ms), verdict);
-                }
-                _ => {}
+            }
+            // A lock that is renewed keeps its token.
+            if let Ask::Lock { ttl_ms, .. } = &op.call.ask
+                && let Some(Answer::Locked { token, expires_ms }) = op.answer()
+                && op.window.hi == token.index
+            {
+                clock.note(token.index, expires_ms.saturating_sub(*ttl_ms), verdict);
             }
         }
         let mut before = (0, 0);

@@ -67,10 +67,8 @@ fn once(id: WorkId, end: &End<'_>, verdict: &mut Verdict) {
 fn has_ended(item: &Item<'_>, end: &End<'_>) -> bool {
     let ended =
         |seen: &Seen| matches!(seen.status.as_deref(), Some("completed" | "failed" | "cancelled"));
-    let looks = item.looks.iter().any(|look| match look.answer() {
-        Some(Answer::Seen(seen)) => ended(seen),
-        _ => false,
-    });
+    let mut looks = item.looks.iter();
+    let looks = looks.any(|look| matches!(look.answer(), Some(Answer::Seen(seen)) if ended(seen)));
     looks || !end.completed.is_empty() || end.dead || end.cancelled
 }
 
@@ -98,17 +96,12 @@ fn agrees(
     }
     match status {
         Some("completed") => {
-            let said = item.said.values().flatten().filter(|op| op.may_be_done());
-            let results = said.filter_map(|op| match &op.call.ask {
-                Ask::Complete { result, .. } => Some(result),
-                _ => None,
-            });
             let known: Vec<_> = match end.completed.first() {
-                Some((_, op)) => match &op.call.ask {
-                    Ask::Complete { result, .. } => vec![result],
-                    _ => Vec::new(),
-                },
-                None => results.collect(),
+                Some((_, op)) => result_of(op).into_iter().collect(),
+                None => {
+                    let said = item.said.values().flatten().filter(|op| op.may_be_done());
+                    said.filter_map(result_of).collect()
+                }
             };
             if !known.iter().any(|result| Some(*result) == seen.result.as_ref()) {
                 let text =
@@ -129,6 +122,10 @@ fn agrees(
             }
         }
     }
+}
+
+fn result_of<'a>(op: &Op<'a>) -> Option<&'a String> {
+    if let Ask::Complete { result, .. } = &op.call.ask { Some(result) } else { None }
 }
 
 /// A dead item has used up its attempts, or its holder said that no other can help.
@@ -159,9 +156,9 @@ pub(crate) fn standing(history: &[Call]) -> (Vec<WorkId>, Vec<WorkId>) {
     let exists = |item: &Item<'_>| item.acknowledged || !item.claims.is_empty();
     let open = items.iter().filter(|(_, item)| exists(item) && !has_ended(item, &end_of(item)));
     let open = open.map(|(id, _)| *id).collect();
-    let completed = history.iter().filter_map(|call| match (&call.ask, &call.outcome) {
-        (Ask::Complete { hold, .. }, Outcome::Done(..)) => Some(hold.item),
-        _ => None,
+    let completed = history.iter().filter_map(|call| {
+        let Ask::Complete { hold, .. } = &call.ask else { return None };
+        matches!(call.outcome, Outcome::Done(..)).then_some(hold.item)
     });
     (open, completed.collect())
 }

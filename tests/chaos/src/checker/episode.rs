@@ -164,11 +164,10 @@ impl Episode<'_> {
     /// Unix milliseconds until which the lease surely ran, as far as renewals before `index` are known.
     fn held_until(&self, index: u64, clock: &Clock) -> u64 {
         let renewals = self.said.iter().filter(|op| op.window.hi < index);
-        let renewals = renewals.filter_map(|op| match (&op.call.ask, op.answer()) {
-            (Ask::Heartbeat { lease_ms, .. }, Some(Answer::Renewed(true))) => {
-                Some(clock.at_least(op.window.lo).saturating_add(*lease_ms))
-            }
-            _ => None,
+        let renewals = renewals.filter_map(|op| {
+            let Ask::Heartbeat { lease_ms, .. } = &op.call.ask else { return None };
+            let renewed = matches!(op.answer(), Some(Answer::Renewed(true)));
+            renewed.then(|| clock.at_least(op.window.lo).saturating_add(*lease_ms))
         });
         renewals.fold(self.grant.deadline_ms, u64::max)
     }

@@ -23,27 +23,22 @@ type Lock<'a> = BTreeMap<Token, Hold<'a>>;
 pub(super) fn check(ops: &[Op<'_>], clock: &Clock, verdict: &mut Verdict) {
     let mut locks: BTreeMap<&str, Lock<'_>> = BTreeMap::new();
     for op in ops {
-        match (&op.call.ask, op.answer()) {
-            (Ask::Lock { name, owner, .. }, Some(Answer::Locked { token, expires_ms })) => {
-                let hold = locks.entry(name).or_default().entry(*token).or_default();
-                if hold.owner.is_empty() {
-                    hold.owner = owner;
-                    verdict.seen.locks += 1;
-                }
-                if hold.owner != owner {
-                    let text = format!(
-                        "lock {name} has two owners under {token}: {} and {owner}",
-                        hold.owner
-                    );
-                    verdict.find(Kind::Doubled, text);
-                }
-                hold.until = hold.until.max(*expires_ms);
-            }
-            (Ask::Unlock { name, token }, _) => {
-                locks.entry(name).or_default().entry(*token).or_default().releases.push(*op);
-            }
-            _ => {}
+        if let Ask::Unlock { name, token } = &op.call.ask {
+            locks.entry(name).or_default().entry(*token).or_default().releases.push(*op);
         }
+        let Ask::Lock { name, owner, .. } = &op.call.ask else { continue };
+        let Some(Answer::Locked { token, expires_ms }) = op.answer() else { continue };
+        let hold = locks.entry(name).or_default().entry(*token).or_default();
+        if hold.owner.is_empty() {
+            hold.owner = owner;
+            verdict.seen.locks += 1;
+        }
+        if hold.owner != owner {
+            let text =
+                format!("lock {name} has two owners under {token}: {} and {owner}", hold.owner);
+            verdict.find(Kind::Doubled, text);
+        }
+        hold.until = hold.until.max(*expires_ms);
     }
     for (name, lock) in &locks {
         let mut holds = lock.iter().peekable();

@@ -21,20 +21,18 @@ pub(super) fn check(history: &[Call], verdict: &mut Verdict) {
 fn real_time(history: &[Call], verdict: &mut Verdict) {
     for (call, floor) in history.iter().zip(floors(history)) {
         let Some(index) = call.index() else { continue };
-        let least = match (&call.ask, &call.outcome) {
-            // Whoever waits in vain is told so by an agent that need not lead any more.
-            (Ask::Claim { wait_ms, .. }, Outcome::Done(_, Answer::Claimed(grants)))
-                if grants.is_empty() && *wait_ms > 0 =>
-            {
-                continue;
+        let read = match &call.ask {
+            Ask::Claim { wait_ms, .. } if found_nothing(call) => {
+                // Whoever waits in vain is told so by an agent that need not lead any more.
+                if *wait_ms > 0 {
+                    continue;
+                }
+                true
             }
-            // What is only read needs no entry of its own.
-            (Ask::Claim { .. }, Outcome::Done(_, Answer::Claimed(grants))) if grants.is_empty() => {
-                floor - 1
-            }
-            (Ask::Look(_), _) => floor - 1,
-            _ => floor,
+            ask => matches!(ask, Ask::Look(_)),
         };
+        // What is only read needs no entry of its own.
+        let least = floor - u64::from(read);
         if index < least {
             let text = format!(
                 "client {} asked for {:?} when index {} had been seen, and was answered from index \
@@ -75,24 +73,28 @@ fn terms(history: &[Call], verdict: &mut Verdict) {
     }
 }
 
+fn found_nothing(call: &Call) -> bool {
+    matches!(&call.outcome, Outcome::Done(_, Answer::Claimed(grants)) if grants.is_empty())
+}
+
 /// A claim that does not wait and finds nothing, while an item was there that nobody can have held.
 fn nothing_there(history: &[Call], verdict: &mut Verdict) {
     let mut lost_claims: Vec<Micros> = Vec::new();
     let mut first_claims: BTreeMap<u64, Micros> = BTreeMap::new();
     for call in history {
-        match (&call.ask, &call.outcome) {
-            (Ask::Claim { .. }, Outcome::Unknown(_)) => lost_claims.push(call.sent),
-            (Ask::Cancel(id), _) => {
-                let sent = first_claims.entry(id.0).or_insert(call.sent);
-                *sent = call.sent.min(*sent);
-            }
-            (Ask::Claim { .. }, Outcome::Done(_, Answer::Claimed(grants))) => {
-                for grant in grants {
-                    let sent = first_claims.entry(grant.hold.item.0).or_insert(call.sent);
-                    *sent = call.sent.min(*sent);
-                }
-            }
-            _ => {}
+        if matches!(call.ask, Ask::Claim { .. }) && call.is_unknown() {
+            lost_claims.push(call.sent);
+        }
+        let mut taken = Vec::new();
+        if let Ask::Cancel(id) = &call.ask {
+            taken.push(id.0);
+        }
+        if let Outcome::Done(_, Answer::Claimed(grants)) = &call.outcome {
+            taken.extend(grants.iter().map(|grant| grant.hold.item.0));
+        }
+        for id in taken {
+            let sent = first_claims.entry(id).or_insert(call.sent);
+            *sent = call.sent.min(*sent);
         }
     }
     lost_claims.sort_unstable();
@@ -116,9 +118,8 @@ fn nothing_there(history: &[Call], verdict: &mut Verdict) {
     let mut empty: Vec<&Call> = history
         .iter()
         .filter(|call| {
-            matches!(&call.ask, Ask::Claim { wait_ms: 0, .. })
-                && call.stamp.is_none()
-                && matches!(&call.outcome, Outcome::Done(_, Answer::Claimed(g)) if g.is_empty())
+            let waits = !matches!(&call.ask, Ask::Claim { wait_ms: 0, .. });
+            !waits && call.stamp.is_none() && found_nothing(call)
         })
         .collect();
     empty.sort_unstable_by_key(|call| call.sent);

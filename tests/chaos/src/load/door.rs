@@ -99,12 +99,13 @@ impl Door {
                 Some(answer) => Outcome::Done(position, answer),
                 None => Outcome::Unknown(format!("not understood: {value}")),
             },
-            Ok((position, Err(problem))) if decides(problem.code) => match ask {
-                Ask::Look(_) if problem.code == Code::WorkUnknown => {
+            Ok((position, Err(problem))) if decides(problem.code) => {
+                if matches!(ask, Ask::Look(_)) && problem.code == Code::WorkUnknown {
                     Outcome::Done(position, Answer::Seen(words::unseen()))
+                } else {
+                    Outcome::Refused(position, problem.code.as_str().to_owned())
                 }
-                _ => Outcome::Refused(position, problem.code.as_str().to_owned()),
-            },
+            }
             Ok((_, Err(problem))) => Outcome::Unknown(problem.to_string()),
             Err(cause) => Outcome::Unknown(cause),
         }

@@ -6,8 +6,8 @@ use rand::RngExt as _;
 use ringrift_core::id::WorkId;
 use tokio::sync::mpsc;
 
-use super::{Doubt, Phase};
 use super::session::Caller;
+use super::{Doubt, Phase};
 use crate::clock;
 use crate::history::{Answer, Ask, Grant, Hold, NewItem, Outcome};
 
