@@ -1,7 +1,7 @@
 # The only front door. Anything longer than three lines is a script or `cargo xtask`.
 # `verify` writes nothing, `fix` rewrites; `test` is what CI runs.
 
-.PHONY: demo test verify fix e2e bench bench-docs crds image tools sim clean-tools help
+.PHONY: demo test verify fix e2e chaos bench bench-docs crds image tools sim clean-tools help
 .DEFAULT_GOAL := help
 
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
@@ -35,6 +35,11 @@ e2e: tools ## a real three-node Kubernetes, the chart, three examples, an outage
 
 sim: ## the core in a seeded world; SEEDS=200
 	cargo run --release -p ringrift-sim -- queue --seeds 0..$(SEEDS)
+
+chaos: ## real agents under faults and load, ten minutes each with three and five; CHAOS="--minutes 1 --agents 3 --seed 7"
+	@tests/packages util-linux mount e2fsprogs iproute2 nftables
+	cargo build --release --bins -p ringrift-agent -p ringrift-cli -p ringrift-match -p ringrift-chaos
+	@$(RELEASE)/ringrift-chaos $(CHAOS)
 
 bench: ## the queue beside etcd, NATS and RabbitMQ; BENCH="--only ours --part failover" for a part
 	@tests/packages rabbitmq-server

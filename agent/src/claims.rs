@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -18,6 +18,7 @@ use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Claim, Command, Refusal, Reply};
 use ringrift_core::queue::item::Item;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::consensus::{Committed, Consensus, ProposeError};
 
@@ -87,6 +88,53 @@ impl Drop for Counted<'_> {
 struct Waiter {
     claim: Claim,
     answer: oneshot::Sender<Outcome>,
+    standing: Arc<Standing>,
+}
+
+/// Where a waiter stands. Both sides change it, so that nobody whose claim is on its way goes away as
+/// if there had been nothing: the claim may take items, and they would be held by nobody.
+#[derive(Debug, Default)]
+struct Standing(AtomicU8);
+
+impl Standing {
+    const IN_LINE: u8 = 0;
+    /// Its claim is on its way.
+    const CHOSEN: u8 = 1;
+    /// So it is, and its time is over: it hears what came of the claim, whatever that is.
+    const LEAVING: u8 = 2;
+    /// Its time was over while it stood in line.
+    const GONE: u8 = 3;
+
+    fn change(&self, from: u8, to: u8) -> bool {
+        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Its claim goes on its way. False when it has gone.
+    fn choose(&self) -> bool {
+        self.change(Self::IN_LINE, Self::CHOSEN)
+    }
+
+    /// Its claim brought nothing. False when its time is over, too.
+    fn back_in_line(&self) -> bool {
+        self.change(Self::CHOSEN, Self::IN_LINE)
+    }
+
+    /// Its time is over. False when its claim is on its way.
+    fn leave(&self) -> bool {
+        // At most two rounds: what is chosen stays so or comes back, and then it goes.
+        loop {
+            if self.change(Self::IN_LINE, Self::GONE) {
+                return true;
+            }
+            if self.change(Self::CHOSEN, Self::LEAVING) {
+                return false;
+            }
+        }
+    }
+
+    fn is_on_its_way(&self) -> bool {
+        matches!(self.0.load(Ordering::Acquire), Self::CHOSEN | Self::LEAVING)
+    }
 }
 
 impl Hub {
@@ -107,18 +155,48 @@ impl Hub {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Waits for work, at most for `wait`; nothing granted then.
-    pub(crate) async fn wait(&self, claim: Claim, wait: Duration) -> Option<Outcome> {
+    /// Waits for work, at most for `wait` and until the agent is `stopping`; nothing granted then.
+    /// A claim that is on its way at that time is waited for.
+    pub(crate) async fn wait(
+        &self,
+        claim: Claim,
+        wait: Duration,
+        stopping: &CancellationToken,
+    ) -> Option<Outcome> {
         let _counted = Counted::new(&self.waiting);
-        let (answer, answered) = oneshot::channel();
-        let waiting = async {
-            let gone = Err(Unserved::Propose(ProposeError::NotLeader { leader: None }));
-            if self.arrivals.send(Waiter { claim, answer }).await.is_err() {
-                return gone;
-            }
-            answered.await.unwrap_or(gone)
+        let (answer, mut answered) = oneshot::channel();
+        let standing = Arc::new(Standing::default());
+        let gone = || {
+            let error = if standing.is_on_its_way() {
+                ProposeError::Timeout
+            } else {
+                ProposeError::NotLeader { leader: None }
+            };
+            Err(Unserved::Propose(error))
         };
-        tokio::time::timeout(wait, waiting).await.ok()
+        let waiter = Waiter { claim, answer, standing: Arc::clone(&standing) };
+        let waiting = async {
+            if self.arrivals.send(waiter).await.is_err() {
+                return gone();
+            }
+            (&mut answered).await.unwrap_or_else(|_dropped| gone())
+        };
+        let enough = async {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stopping.cancelled() => {}
+            }
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = waiting => return Some(outcome),
+            () = enough => None,
+        };
+        if standing.leave() {
+            return outcome;
+        }
+        // Bounded by the patience of proposals.
+        Some(answered.await.unwrap_or_else(|_dropped| gone()))
     }
 }
 
@@ -215,7 +293,7 @@ impl Line {
                 heads.insert(*number, waiters);
             }
             // Who has gone is skipped.
-            if !waiter.answer.is_closed() {
+            if !waiter.answer.is_closed() && waiter.standing.choose() {
                 free = free.saturating_sub(u64::from(waiter.claim.limit));
                 chosen.push(waiter);
             }
@@ -275,7 +353,7 @@ async fn serve(consensus: Consensus, mut arriving: mpsc::Receiver<Waiter>) {
             (now.is_leader, now.leader.clone())
         };
         if !leads {
-            for Waiter { claim: _, answer } in desk.line.drain() {
+            for Waiter { claim: _, answer, standing: _ } in desk.line.drain() {
                 let error = ProposeError::NotLeader { leader: leader.clone() };
                 // The caller may have given up.
                 let _ = answer.send(Err(Unserved::Propose(error)));
@@ -327,7 +405,7 @@ impl Desk {
         let Committed { position, replies } = match outcome {
             Ok(committed) => committed,
             Err(error) => {
-                for Waiter { claim: _, answer } in waiters {
+                for Waiter { claim: _, answer, standing: _ } in waiters {
                     let _ = answer.send(Err(Unserved::Propose(error.clone())));
                 }
                 return;
@@ -335,12 +413,14 @@ impl Desk {
         };
         for (waiter, reply) in waiters.into_iter().zip(replies).rev() {
             let granted = granted(position, Some(reply));
-            if granted.as_ref().is_ok_and(|granted| granted.items.is_empty()) {
+            if granted.as_ref().is_ok_and(|granted| granted.items.is_empty())
+                && waiter.standing.back_in_line()
+            {
                 let line = &mut self.line;
                 self.consensus.read(|machine| line.push_front(waiter, machine));
                 continue;
             }
-            // One that has gone meanwhile holds the items until their lease ends.
+            // One whose connection has gone meanwhile holds the items until their lease ends.
             let _ = waiter.answer.send(granted);
         }
     }

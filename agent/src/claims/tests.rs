@@ -33,6 +33,17 @@ fn machine(types: &[&str]) -> Machine {
     machine
 }
 
+fn claim(node: &str, work_type: &str) -> Claim {
+    Claim {
+        node: node.parse().unwrap(),
+        capabilities: std::collections::BTreeSet::new(),
+        labels: std::collections::BTreeMap::new(),
+        work_types: std::iter::once(work_type.to_owned()).collect(),
+        limit: 1,
+        lease: Span::seconds(30),
+    }
+}
+
 /// A line of claims of one item each, with the ends that wait. No node has said what it has.
 fn line(claims: &[(&str, &str)]) -> (Line, Vec<oneshot::Receiver<Outcome>>) {
     line_at(&Machine::default(), claims)
@@ -41,16 +52,9 @@ fn line(claims: &[(&str, &str)]) -> (Line, Vec<oneshot::Receiver<Outcome>>) {
 fn line_at(machine: &Machine, claims: &[(&str, &str)]) -> (Line, Vec<oneshot::Receiver<Outcome>>) {
     let (mut line, mut ends) = (Line::default(), Vec::new());
     for (node, work_type) in claims {
-        let claim = Claim {
-            node: node.parse().unwrap(),
-            capabilities: std::collections::BTreeSet::new(),
-            labels: std::collections::BTreeMap::new(),
-            work_types: std::iter::once((*work_type).to_owned()).collect(),
-            limit: 1,
-            lease: Span::seconds(30),
-        };
         let (answer, answered) = oneshot::channel();
-        line.push_back(Waiter { claim, answer }, machine);
+        let (claim, standing) = (claim(node, work_type), Arc::default());
+        line.push_back(Waiter { claim, answer, standing }, machine);
         ends.push(answered);
     }
     (line, ends)
@@ -131,4 +135,50 @@ fn who_came_back_empty_handed_stands_in_front() {
         line.push_front(waiter, &machine);
     }
     assert_eq!(left(&line), ["1", "2", "3"]);
+}
+
+/// A claim that waits for 20 ms, as the line sees it, and what its caller will hear.
+async fn waiting() -> (Waiter, tokio::task::JoinHandle<Option<Outcome>>) {
+    let (arrivals, mut arriving) = mpsc::channel(1);
+    let hub = Hub { arrivals, waiting: Arc::default() };
+    let caller = tokio::spawn(async move {
+        let wait = Duration::from_millis(20);
+        hub.wait(claim("1", "a"), wait, &CancellationToken::new()).await
+    });
+    (arriving.recv().await.unwrap(), caller)
+}
+
+#[tokio::test]
+async fn who_is_being_served_when_its_time_is_over_hears_what_it_got() {
+    for items in [0, 1] {
+        let (waiter, caller) = waiting().await;
+        let machine = machine(&["a"]);
+        assert!(waiter.standing.choose());
+        while waiter.standing.change(Standing::CHOSEN, Standing::CHOSEN) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(!caller.is_finished(), "its claim is on its way and may take something");
+        assert!(!waiter.standing.back_in_line(), "it does not wait any longer");
+        let position = Position { term: 1, index: 2 };
+        let items: Vec<_> = machine.ready(items).collect();
+        let granted = Ok(Granted { position, items });
+        waiter.answer.send(granted.clone()).unwrap();
+        assert_eq!(caller.await.unwrap(), Some(granted));
+    }
+}
+
+#[tokio::test]
+async fn who_stands_in_line_when_its_time_is_over_gets_nothing_any_more() {
+    let (waiter, caller) = waiting().await;
+    assert_eq!(caller.await.unwrap(), None);
+    assert!(!waiter.standing.choose(), "it has gone");
+}
+
+#[tokio::test]
+async fn what_became_of_a_claim_on_its_way_is_not_known_when_the_line_ends() {
+    let (waiter, caller) = waiting().await;
+    assert!(waiter.standing.choose());
+    drop(waiter);
+    let unknown = Err(Unserved::Propose(ProposeError::Timeout));
+    assert_eq!(caller.await.unwrap(), Some(unknown));
 }

@@ -60,13 +60,10 @@ async fn take_or_wait(
     if !items.is_empty() || wait.is_zero() {
         return Ok(items);
     }
-    tokio::select! {
-        outcome = app.claims.wait(claim, wait) => match outcome {
-            Some(Ok(granted)) => written(app, &granted.items),
-            Some(Err(unserved)) => Err(unserved.into()),
-            None => Ok(Vec::new()),
-        },
-        () = app.stopping.cancelled() => Ok(Vec::new()),
+    match app.claims.wait(claim, wait, &app.stopping).await {
+        Some(Ok(granted)) => written(app, &granted.items),
+        Some(Err(unserved)) => Err(unserved.into()),
+        None => Ok(Vec::new()),
     }
 }
 

@@ -17,7 +17,10 @@ use axum::response::{IntoResponse as _, Response};
 use ringrift_core::id::NodeId;
 use ringrift_core::membership::State as MemberState;
 use ringrift_wire::problem::Code;
-use ringrift_wire::{HOPS_HEADER, NODE_HEADER, POSITION_HEADER, TOKEN_HEADER};
+use ringrift_wire::{
+    ACKNOWLEDGED_HEADER, HOPS_HEADER, NODE_HEADER, POSITION_HEADER, SEQ_HEADER, SESSION_HEADER,
+    TOKEN_HEADER,
+};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
@@ -292,8 +295,16 @@ fn hops(headers: &HeaderMap) -> u16 {
 }
 
 /// Headers of a request that mean something to the agent that answers it.
-const REQUEST_HEADERS: [HeaderName; 3] =
-    [header::CONTENT_TYPE, header::ACCEPT, header::AUTHORIZATION];
+const REQUEST_HEADERS: [HeaderName; 7] = [
+    header::CONTENT_TYPE,
+    header::ACCEPT,
+    header::AUTHORIZATION,
+    HeaderName::from_static(TOKEN_HEADER),
+    // Without them the leader would carry a retry out again.
+    HeaderName::from_static(SESSION_HEADER),
+    HeaderName::from_static(SEQ_HEADER),
+    HeaderName::from_static(ACKNOWLEDGED_HEADER),
+];
 /// Headers of a reply that mean something to the caller.
 const REPLY_HEADERS: [HeaderName; 6] = [
     header::CONTENT_TYPE,
@@ -308,8 +319,7 @@ async fn pass_on(app: &App, address: &str, parts: &Parts, body: &Bytes) -> Resul
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut request =
         app.peers.http.request(parts.method.clone(), format!("http://{address}{path}"));
-    let own = HeaderName::from_static(TOKEN_HEADER);
-    for name in REQUEST_HEADERS.into_iter().chain([own]) {
+    for name in REQUEST_HEADERS {
         if let Some(value) = parts.headers.get(&name) {
             request = request.header(name, value);
         }

@@ -349,10 +349,7 @@ impl Connection {
     fn wait(&mut self, number: u64, claim: command::Claim, wait: Duration) {
         let app = Arc::clone(&self.app);
         self.running.push(Box::pin(async move {
-            let outcome = tokio::select! {
-                outcome = app.claims.wait(claim, wait) => outcome,
-                () = app.stopping.cancelled() => None,
-            };
+            let outcome = app.claims.wait(claim, wait, &app.stopping).await;
             Finished::Claim { number, outcome }
         }));
     }

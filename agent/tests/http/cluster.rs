@@ -99,6 +99,18 @@ async fn three_agents_share_one_queue_and_outlive_their_leader() {
 }
 
 #[tokio::test]
+async fn a_request_of_a_session_is_carried_out_once_through_whomever_it_comes() {
+    let [first, second, third] = three().await;
+    let opened = third.call(Method::POST, "/sessions", None).await.ok();
+    let session = opened["session_id"].as_str().unwrap();
+    for agent in [&second, &third, &first] {
+        let request = agent.request(Method::POST, "/work/add").json(&json!({}));
+        let request = request.header("x-ringrift-session", session).header("x-ringrift-seq", 1);
+        assert_eq!(send(request).await.ok()["work_id"], "w1");
+    }
+}
+
+#[tokio::test]
 async fn a_client_serves_every_route_without_a_log() {
     let first = start("--slots 0 --node-id n1").await;
     let client = start(&format!("--slots 0 --node-id c1 --client --join {}", first.address)).await;

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::stream::message::{
     AddedWork, Answer, Claim, ClaimedWork, Completion, Failing, Heartbeat, Hold, NewWork,
-    Operation, Outcome, Refused, Renewed, Response,
+    Operation, Outcome, Refused, Renewed, Response, SessionStamp,
 };
 
 /// Requests of one client without a response; further callers wait for a place.
@@ -100,9 +100,17 @@ pub struct StreamClient {
 #[derive(Debug)]
 struct Call {
     operation: Operation,
+    session: Option<SessionStamp>,
     answer: oneshot::Sender<Result<Response, StreamError>>,
     /// Agents that said that they do not lead.
     redirects: u32,
+}
+
+impl Call {
+    /// A session answers a repeat as the first time; without one it depends on the operation.
+    fn repeats_harmlessly(&self) -> bool {
+        self.session.is_some() || self.operation.repeats_harmlessly()
+    }
 }
 
 /// What kept requests from being answered last, for error texts.
@@ -140,6 +148,23 @@ impl StreamClient {
     /// # Errors
     /// As [`StreamError`] says; refusals are errors too.
     pub async fn call(&self, operation: Operation) -> Result<At<Answer>, StreamError> {
+        let At { position, value } = self.ask(None, operation).await?;
+        let value = value.map_err(|refused| StreamError::Refused(Box::new(refused)))?;
+        Ok(At { position, value })
+    }
+
+    /// As [`StreamClient::call`], with refusals as answers that have their place in the log, too, and
+    /// in a session when one is named: a request that is sent again with the same number is answered
+    /// as the first time. So the client sends it again by itself when its connection broke. Claims
+    /// of a session do not wait. Heartbeats and completions are in none: they may be repeated anyway.
+    ///
+    /// # Errors
+    /// As [`StreamError`] says; it was refused only when no stream could be opened.
+    pub async fn ask(
+        &self,
+        session: Option<SessionStamp>,
+        operation: Operation,
+    ) -> Result<At<Result<Answer, Refused>>, StreamError> {
         let wait = match &operation {
             Operation::Claim(claim) => Duration::from_millis(claim.wait_ms),
             Operation::Add(_)
@@ -155,7 +180,7 @@ impl StreamClient {
             let ended = || StreamError::Unusable("the client's task has ended".to_owned());
             let _place = self.places.acquire().await.map_err(|_closed| ended())?;
             let (answer, answered) = oneshot::channel();
-            let call = Call { operation, answer, redirects: 0 };
+            let call = Call { operation, session, answer, redirects: 0 };
             self.calls.send(call).await.map_err(|_closed| ended())?;
             answered.await.map_err(|_closed| ended())?
         };
@@ -164,8 +189,8 @@ impl StreamClient {
         };
         let Response { number: _, position, outcome } = outcome?;
         match outcome {
-            Outcome::Done(value) => Ok(At { position, value }),
-            Outcome::Refused(refused) => Err(StreamError::Refused(Box::new(refused))),
+            Outcome::Done(answer) => Ok(At { position, value: Ok(answer) }),
+            Outcome::Refused(refused) => Ok(At { position, value: Err(refused) }),
             Outcome::NotLeader { .. } => Err(StreamError::Foreign("not the leader".to_owned())),
         }
     }

@@ -21,7 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ringrift-wire", &["ringrift-core"]),
 ];
 /// Crates that are no part of the product.
-const FREE: &[&str] = &["ringrift-bench", "ringrift-sim", "ringrift-tests", "xtask"];
+const FREE: &[&str] =
+    &["ringrift-bench", "ringrift-chaos", "ringrift-sim", "ringrift-tests", "xtask"];
 
 /// Everything in the core's tree. None of it reads a clock, a file, a socket or entropy.
 const CORE_TREE: &[&str] = &[

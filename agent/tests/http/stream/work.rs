@@ -6,7 +6,7 @@ use ringrift_core::id::{Token, WorkId};
 use ringrift_wire::problem::Code;
 use ringrift_wire::stream::client::{Settings, StreamClient, StreamError};
 use ringrift_wire::stream::message::{
-    Answer, Claim, Completion, Failing, Heartbeat, Hold, NewWork, Operation, Outcome,
+    Answer, Claim, Completion, Failing, Heartbeat, Hold, NewWork, Operation, Outcome, SessionStamp,
 };
 use serde_json::json;
 
@@ -119,6 +119,25 @@ async fn a_request_of_a_session_is_carried_out_once_and_answered_twice() {
     }
     assert_eq!(answers[0], answers[1]);
     assert_eq!(agent.get("/work/status").await.ok()["total_items"], 1);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn the_client_asks_in_a_session_and_hears_where_it_was_refused() {
+    let agent = start("--slots 0").await;
+    let client = client(&[&agent.address], None);
+    let opened = client.call(Operation::OpenSession).await.unwrap().value;
+    let Answer::Session(session) = opened else { panic!("no session: {opened:?}") };
+    let stamp = SessionStamp { session, seq: 1, acknowledged: 0 };
+    let add = Operation::Add(vec![NewWork::new("mine", "{}")]);
+    let first = client.ask(Some(stamp), add.clone()).await.unwrap();
+    let again = client.ask(Some(stamp), add).await.unwrap();
+    assert_eq!(first.value, again.value);
+    assert!(again.position > first.position, "the repeat has an entry of its own");
+    let stranger = Hold { work_id: WorkId(5), token: Token::default() };
+    let refused = client.ask(None, Operation::Start(stranger)).await.unwrap();
+    assert_eq!(refused.value.unwrap_err().code(), Some(Code::WorkUnknown));
+    assert!(refused.position > again.position, "a refusal of the machine has its place in the log");
     agent.stop().await;
 }
 

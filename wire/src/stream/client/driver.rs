@@ -203,7 +203,7 @@ impl Driver {
         }
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1);
-        let request = Outgoing { number, session: None, operation: &call.operation };
+        let request = Outgoing { number, session: call.session, operation: &call.operation };
         match outbox.push(&request, REQUEST_FRAME_BYTES_MAX) {
             Ok(()) => {
                 self.pending.insert(number, call);
@@ -273,7 +273,7 @@ impl Driver {
         let mut pending: Vec<_> = self.pending.drain().collect();
         pending.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
         for (_, call) in pending {
-            if call.operation.repeats_harmlessly() {
+            if call.repeats_harmlessly() {
                 self.unsent.push_front(call);
             } else {
                 let (address, cause) = (address.to_owned(), cause.to_owned());
