@@ -8,12 +8,14 @@ mod disk;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::SnapshotPolicy;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::vote::RaftLeaderId as _;
 use ringrift_core::id::NodeId;
 use ringrift_core::machine::Machine;
+use ringrift_core::voters::Change;
 
 pub use self::disk::{Content, Disk, Logged, Planted};
 use crate::clock::Clock;
@@ -23,6 +25,9 @@ pub use crate::consensus::transport::{Incoming, Listener, Stream, Transport};
 use crate::consensus::vocabulary::{LeaderId, LogId, Vote};
 use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, runtime};
 use crate::leader;
+
+/// How often a leader looks for a change that was left half done.
+const FINISH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Which entry: who wrote it as a leader, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,9 +148,27 @@ pub async fn open(
     Consensus::start(config, clock, ground).await
 }
 
-/// Does the leader's duties that look at nothing but the machine, until consensus has stopped.
+/// Does the leader's duties that need no gossip, until consensus has stopped.
 pub async fn lead(consensus: &Consensus) {
-    leader::go_on(consensus).await;
+    tokio::select! {
+        biased;
+        () = leader::go_on(consensus) => {}
+        () = finish_changes(consensus) => {}
+    }
+}
+
+/// Finishes changes of members that another leader left half done, for ever: what
+/// `leader::voters` does while nobody is dead.
+async fn finish_changes(consensus: &Consensus) {
+    loop {
+        tokio::time::sleep(FINISH_INTERVAL).await;
+        if let Some(seen) = consensus.electorate()
+            && seen.change == Change::Halfway
+            && let Err(error) = consensus.finish_change(&seen).await
+        {
+            tracing::debug!(%error, "a change of members stays half done until the next look");
+        }
+    }
 }
 
 /// Looks at what an agent knows.

@@ -205,11 +205,11 @@ fn day(seed: u64) -> Result<u32, String> {
     let mut votes: Vec<(u64, bool)> = (1..=5).map(|id| (id, id <= 3)).collect();
     let mut alive_since = std::collections::BTreeMap::from_iter((1..=5).map(|id| (id, Some(0))));
     let (mut changed, mut replaced, mut count) = (None, None, 0);
-    for now in (0..86_400_000_u64).step_by(20_000) {
+    for at in (0..86_400_000_u64).step_by(20_000) {
         let turn = chance.random_range(2..=5_u64);
         if chance.random_bool(0.01) {
             let state = alive_since.get_mut(&turn).expect("known");
-            *state = if state.is_some() { None } else { Some(now) };
+            *state = if state.is_some() { None } else { Some(at) };
         }
         let looks = votes.iter().map(|&(raft_id, votes)| {
             let lives = alive_since[&raft_id].is_some();
@@ -218,32 +218,32 @@ fn day(seed: u64) -> Result<u32, String> {
             let silent_for = lives.then_some(Span(0));
             Look { raft_id, node_id: node(raft_id), votes, lives, silent_for, behind }
         });
-        let members = watch.look(&rules, Span(now), looks.collect());
-        let since = |at: Option<u64>| at.map(|at| Span(now - at));
+        let members = watch.look(&rules, Span(at), looks.collect());
+        let since = |then: Option<u64>| then.map(|then| Span(at - then));
         let picture = Picture {
             leader: 1,
             voters_wanted: 3,
             change: Change::None,
             since_change: since(changed),
-            replaced: replaced.map(|(id, at)| (id, Span(now - at))),
+            replaced: replaced.map(|(id, then)| (id, Span(at - then))),
             members,
         };
         if let Decision::Replace { dead, by } = decide(&rules, &picture) {
             if alive_since[&dead].is_some() {
-                return Err(format!("n{dead} lives at {now}"));
+                return Err(format!("n{dead} lives at {at}"));
             }
-            if replaced.is_some_and(|(_, at)| now - at < 3_600_000) {
-                return Err(format!("two in an hour at {now}"));
+            if replaced.is_some_and(|(_, then)| at - then < 3_600_000) {
+                return Err(format!("two in an hour at {at}"));
             }
             for entry in &mut votes {
                 entry.1 = if entry.0 == dead { false } else { entry.1 || entry.0 == by };
             }
-            (changed, replaced) = (Some(now), Some((dead, now)));
+            (changed, replaced) = (Some(at), Some((dead, at)));
             count += 1;
         }
         let voters = votes.iter().filter(|(_, votes)| *votes).count();
         if voters != 3 {
-            return Err(format!("{voters} voters at {now}"));
+            return Err(format!("{voters} voters at {at}"));
         }
     }
     Ok(count)

@@ -66,7 +66,7 @@ enum Worlds {
         #[arg(long, value_enum)]
         mutation: Option<Bug>,
         /// Live through every so many seeds a second time, and compare; 0 for none.
-        #[arg(long, default_value_t = 25)]
+        #[arg(long, default_value_t = 0)]
         again: u64,
     },
 }

@@ -91,6 +91,9 @@ struct State {
     planted: Option<Planted>,
     /// Entries that were appended since the world looked last.
     news: Vec<Logged>,
+    /// Entries that were purged since the world looked last, and those of the time before that look:
+    /// it may still ask for them.
+    purged: [BTreeMap<u64, (LogId, Bytes)>; 2],
 }
 
 struct Pending {
@@ -211,6 +214,7 @@ impl Disk {
             state.write(&record);
         }
         state.seen = state.safe.clone();
+        state.purged = Default::default();
         state.committed = None;
         state.broken = None;
     }
@@ -231,13 +235,16 @@ impl Disk {
         purged || held.is_some_and(|(log_id, _)| EntryName::of(*log_id) == name)
     }
 
-    /// The entry at an index of the log, as the agent sees it.
+    /// The entry at an index of the log, as the agent sees it, or saw it until it was purged just now.
     #[must_use]
     pub fn entry(&self, index: u64) -> Option<Logged> {
         let state = self.lock();
-        let name_at =
-            |index: u64| state.seen.entries.get(&index).map(|(log_id, _)| EntryName::of(*log_id));
-        let (log_id, bytes) = state.seen.entries.get(&index)?;
+        let find = |index: u64| {
+            let mut places = [&state.seen.entries].into_iter().chain(&state.purged);
+            places.find_map(|entries| entries.get(&index))
+        };
+        let name_at = |index: u64| find(index).map(|(log_id, _)| EntryName::of(*log_id));
+        let (log_id, bytes) = find(index)?;
         let previous = index.checked_sub(1).and_then(name_at);
         Some(Logged { name: EntryName::of(*log_id), previous, bytes: bytes.clone() })
     }
@@ -263,7 +270,10 @@ impl Disk {
     /// Entries that were appended since this was asked last.
     #[must_use]
     pub fn take_news(&self) -> Vec<Logged> {
-        std::mem::take(&mut self.lock().news)
+        let mut state = self.lock();
+        let [since, before] = &mut state.purged;
+        *before = std::mem::take(since);
+        std::mem::take(&mut state.news)
     }
 }
 
@@ -288,6 +298,13 @@ impl State {
     fn put(&mut self, record: Record, done: Option<Done>) -> io::Result<()> {
         if let Some(kind) = self.broken {
             return Err(kind.into());
+        }
+        // A snapshot may also stand for entries that never came to be: those in its place are not its.
+        if let Record::Purge(upto) = &record
+            && self.seen.entries.get(&upto.index).is_some_and(|(log_id, _)| log_id == upto)
+        {
+            let [since, _] = &mut self.purged;
+            since.extend(self.seen.entries.range(..=upto.index).map(|(at, it)| (*at, it.clone())));
         }
         self.seen.add(&record);
         self.pending.push_back(Pending { record, done });

@@ -258,8 +258,12 @@ impl Host {
         self.draws = simulation::decide_chance(before);
         if let Some(opening) = running.opening.take_if(|opening| opening.is_finished()) {
             let opened = running.runtime.block_on(opening).map_err(|error| error.to_string())?;
-            let opened = opened.map_err(|error| format!("{} does not start: {error}", self.name));
-            running.consensus = Some(opened?);
+            match opened {
+                Ok(consensus) => running.consensus = Some(consensus),
+                // The supervisor starts it again, as it does with any whose disk fails.
+                Err(_) if self.disk.is_broken() => {}
+                Err(error) => return Err(format!("{} does not start: {error}", self.name)),
+            }
         }
         Ok(())
     }
