@@ -194,7 +194,7 @@ pub(crate) fn write(history: &[Call], path: &Path) -> std::io::Result<()> {
     file.flush()
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// What the file system says, and lines that are no calls.
