@@ -155,6 +155,11 @@ impl Gossip {
         self.request(Request::Join(seeds)).await;
     }
 
+    /// Announces itself once to whoever gossips at `address`, who is not remembered as a seed.
+    pub async fn announce(&self, address: SocketAddr) {
+        self.request(Request::Announce(address)).await;
+    }
+
     /// Names the cluster, once it is known.
     pub async fn set_cluster(&self, cluster: &str) {
         self.request(Request::Cluster(cluster.to_owned())).await;

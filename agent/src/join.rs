@@ -3,6 +3,8 @@
 //! An agent with a membership on disk is part of its cluster already; it only tells the leader where
 //! it is now and asks whom to gossip with. Any other starts a cluster, or asks until one takes it.
 
+mod rediscovery;
+
 use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _};
@@ -17,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{ClusterToken, Entry};
 use crate::consensus::{Consensus, MembershipError};
 use crate::gossip::Gossip;
+pub(crate) use crate::join::rediscovery::Rediscovery;
 
 /// First pause between two rounds of asking, and the longest one.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);

@@ -33,7 +33,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::gossip::{Gossip, GossipConfig, GossipError};
 use crate::http::forward::Peers;
 use crate::http::{self, App, observe};
-use crate::join::{Entered, JoinError, Joiner};
+use crate::join::{Entered, JoinError, Joiner, Rediscovery};
 use crate::leader;
 use crate::metrics::Metrics;
 use crate::stream::Streams;
@@ -326,6 +326,16 @@ impl Agent {
             let stop = stops.duties.clone();
             tasks.spawn(Part::Duties, async {
                 leader::run(duties, gossip, stop).await;
+                Ok(())
+            });
+            let rediscovery = Rediscovery {
+                consensus: consensus.clone(),
+                gossip: app.gossip.clone(),
+                token: app.token.clone(),
+            };
+            let stop = stops.duties.clone();
+            tasks.spawn(Part::Rediscovery, async {
+                rediscovery.run(stop).await;
                 Ok(())
             });
             tasks.spawn(Part::Watching, tasks::watch_consensus(consensus, stops.duties.clone()));

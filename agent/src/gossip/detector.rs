@@ -33,6 +33,7 @@ const ATTEMPTS_PER_WARNING: u32 = 16;
 #[derive(Debug)]
 pub(super) enum Request {
     Join(Vec<String>),
+    Announce(SocketAddr),
     Cluster(String),
     Leave(oneshot::Sender<()>),
 }
@@ -101,6 +102,7 @@ impl Detector {
                         return;
                     }
                     Some(Request::Join(names)) => self.seeds.add(names, self.clock.monotonic()),
+                    Some(Request::Announce(address)) => self.step(&socket, Input::Join(address)),
                     Some(Request::Cluster(name)) => self.envelope = Envelope::of_cluster(&name),
                 },
                 Some(addresses) = finds.recv() => {

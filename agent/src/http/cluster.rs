@@ -53,7 +53,7 @@ pub(crate) async fn join(
     let swim_seeds =
         seeds.iter().take(SEEDS_TOLD_MAX).map(|member| member.swim_address.to_string());
     if swim != own {
-        app.gossip.join(vec![swim_address]).await;
+        app.gossip.announce(swim).await;
     }
     Ok(Json(Joined {
         part: taken_as.to_owned(),

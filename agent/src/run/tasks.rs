@@ -31,6 +31,8 @@ pub enum Part {
     Joining,
     /// Keeping what gossip needs to know and needs on disk.
     Keeping,
+    /// Finding members that gossip has lost.
+    Rediscovery,
     /// Watching whether consensus still runs.
     Watching,
 }

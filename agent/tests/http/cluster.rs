@@ -51,6 +51,29 @@ async fn operators_move_leadership_write_snapshots_and_remove_members() {
 }
 
 #[tokio::test]
+async fn a_member_that_nobody_introduces_is_found_again() {
+    let first = start("--slots 0 --node-id n1 --token t").await;
+    let join = format!("--slots 0 --node-id n2 --token t --join {}", first.address);
+    let second = start(&join).await;
+    let status = second.get("/status").await.ok();
+    let raft_address = status["peers"]["n2"]["raft_address"].as_str().unwrap();
+    let raft_port = raft_address.rsplit(':').next().unwrap();
+
+    // It comes back where it replicated, but gossips elsewhere, and without the token nobody takes its
+    // word for it.
+    let same_ports = format!("--listen {} --raft-port {raft_port}", second.address);
+    let directory = second.stop().await;
+    let second = launch(&format!("--slots 0 --node-id n2 {same_ports}"), directory).await;
+    for agent in [&first, &second] {
+        until("the two see each other", || async {
+            let status = agent.get("/status").await.ok();
+            (status["alive_peers"] == 2 && !status["leader_id"].is_null()).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn three_agents_share_one_queue_and_outlive_their_leader() {
     let [first, second, third] = three().await;
     let added = third.post("/work/add", &json!({ "key": "k", "config": { "n": 1 } })).await;

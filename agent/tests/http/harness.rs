@@ -68,12 +68,16 @@ pub(crate) async fn start(flags: &str) -> Running {
     agent
 }
 
-/// Starts an agent on free ports, in a directory that may have been used before.
+/// Starts an agent, on free ports where `flags` name none, in a directory that may have been used
+/// before.
 pub(crate) async fn launch(flags: &str, directory: TempDir) -> Running {
     let path = directory.path().display().to_string();
-    let line = format!(
-        "ringrift-agent --data-dir {path} --listen 127.0.0.1:0 --swim-port 0 --raft-port 0 {flags}"
-    );
+    let mut line = format!("ringrift-agent --data-dir {path} {flags}");
+    for (flag, free) in [("--listen", "127.0.0.1:0"), ("--swim-port", "0"), ("--raft-port", "0")] {
+        if !flags.contains(flag) {
+            line.extend([" ", flag, " ", free]);
+        }
+    }
     let args = Args::try_parse_from(line.split_whitespace()).unwrap();
     let token = args.token.clone();
     let mut config = Config::from_args(args).unwrap();
