@@ -46,6 +46,7 @@ use std::time::Duration;
 
 use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
+use openraft::metrics::WaitError;
 use ringrift_core::id::{NodeId, Position};
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Command, Refusal, Reply};
@@ -56,10 +57,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use self::backup::{Backup, BackupError};
 pub use self::electorate::{Electorate, Outlook, Standing, VoterCount, VoterPolicy};
-pub use self::errors::{ConsensusError, DiskFull, MembershipError, ProposeError, TransferError};
+pub use self::errors::{
+    ConsensusError, DiskFull, MembershipError, ProposeError, SnapshotError, TransferError,
+};
 use self::log::LogStore;
 use self::machine::snapshot::SnapshotDirectory;
-use self::machine::{Shared, position_of};
+use self::machine::{Shared, TooLarge, position_of};
 use self::network::link::Caller;
 use self::propose::Proposer;
 use self::room::Room;
@@ -75,6 +78,8 @@ pub const WARM_LEARNERS_MAX: usize = 2;
 const BARRIER_PATIENCE: Duration = Duration::from_secs(5);
 /// Writing a snapshot takes seconds at most.
 const COMPACT_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a snapshot that is awaited is asked for again.
+const SNAPSHOT_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// An agent that takes part, with the addresses that others reach it by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,19 +246,42 @@ impl Consensus {
     /// Writes a snapshot now and drops the log before it.
     ///
     /// # Errors
-    /// When the raft core has stopped, or the snapshot does not get written in time.
-    pub async fn compact(&self) -> Result<(), ProposeError> {
-        let stopped =
-            |cause: &dyn std::fmt::Display| ProposeError::Stopped { cause: cause.to_string() };
+    /// See [`SnapshotError`].
+    pub async fn compact(&self) -> Result<(), SnapshotError> {
+        let upto = self.write_snapshot(COMPACT_PATIENCE).await?;
+        let purged = self.inner.raft.trigger().purge_log(upto).await;
+        purged.map_err(|fatal| SnapshotError::Stopped { cause: fatal.to_string() })
+    }
+
+    /// Writes a snapshot of at least what is applied here now, and answers up to where that is.
+    async fn write_snapshot(&self, patience: Duration) -> Result<u64, SnapshotError> {
         let raft = &self.inner.raft;
         let upto = *self.applied().borrow();
-        raft.trigger().snapshot().await.map_err(|fatal| stopped(&fatal))?;
-        let wait = raft.wait(Some(COMPACT_PATIENCE));
-        let written = wait.metrics(
-            |metrics| metrics.snapshot.is_some_and(|snapshot| snapshot.index >= upto),
-            "a snapshot",
-        );
-        written.await.map_err(|_late| ProposeError::Timeout)?;
-        raft.trigger().purge_log(upto).await.map_err(|fatal| stopped(&fatal))
+        let stopped =
+            |cause: &dyn std::fmt::Display| SnapshotError::Stopped { cause: cause.to_string() };
+        let written = async {
+            loop {
+                let triggered = raft.trigger().snapshot().await;
+                triggered.map_err(|fatal| stopped(&fatal))?;
+                // The trigger does nothing while another snapshot is written, or is too large.
+                let wait = raft.wait(Some(SNAPSHOT_LOOK_INTERVAL));
+                let written = wait.metrics(
+                    |metrics| metrics.snapshot.is_some_and(|snapshot| snapshot.index >= upto),
+                    "a snapshot",
+                );
+                match written.await {
+                    Ok(_metrics) => return Ok(upto),
+                    Err(WaitError::Timeout(..)) => {}
+                    Err(WaitError::ShuttingDown) => {
+                        return Err(stopped(&"this agent stops"));
+                    }
+                }
+                if let Some(TooLarge { cause, .. }) = self.inner.shared.too_large() {
+                    return Err(SnapshotError::TooLarge { cause });
+                }
+            }
+        };
+        let late = |_elapsed| SnapshotError::Late { patience };
+        tokio::time::timeout(patience, written).await.map_err(late)?
     }
 }

@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 const AGREE_LIMIT: Duration = Duration::from_secs(30);
 /// The agent looks at its disk twenty times a second.
 const NOTICE_LIMIT: Duration = Duration::from_secs(10);
+/// A state of 20 MiB, where 8 MiB of the disk are kept back.
+const LARGE_ITEMS: usize = 400;
+const LARGE_ITEM_BYTES: usize = 50 * 1024;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A small disk, gone when dropped.
@@ -75,8 +78,15 @@ impl Agent {
 
     /// Adds an item, or answers the code of the refusal.
     async fn add(&self) -> Result<Value, Code> {
-        let added = self.client.post("/work/add", &json!({ "work_type": "t", "config": {} })).await;
-        match added {
+        self.post("/work/add", &json!({ "work_type": "t", "config": {} })).await
+    }
+
+    async fn snapshot(&self) -> Result<Value, Code> {
+        self.post("/cluster/snapshot", &json!({})).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<Value, Code> {
+        match self.client.post(path, body).await {
             Err(ClientError::Refused(problem)) => Err(problem.code),
             other => Ok(other.unwrap()),
         }
@@ -146,4 +156,31 @@ async fn a_full_disk_refuses_new_work_and_lets_work_end() {
     agent.add_until_refused(false).await;
     agent.work().await;
     agent.work().await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_does_not_fit_stops_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(dir.path().join("small"));
+    let agent = Agent::start(&disk.path).await;
+    let payload = "x".repeat(LARGE_ITEM_BYTES);
+    let large = json!({ "work_type": "t", "config": { "payload": payload } });
+    for _ in 0..LARGE_ITEMS {
+        agent.post("/work/add", &large).await.unwrap();
+    }
+    // More than what is kept back, so new work is taken; less than the state beside it.
+    let state = (LARGE_ITEMS * LARGE_ITEM_BYTES) as u64;
+    disk.fill(state);
+    assert_eq!(agent.snapshot().await, Err(Code::StorageFull));
+    agent.add().await.unwrap();
+    agent.work().await;
+
+    std::fs::remove_file(disk.filler()).unwrap();
+    // It is not tried again at once.
+    let written = async {
+        while agent.snapshot().await == Err(Code::StorageFull) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::time::timeout(AGREE_LIMIT, written).await.unwrap();
 }

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::consensus::machine::position_of;
 use crate::consensus::machine::snapshot::SNAPSHOT_BYTES_MAX;
-use crate::consensus::{Consensus, Role};
+use crate::consensus::{Consensus, Role, SnapshotError};
 
 /// Writing a snapshot takes seconds; a disk that is busy with many takes longer.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
@@ -30,8 +30,11 @@ pub enum BackupError {
     /// Another backup is being taken here.
     #[error("another backup is being taken here; ask again when it is done")]
     Busy,
-    /// The snapshot could not be written or opened.
-    #[error("no snapshot could be taken: {cause}")]
+    /// The snapshot was not written.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The snapshot could not be opened.
+    #[error("the snapshot could not be opened: {cause}")]
     Failed {
         /// Why.
         cause: String,
@@ -64,15 +67,7 @@ impl Consensus {
         self.must_be_in_step()?;
         let failed =
             |cause: &dyn std::fmt::Display| BackupError::Failed { cause: cause.to_string() };
-        let raft = &self.inner.raft;
-        let upto = *self.applied().borrow();
-        raft.trigger().snapshot().await.map_err(|fatal| failed(&fatal))?;
-        let wait = raft.wait(Some(SNAPSHOT_PATIENCE));
-        let written = wait.metrics(
-            |metrics| metrics.snapshot.is_some_and(|snapshot| snapshot.index >= upto),
-            "a snapshot",
-        );
-        written.await.map_err(|late| failed(&late))?;
+        self.write_snapshot(SNAPSHOT_PATIENCE).await?;
         let snapshots = self.inner.snapshots.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let current = snapshots.current()?.ok_or(std::io::ErrorKind::NotFound)?;

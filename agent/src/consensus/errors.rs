@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ringrift_core::id::NodeId;
 
@@ -117,6 +118,29 @@ pub enum ProposeError {
     #[error("consensus has stopped: {cause}")]
     Stopped {
         /// Why.
+        cause: String,
+    },
+}
+
+/// Why no snapshot was written. The one before it stays, and the log leads on from there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// The raft core has stopped: a shutdown, or a disk that failed. This agent must be restarted.
+    #[error("consensus has stopped: {cause}")]
+    Stopped {
+        /// Why.
+        cause: String,
+    },
+    /// It is still being written.
+    #[error("no snapshot is written after {patience:?}; ask again")]
+    Late {
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// It does not fit on the disk.
+    #[error("no snapshot can be written: {cause}; make room on the disk")]
+    TooLarge {
+        /// What it needs.
         cause: String,
     },
 }

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::consensus::Member;
 use crate::consensus::machine::snapshot::{SnapshotDirectory, SnapshotFile};
 use crate::consensus::presence::Presence;
+use crate::consensus::room;
 use crate::consensus::stamp::Anchor;
 use crate::consensus::vocabulary::{
     Entry, LeaderId, LogId, Membership, Payload, Replies, Ring, Snapshot, SnapshotMeta,
@@ -26,6 +27,9 @@ use crate::consensus::vocabulary::{
 /// Entries applied under one hold of the lock. Readers wait for as long, so it stays in the
 /// milliseconds even with large batches.
 const APPLY_CHUNK_MAX: usize = 32;
+/// A snapshot that did not fit is not tried again before: each trial writes much, and openraft would
+/// try with each entry.
+const TOO_LARGE_PAUSE: Duration = Duration::from_secs(10);
 
 /// What snapshots carry and replay rebuilds.
 #[derive(Debug, Default, Deserialize)]
@@ -53,8 +57,19 @@ impl Frozen {
 pub(super) struct Shared {
     replica: RwLock<Held>,
     applied: watch::Sender<u64>,
+    /// The last snapshot that did not fit on the disk, until one does.
+    too_large: watch::Sender<Option<TooLarge>>,
     presence: Mutex<Presence>,
     clock: Clock,
+}
+
+/// A snapshot that did not fit on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TooLarge {
+    /// When that was seen.
+    at: Duration,
+    /// In words.
+    pub(super) cause: String,
 }
 
 struct Held {
@@ -68,7 +83,14 @@ impl Shared {
         let presence = Presence::new(clock.monotonic());
         let held = Held { replica, batch_applied_at: presence.running() };
         let (applied, _) = watch::channel(index_of(held.replica.applied));
-        Self { replica: RwLock::new(held), applied, presence: Mutex::new(presence), clock }
+        let (too_large, _) = watch::channel(None);
+        Self {
+            replica: RwLock::new(held),
+            applied,
+            too_large,
+            presence: Mutex::new(presence),
+            clock,
+        }
     }
 
     /// A leader was heard just now; a leader hears itself.
@@ -90,6 +112,13 @@ impl Shared {
     /// Index of the last applied entry, as it grows.
     pub(super) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
+    }
+
+    /// The last snapshot that did not fit on the disk, unless that may have changed since.
+    pub(super) fn too_large(&self) -> Option<TooLarge> {
+        let too_large = self.too_large.borrow().clone();
+        let now = self.clock.monotonic();
+        too_large.filter(|seen| now.saturating_sub(seen.at) < TOO_LARGE_PAUSE)
     }
 
     pub(super) fn read<R>(&self, look: impl FnOnce(&Replica) -> R) -> R {
@@ -121,7 +150,8 @@ impl Shared {
         {
             let mut held = self.replica.write().unwrap_or_else(PoisonError::into_inner);
             for (log_id, change, responder) in decoded {
-                let change = match change {
+                let followed = held.replica.must_be_followed_by(log_id);
+                let change = match followed.and(change) {
                     Ok(change) => change,
                     Err(error) => {
                         failure = Some(error);
@@ -184,6 +214,17 @@ impl Change {
 }
 
 impl Replica {
+    /// A gap would mean that entries are lost: the state after it would differ from everybody else's.
+    fn must_be_followed_by(&self, log_id: LogId) -> io::Result<()> {
+        let next = self.applied.map_or(0, |applied| applied.index.saturating_add(1));
+        if log_id.index == next {
+            return Ok(());
+        }
+        let index = log_id.index;
+        let text = format!("log entry {index} came where {next} must follow: entries are missing");
+        Err(io::Error::new(io::ErrorKind::InvalidData, text))
+    }
+
     fn apply(&mut self, log_id: LogId, change: Change) -> Replies {
         self.applied = Some(log_id);
         match change {
@@ -253,10 +294,18 @@ impl RaftStateMachine<Ring> for StateMachine {
         Ok(())
     }
 
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Self::SnapshotBuilder> {
+        if !force && self.shared.too_large().is_some() {
+            return None;
+        }
+        Some(self.get_snapshot_builder().await)
+    }
+
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        let (clock, begun) = (self.shared.clock, self.shared.clock.monotonic());
+        let begun = self.shared.clock.monotonic();
         let frozen = Some(self.shared.read(Replica::freeze));
-        Builder { frozen, snapshots: self.snapshots.clone(), clock, begun }
+        let (shared, snapshots) = (Arc::clone(&self.shared), self.snapshots.clone());
+        Builder { frozen, shared, snapshots, begun }
     }
 
     async fn install_snapshot(
@@ -281,8 +330,8 @@ impl RaftStateMachine<Ring> for StateMachine {
 pub(super) struct Builder {
     /// Gone once it is written.
     frozen: Option<Frozen>,
+    shared: Arc<Shared>,
     snapshots: SnapshotDirectory,
-    clock: Clock,
     /// Before it was frozen.
     begun: Duration,
 }
@@ -294,11 +343,33 @@ impl RaftSnapshotBuilder<Ring> for Builder {
         let frozen = self.frozen.take();
         let frozen = frozen.ok_or_else(|| io::Error::other("a builder writes one snapshot"))?;
         let snapshots = self.snapshots.clone();
-        let (snapshot, bytes) = blocking(move || snapshots.write(&frozen)).await?;
+        let written = blocking(move || snapshots.write(&frozen, snapshots.room())).await;
+        let (snapshot, bytes) = match written {
+            Err(error) if room::is_full(&error) => return self.keep_the_one_before(&error),
+            written => written?,
+        };
         let index = index_of(snapshot.meta.last_log_id);
-        let elapsed_ms = self.clock.monotonic().saturating_sub(self.begun).as_millis();
+        let elapsed = self.shared.clock.monotonic().saturating_sub(self.begun);
+        let elapsed_ms = elapsed.as_millis();
         tracing::info!(index, bytes, elapsed_ms, "snapshot written");
+        self.shared.too_large.send_replace(None);
         Ok(snapshot)
+    }
+}
+
+impl Builder {
+    /// An error would stop the raft core, while a full disk needs it: it ends the work that fills it.
+    /// openraft takes a snapshot that is not newer than its last one for none.
+    fn keep_the_one_before(&self, full: &io::Error) -> io::Result<Snapshot> {
+        tracing::error!(%full, "no snapshot, the one before stays and the log grows");
+        let seen = TooLarge { at: self.shared.clock.monotonic(), cause: full.to_string() };
+        self.shared.too_large.send_replace(Some(seen));
+        match self.snapshots.current()? {
+            Some(before) => Ok(before),
+            None => {
+                Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: self.snapshots.draft()? })
+            }
+        }
     }
 }
 

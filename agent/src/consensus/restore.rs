@@ -124,12 +124,16 @@ pub fn restore(
     let membership = membership.map_err(|error| io::Error::other(error.to_string()));
     replica.membership =
         Membership::new(Some(last), membership.map_err(disk("name the voter in"))?);
-    snapshots.write(&replica.freeze()).map_err(disk("write the snapshot in"))?;
+    snapshots.write(&replica.freeze(), snapshots.room()).map_err(disk("write the snapshot in"))?;
     // The first election takes the term after this one, so terms go on growing too.
     let vote = Vote { leader_id: LeaderId::new(position.term, raft_id), committed: false };
     save_vote(&making.join("log"), vote).map_err(disk("write the log in"))?;
 
     let unfinished = replica.machine.counts().unfinished();
+    // All that is in it is durable before its name says so.
+    for folder in [&making.join("log"), &making] {
+        sync_directory(folder).map_err(disk("sync the directory of"))?;
+    }
     fs::rename(&making, data_dir.join(FINISHED)).map_err(disk("rename"))?;
     sync_directory(data_dir).map_err(disk("sync the directory of"))?;
     Ok(Restored { head, cluster_id: cluster_id.to_owned(), position, unfinished })

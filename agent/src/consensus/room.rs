@@ -7,8 +7,8 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
@@ -48,6 +48,12 @@ impl Rules {
         if refuses { self.reserve.saturating_mul(2) } else { self.reserve }
     }
 
+    /// Bytes that a snapshot may take: it leaves the log what is kept back, and half of what there is
+    /// when that is less. A small one, which lets the log be cut, fits on any disk that is not full.
+    fn for_snapshot(self, free: u64) -> u64 {
+        free - self.reserve.min(free / 2)
+    }
+
     const fn act(self, free: u64, held: bool) -> Act {
         if held && free < self.reserve / 2 {
             Act::GiveUp
@@ -85,11 +91,22 @@ impl Room {
 #[derive(Debug, Clone)]
 struct Disk {
     directory: PathBuf,
+    /// Set when the file system cannot set blocks aside: it is not asked again.
+    keeps_none: Arc<AtomicBool>,
 }
 
 impl Disk {
+    fn under(directory: PathBuf) -> Self {
+        Self { directory, keeps_none: Arc::default() }
+    }
+
     fn reserve(&self) -> PathBuf {
         self.directory.join(RESERVE)
+    }
+
+    /// A file without bytes is what a crash left, and holds nothing.
+    fn is_reserved(&self) -> bool {
+        std::fs::metadata(self.reserve()).is_ok_and(|file| file.len() > 0)
     }
 
     /// Bytes in all, and those that are free for this process.
@@ -103,46 +120,58 @@ impl Disk {
     fn look(&self) -> io::Result<(u64, Rules)> {
         let (all, free) = self.bytes()?;
         let rules = Rules::of(all);
-        let reserve = self.reserve();
-        match rules.act(free, reserve.exists()) {
-            Act::Nothing => {}
-            Act::Keep => keep(&reserve, rules.reserve)?,
+        match rules.act(free, self.is_reserved()) {
+            Act::Nothing => return Ok((free, rules)),
+            Act::Keep if self.keeps_none.load(Ordering::Relaxed) => return Ok((free, rules)),
+            Act::Keep => self.keep(rules.reserve)?,
             Act::GiveUp => {
-                std::fs::remove_file(&reserve)?;
+                std::fs::remove_file(self.reserve())?;
                 tracing::error!(free, "the disk is full, its reserve is given up for completions");
             }
         }
         Ok((self.bytes()?.1, rules))
     }
-}
 
-fn keep(reserve: &Path, bytes: u64) -> io::Result<()> {
-    let kept = File::create(reserve)
-        .and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, bytes)?));
-    match kept {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            // A file system that cannot set blocks aside keeps none: a reserve of holes is none.
-            tracing::debug!(%error, "no room can be kept back");
-            std::fs::remove_file(reserve)
+    fn keep(&self, bytes: u64) -> io::Result<()> {
+        let reserve = self.reserve();
+        let kept = File::create(&reserve)
+            .and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, bytes)?));
+        match kept {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // A file system that cannot set blocks aside keeps none: a reserve of holes is none.
+                tracing::debug!(%error, "no room can be kept back");
+                self.keeps_none.store(!is_full(&error), Ordering::Relaxed);
+                std::fs::remove_file(reserve)
+            }
         }
     }
 }
 
+/// Bytes that a snapshot under `directory` may take; any number where the disk does not say.
+pub(super) fn for_snapshot(directory: &Path) -> u64 {
+    let disk = Disk::under(directory.to_owned());
+    disk.bytes().map_or(u64::MAX, |(all, free)| Rules::of(all).for_snapshot(free))
+}
+
+/// Whether an error says that the disk, or what this agent may take of it, is full.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Gives the reserve up when the disk is full, before anything is written at start.
 pub(super) fn prepare(directory: &Path) -> io::Result<()> {
-    let disk = Disk { directory: directory.to_owned() };
+    let disk = Disk::under(directory.to_owned());
     let (all, free) = disk.bytes()?;
-    let reserve = disk.reserve();
-    if Rules::of(all).act(free, reserve.exists()) == Act::GiveUp {
-        std::fs::remove_file(reserve)?;
+    if Rules::of(all).act(free, disk.is_reserved()) == Act::GiveUp {
+        std::fs::remove_file(disk.reserve())?;
     }
     Ok(())
 }
 
 /// Looks at the disk under `directory` until consensus is gone.
 pub(super) async fn watch(inner: Weak<Inner>, directory: PathBuf) {
-    let disk = Disk { directory };
+    let disk = Disk::under(directory);
     loop {
         let looking = disk.clone();
         // Beside the runtime's threads: a disk that hangs answers this late too.
@@ -208,10 +237,22 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_leaves_the_log_its_room_and_a_small_one_fits_on_any_disk() {
+        let rules = Rules { reserve: 8 };
+        for (free, room) in [(100, 92), (16, 8), (15, 8), (4, 2), (1, 1), (0, 0)] {
+            assert_eq!(rules.for_snapshot(free), room, "{free} free");
+        }
+    }
+
+    #[test]
     fn a_reserve_takes_its_room_and_gives_it_back() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Disk { directory: directory.path().to_owned() };
-        keep(&disk.reserve(), MIB).unwrap();
+        let disk = Disk::under(directory.path().to_owned());
+        assert!(!disk.is_reserved());
+        File::create(disk.reserve()).unwrap();
+        assert!(!disk.is_reserved(), "a crash left an empty one");
+        disk.keep(MIB).unwrap();
+        assert!(disk.is_reserved());
         assert_eq!(std::fs::metadata(disk.reserve()).unwrap().len(), MIB);
         let (all, free) = disk.bytes().unwrap();
         assert!(free <= all && all > 0);

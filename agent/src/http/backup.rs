@@ -95,5 +95,6 @@ fn not_taken(error: BackupError) -> Failure {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             Failure::problem(status, Code::Unavailable, text).retry_after(5)
         }
+        BackupError::Snapshot(error) => error.into(),
     }
 }

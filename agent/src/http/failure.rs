@@ -10,7 +10,7 @@ use ringrift_core::queue::command::Refusal;
 use ringrift_wire::problem::{Code, Problem};
 
 use crate::claims::{Unserved, WAITERS_MAX};
-use crate::consensus::{DiskFull, ProposeError};
+use crate::consensus::{DiskFull, ProposeError, SnapshotError};
 
 /// What a handler answers.
 pub(crate) type Answer<T> = Result<Json<T>, Failure>;
@@ -139,6 +139,22 @@ impl From<ProposeError> for Failure {
                 Self::problem(StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge, text)
             }
             ProposeError::Stopped { .. } => {
+                Self::problem(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, text)
+                    .retry_after(LEADERLESS_RETRY_SECONDS)
+            }
+        }
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        let text = error.to_string();
+        match error {
+            SnapshotError::TooLarge { .. } => {
+                Self::problem(StatusCode::INSUFFICIENT_STORAGE, Code::StorageFull, text)
+                    .retry_after(FULL_RETRY_SECONDS)
+            }
+            SnapshotError::Stopped { .. } | SnapshotError::Late { .. } => {
                 Self::problem(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, text)
                     .retry_after(LEADERLESS_RETRY_SECONDS)
             }

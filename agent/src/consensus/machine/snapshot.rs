@@ -6,11 +6,12 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::consensus::machine::{Frozen, Replica};
-use crate::consensus::vocabulary::{Snapshot, SnapshotMeta};
+use crate::consensus::room;
+use crate::consensus::vocabulary::{LogId, Snapshot, SnapshotMeta};
 use crate::consensus::wire::ENTRY_BYTES_MAX;
 
 const MAGIC: [u8; 8] = *b"RRSNAP01";
@@ -29,6 +30,8 @@ pub(in crate::consensus) struct SnapshotFile {
     pub(in crate::consensus) file: File,
     pub(in crate::consensus) path: PathBuf,
     in_the_making: bool,
+    /// What it holds, once it was read.
+    content: Option<Box<(SnapshotMeta, Replica)>>,
 }
 
 impl Drop for SnapshotFile {
@@ -46,6 +49,8 @@ pub(in crate::consensus) struct SnapshotDirectory {
     path: PathBuf,
     /// Numbers the files in the making.
     drafts: Arc<AtomicU64>,
+    /// One that is built and one that arrives take the current name one after the other.
+    publishing: Arc<Mutex<()>>,
 }
 
 impl SnapshotDirectory {
@@ -58,7 +63,7 @@ impl SnapshotDirectory {
                 std::fs::remove_file(&file)?;
             }
         }
-        Ok(Self { path, drafts: Arc::new(AtomicU64::new(0)) })
+        Ok(Self { path, drafts: Arc::default(), publishing: Arc::default() })
     }
 
     /// A new empty file for a snapshot in the making.
@@ -67,7 +72,7 @@ impl SnapshotDirectory {
         let path = self.path.join(format!("{number}.{PARTIAL_EXTENSION}"));
         let file =
             File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-        Ok(SnapshotFile { file, path, in_the_making: true })
+        Ok(SnapshotFile { file, path, in_the_making: true, content: None })
     }
 
     /// The current snapshot, if there is one, without reading its body.
@@ -83,7 +88,7 @@ impl SnapshotDirectory {
         file.read_exact(&mut meta)?;
         let meta =
             postcard::from_bytes(&meta).map_err(|error| damaged(&path, &error.to_string()))?;
-        let snapshot = SnapshotFile { file, path, in_the_making: false };
+        let snapshot = SnapshotFile { file, path, in_the_making: false, content: None };
         Ok(Some(Snapshot { meta, snapshot }))
     }
 
@@ -100,16 +105,30 @@ impl SnapshotDirectory {
         }
     }
 
-    /// Writes a snapshot and makes it the current one. Answers its size too. The body goes to the
-    /// file as it is encoded: a large state is never in memory twice.
-    pub(in crate::consensus) fn write(&self, frozen: &Frozen) -> io::Result<(Snapshot, u64)> {
+    /// Bytes that a new snapshot may take, so that the log has room beside it.
+    pub(in crate::consensus) fn room(&self) -> u64 {
+        room::for_snapshot(&self.path)
+    }
+
+    /// Writes a snapshot of at most `room` bytes and makes it the current one, unless a newer one is.
+    /// Answers its size too. The body goes to the file as it is encoded: a large state is never in
+    /// memory twice.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] when it does not fit; the snapshot before it stays.
+    pub(in crate::consensus) fn write(
+        &self,
+        frozen: &Frozen,
+        room: u64,
+    ) -> io::Result<(Snapshot, u64)> {
         let meta = frozen.meta();
         let meta_part = postcard::to_stdvec(&meta).map_err(io::Error::other)?;
         let mut draft = self.draft()?;
         draft.file.seek(SeekFrom::Start(HEAD_BYTES as u64))?;
-        let mut body = Summed::new(BufWriter::with_capacity(BUFFER_BYTES, &draft.file));
-        body.write_all(&meta_part)?;
-        let encoded = postcard::to_io(frozen, &mut body).map(drop);
+        let mut body = Summed::new(BufWriter::with_capacity(BUFFER_BYTES, &draft.file), room);
+        let encoded =
+            body.write_all(&meta_part).map_err(|_kept| postcard::Error::SerializeBufferFull);
+        let encoded = encoded.and_then(|()| postcard::to_io(frozen, &mut body).map(drop));
         let (checksum, bytes) = body.finish(encoded)?;
         let head = Head {
             meta_bytes: u32::try_from(meta_part.len()).map_err(io::Error::other)?,
@@ -118,31 +137,59 @@ impl SnapshotDirectory {
         };
         draft.file.seek(SeekFrom::Start(0))?;
         draft.file.write_all(&head.encode())?;
-        let snapshot = self.publish(draft)?;
+        let snapshot = self.publish(draft, meta.last_log_id)?;
         Ok((Snapshot { meta, snapshot }, bytes.saturating_add(HEAD_BYTES as u64)))
     }
 
-    /// Takes a received snapshot, or the current one at start: verifies it, makes it the current
-    /// one and answers its replica.
-    pub(in crate::consensus) fn install(
-        &self,
+    /// Reads a received snapshot, so that a damaged one is refused before anybody relies on it.
+    ///
+    /// # Errors
+    /// When it is damaged, or is not the one that was announced.
+    pub(in crate::consensus) fn check(
         mut snapshot: SnapshotFile,
         expected: &SnapshotMeta,
-    ) -> io::Result<Replica> {
-        let (meta, replica) = read(&mut snapshot)?;
-        if meta != *expected {
+    ) -> io::Result<SnapshotFile> {
+        let content = read(&mut snapshot)?;
+        if content.0 != *expected {
             return Err(damaged(&snapshot.path, "it is not the snapshot that was announced"));
         }
-        if snapshot.path != self.path.join(CURRENT) {
-            self.publish(snapshot)?;
-        }
-        Ok(replica)
+        snapshot.content = Some(Box::new(content));
+        Ok(snapshot)
     }
 
-    /// Durable first, then visible, then durably visible.
-    fn publish(&self, mut draft: SnapshotFile) -> io::Result<SnapshotFile> {
+    /// Makes a received snapshot, or the current one at start, the current one and answers its replica.
+    pub(in crate::consensus) fn install(
+        &self,
+        snapshot: SnapshotFile,
+        expected: &SnapshotMeta,
+    ) -> io::Result<Replica> {
+        let mut snapshot = match &snapshot.content {
+            Some(content) if content.0 == *expected => snapshot,
+            Some(_) | None => Self::check(snapshot, expected)?,
+        };
+        let content = snapshot.content.take().ok_or_else(|| io::Error::other("not read"))?;
+        if snapshot.path != self.path.join(CURRENT) {
+            let published = self.publish(snapshot, expected.last_log_id)?;
+            if published.in_the_making {
+                return Err(io::Error::other(
+                    "a newer snapshot than the one to install is current",
+                ));
+            }
+        }
+        Ok(content.1)
+    }
+
+    /// Durable first, then visible, then durably visible. One that is older than the current one stays
+    /// a draft: the log that would lead on from it may be gone.
+    fn publish(&self, mut draft: SnapshotFile, last: Option<LogId>) -> io::Result<SnapshotFile> {
         let path = self.path.join(CURRENT);
         draft.file.sync_all()?;
+        let _alone = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        // A current one that cannot be read is in nobody's way.
+        let current = self.current().ok().flatten();
+        if current.is_some_and(|current| current.meta.last_log_id > last) {
+            return Ok(draft);
+        }
         std::fs::rename(&draft.path, &path)?;
         draft.in_the_making = false;
         draft.path = path;
@@ -191,9 +238,10 @@ impl Head {
     }
 }
 
-/// Writes on, and sums up what was written.
+/// Writes on as long as there is room, and sums up what was written.
 struct Summed<W> {
     inner: W,
+    room: u64,
     hasher: crc32fast::Hasher,
     bytes: u64,
     /// What the encoder was told and does not tell on.
@@ -201,8 +249,8 @@ struct Summed<W> {
 }
 
 impl<W: Write> Summed<W> {
-    fn new(inner: W) -> Self {
-        Self { inner, hasher: crc32fast::Hasher::new(), bytes: 0, failure: None }
+    fn new(inner: W, room: u64) -> Self {
+        Self { inner, room, hasher: crc32fast::Hasher::new(), bytes: 0, failure: None }
     }
 
     /// The checksum and the number of bytes.
@@ -217,7 +265,13 @@ impl<W: Write> Summed<W> {
 
 impl<W: Write> Write for Summed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes).inspect_err(|error| {
+        let written = if self.bytes.saturating_add(bytes.len() as u64) <= self.room {
+            self.inner.write(bytes)
+        } else {
+            let text = format!("the snapshot needs more than the {} bytes left for it", self.room);
+            Err(io::Error::new(io::ErrorKind::StorageFull, text))
+        };
+        let written = written.inspect_err(|error| {
             self.failure = Some(io::Error::new(error.kind(), error.to_string()));
         })?;
         self.hasher.update(bytes.get(..written).unwrap_or(bytes));
@@ -233,9 +287,9 @@ impl<W: Write> Write for Summed<W> {
 /// Reads a snapshot twice: nothing of it is decoded before all of it is known to be sound, and a large
 /// one is never in memory as a whole.
 fn read(snapshot: &mut SnapshotFile) -> io::Result<(SnapshotMeta, Replica)> {
-    let SnapshotFile { file, path, in_the_making: _ } = snapshot;
+    let SnapshotFile { file, path, in_the_making: _, content: _ } = snapshot;
     let head = Head::read(file, path)?;
-    let mut summed = Summed::new(io::sink());
+    let mut summed = Summed::new(io::sink(), u64::MAX);
     io::copy(&mut BufReader::with_capacity(BUFFER_BYTES, &mut *file), &mut summed)?;
     let (checksum, _) = summed.finish(Ok(()))?;
     if checksum != head.checksum {

@@ -24,7 +24,7 @@ async fn applied_is_published_after_what_it_names() {
     let directory = tempfile::tempdir().unwrap();
     let mut machine = state_machine(&directory);
     let applied = machine.shared.applied();
-    let entries: Vec<_> = (1..=100).map(|index| Ok(entry(index, 1_000 + index))).collect();
+    let entries: Vec<_> = (0..=100).map(|index| Ok(entry(index, 1_000 + index))).collect();
     machine.apply(futures::stream::iter(entries)).await.unwrap();
     assert_eq!(*applied.borrow(), 100);
     assert_eq!(machine.shared.read(|replica| replica.machine.now()), Moment(1_100));
@@ -35,17 +35,20 @@ async fn what_came_before_an_unreadable_entry_is_applied() {
     let directory = tempfile::tempdir().unwrap();
     let mut machine = state_machine(&directory);
     let entries =
-        vec![Ok(entry(1, 1_001)), Err(io::Error::other("bad sector")), Ok(entry(3, 1_003))];
+        vec![Ok(entry(0, 1_001)), Err(io::Error::other("bad sector")), Ok(entry(2, 1_003))];
     let outcome = machine.apply(futures::stream::iter(entries)).await;
     assert_eq!(outcome.unwrap_err().to_string(), "bad sector");
-    assert_eq!(*machine.shared.applied().borrow(), 1);
+    assert_eq!(machine.shared.read(|replica| replica.machine.now()), Moment(1_001));
 }
 
 #[tokio::test]
 async fn a_snapshot_carries_one_replica_to_another() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut source = state_machine(&here);
-    source.apply(futures::stream::iter(vec![Ok(entry(7, 5_000))])).await.unwrap();
+    source
+        .apply(futures::stream::iter((0..=7).map(|index| Ok(entry(index, 5_000)))))
+        .await
+        .unwrap();
     let built = source.get_snapshot_builder().await.build_snapshot().await.unwrap();
 
     let mut target = state_machine(&there);
@@ -67,9 +70,39 @@ async fn a_damaged_entry_stops_the_machine_before_it() {
     let mut machine = state_machine(&directory);
     let (mut damaged, _) = entry(2, 1_002);
     damaged.payload = Payload::Normal(Proposal::of_bytes(vec![7].into()));
-    let entries = vec![Ok(entry(1, 1_001)), Ok((damaged, None)), Ok(entry(3, 1_003))];
+    let before = (0..=1).map(|index| Ok(entry(index, 1_001)));
+    let entries: Vec<_> = before.chain([Ok((damaged, None)), Ok(entry(3, 1_003))]).collect();
     let outcome = machine.apply(futures::stream::iter(entries)).await;
     let text = outcome.unwrap_err().to_string();
     assert!(text.starts_with("log entry 2 is damaged"), "{text}");
     assert_eq!(*machine.shared.applied().borrow(), 1);
+}
+
+#[tokio::test]
+async fn an_entry_after_a_gap_is_not_applied() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = state_machine(&directory);
+    let entries = vec![Ok(entry(0, 1_000)), Ok(entry(1, 1_001)), Ok(entry(3, 1_003))];
+    let outcome = machine.apply(futures::stream::iter(entries)).await;
+    let text = outcome.unwrap_err().to_string();
+    assert_eq!(text, "log entry 3 came where 2 must follow: entries are missing");
+    assert_eq!(*machine.shared.applied().borrow(), 1);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_does_not_fit_leaves_the_machine_running() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = state_machine(&directory);
+    machine.apply(futures::stream::iter(vec![Ok(entry(0, 1_000))])).await.unwrap();
+    let builder = machine.get_snapshot_builder().await;
+    let full = io::Error::from(io::ErrorKind::StorageFull);
+    let none = builder.keep_the_one_before(&full).unwrap();
+    assert_eq!(none.meta, SnapshotMeta::default(), "openraft takes it for none");
+    assert!(machine.shared.too_large().is_some());
+    assert!(machine.try_create_snapshot_builder(false).await.is_none(), "not again at once");
+    let forced = machine.try_create_snapshot_builder(true).await.unwrap().build_snapshot().await;
+    assert_eq!(forced.unwrap().meta.last_log_id.map(|last| last.index), Some(0));
+    assert_eq!(machine.shared.too_large(), None);
+    let kept = builder.keep_the_one_before(&full).unwrap();
+    assert_eq!(kept.meta.last_log_id.map(|last| last.index), Some(0), "the one before");
 }

@@ -8,7 +8,7 @@ use openraft::raft::SnapshotResponse;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Mutex;
 
-use crate::consensus::machine::snapshot::{SNAPSHOT_BYTES_MAX, SnapshotFile};
+use crate::consensus::machine::snapshot::{SNAPSHOT_BYTES_MAX, SnapshotDirectory, SnapshotFile};
 use crate::consensus::server::Service;
 use crate::consensus::vocabulary::{Ring, Snapshot};
 use crate::consensus::wire::{Response, SnapshotBegin, SnapshotPart};
@@ -54,30 +54,35 @@ impl Arrivals {
         }
     }
 
-    /// Takes the next part; the last one installs the snapshot. A part that does not fit ends the
-    /// transfer, which begins anew.
+    /// Takes the next part; the last one installs the snapshot. A part that does not follow, such as
+    /// one that a broken connection still brings, changes nothing: the sender asks where to go on.
     pub(super) async fn take(&self, from: u64, part: SnapshotPart, service: &Service) -> Response {
-        let taken = {
-            let mut slot = self.arriving.lock().await;
-            match slot.take() {
-                None => Err(io::Error::other("a part of a snapshot came without announcement")),
-                Some(mut arriving) => match arriving.append(from, &part).await {
-                    Ok(false) => {
-                        *slot = Some(arriving);
-                        return Response::SnapshotPart(None);
-                    }
-                    Ok(true) => Ok(arriving),
-                    Err(error) => Err(error),
-                },
-            }
-        };
-        let installed = match taken {
-            Ok(arriving) => arriving.install(part, service).await,
-            Err(error) => Err(error),
-        };
-        match installed {
-            Ok(response) => Response::SnapshotPart(Some(response)),
+        match self.add(from, &part).await {
+            Ok(None) => Response::SnapshotPart(None),
+            Ok(Some(whole)) => match whole.install(part, service).await {
+                Ok(response) => Response::SnapshotPart(Some(response)),
+                Err(error) => {
+                    tracing::warn!(%error, "a snapshot that arrived is not installed");
+                    Response::Failed(error.to_string())
+                }
+            },
             Err(error) => Response::Failed(error.to_string()),
+        }
+    }
+
+    /// Adds a part; answers the snapshot when that makes it whole. It is dropped when the disk fails.
+    async fn add(&self, from: u64, part: &SnapshotPart) -> io::Result<Option<Arriving>> {
+        let mut slot = self.arriving.lock().await;
+        let nothing = || io::Error::other("a part of a snapshot came without announcement");
+        let arriving = slot.as_mut().ok_or_else(nothing)?;
+        arriving.expect(from, part)?;
+        match arriving.append(&part.data.0).await {
+            Ok(()) if arriving.received == part.total => Ok(slot.take()),
+            Ok(()) => Ok(None),
+            Err(error) => {
+                *slot = None;
+                Err(error)
+            }
         }
     }
 }
@@ -89,13 +94,18 @@ impl Arriving {
             let text = format!("a snapshot of {total} bytes exceeds {SNAPSHOT_BYTES_MAX}");
             return Err(io::Error::other(text));
         }
+        let room = service.snapshots.room();
+        if total > room {
+            let text = format!("a snapshot of {total} bytes exceeds the {room} left for it here");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+        }
         let file = service.snapshots.draft()?;
         let writer = tokio::fs::File::from_std(file.file.try_clone()?);
         Ok(Self { from, announced, file, writer, received: 0 })
     }
 
-    /// Adds a part; answers whether it was the last one.
-    async fn append(&mut self, from: u64, part: &SnapshotPart) -> io::Result<bool> {
+    /// Whether a part is the next one.
+    fn expect(&self, from: u64, part: &SnapshotPart) -> io::Result<()> {
         let SnapshotPart { vote: _, meta, offset, total, data } = part;
         let SnapshotBegin { meta: announced, total: announced_total } = &self.announced;
         if from != self.from || meta != announced || total != announced_total {
@@ -105,12 +115,16 @@ impl Arriving {
             let text = format!("the part at {offset} does not follow the one before");
             return Err(io::Error::other(text));
         }
-        self.writer.write_all(&data.0).await?;
-        self.received = self.received.saturating_add(data.0.len() as u64);
-        if self.received > *total {
+        if offset.saturating_add(data.0.len() as u64) > *total {
             return Err(io::Error::other("the snapshot is longer than announced"));
         }
-        Ok(self.received == *total)
+        Ok(())
+    }
+
+    async fn append(&mut self, data: &[u8]) -> io::Result<()> {
+        self.writer.write_all(data).await?;
+        self.received = self.received.saturating_add(data.len() as u64);
+        Ok(())
     }
 
     async fn install(
@@ -119,7 +133,11 @@ impl Arriving {
         service: &Service,
     ) -> io::Result<SnapshotResponse<Ring>> {
         self.writer.flush().await?;
-        let snapshot = Snapshot { meta: part.meta, snapshot: self.file };
+        let (file, meta) = (self.file, part.meta.clone());
+        // A damaged one is refused here: inside the raft core it would stop this agent.
+        let checked = tokio::task::spawn_blocking(move || SnapshotDirectory::check(file, &meta));
+        let file = checked.await.map_err(io::Error::other)??;
+        let snapshot = Snapshot { meta: part.meta, snapshot: file };
         let installed = service.raft.install_full_snapshot(part.vote, snapshot).await;
         installed.map_err(io::Error::other)
     }
