@@ -3,9 +3,11 @@
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use ringrift_core::machine::Counts;
 use ringrift_core::queue::command::Refusal;
-use ringrift_telemetry::metrics::{Metrics as Registry, MetricsError};
+use ringrift_core::queue::waits::Waits;
+use ringrift_telemetry::metrics::{Histogram, Histograms, Metrics as Registry, MetricsError};
 
 use crate::consensus::{Committed, ProposeError};
+use crate::http::raft::type_label;
 use crate::http::status::held_by;
 use crate::http::{App, VERSION, queue, swim};
 
@@ -24,6 +26,7 @@ pub(crate) struct Metrics {
     raft: GaugeVec,
     is_leader: IntGauge,
     waiting_claims: IntGauge,
+    waits: Histograms,
     streams: IntGauge,
 }
 
@@ -77,6 +80,10 @@ impl Metrics {
             })?,
             is_leader: gauge("ringrift_is_leader", "1 when this agent leads.")?,
             waiting_claims: gauge("ringrift_waiting_claims", "Claims that wait for work here.")?,
+            waits: registry.register("ringrift_work_wait_seconds", |name| {
+                let help = "Time from when an item could be claimed until it first was.";
+                Histograms::new(name, help, "work_type")
+            })?,
             streams: gauge("ringrift_streams", "Binary streams that are open here.")?,
             registry,
         })
@@ -140,11 +147,22 @@ impl Metrics {
             for (status, count) in queue::by_status(counts) {
                 self.items.with_label_values(&[status.as_str()]).set(as_gauge(count));
             }
+            self.waits.set(consensus.read(|machine| machine.waits().map(of_waits).collect()));
             self.runs_active.set(as_gauge(active as u64));
             self.local_jobs.set(as_gauge(held));
         }
         self.registry.encode()
     }
+}
+
+/// What stands in the metric for the waits of one work type.
+fn of_waits((work_type, waits): (&str, &Waits)) -> Histogram {
+    let mut buckets: Vec<(f64, u64)> =
+        waits.cumulative().map(|(bound, sum)| (bound.0 as f64 / 1_000.0, sum)).collect();
+    // The last bound is beyond all, as the text form says by itself.
+    buckets.pop();
+    let sum = waits.total().0 as f64 / 1_000.0;
+    Histogram { label: type_label(work_type), buckets, sum, count: waits.len() }
 }
 
 fn as_gauge(count: u64) -> i64 {

@@ -28,6 +28,8 @@ pub const ITEMS_DEAD_MAX: usize = 20_000;
 pub const KEYS_MAX: usize = 1_000_000;
 /// Kinds of unfinished items, told apart by work type and needs: a claim looks at each of them.
 pub const CLASSES_MAX: usize = 4_096;
+/// Work types whose waits are told apart, and one more for all others: each is a metric of its own.
+pub const WAIT_TYPES_MAX: usize = 256;
 /// Leases, delays and locks that one command settles before it is carried out: a burst of expiries
 /// must not stall the log. The rest follows with the next command.
 pub const DUE_PER_COMMAND_MAX: usize = 1_000;

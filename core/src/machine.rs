@@ -27,6 +27,7 @@ mod query;
 mod runs;
 mod sessions;
 mod tenants;
+mod waits;
 mod why;
 
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use index::{Counts, QueueLoad};
 pub use members::{Members, Replacement};
 pub use query::RunItems;
 use serde::{Deserialize, Deserializer, Serialize};
+pub use waits::OTHER_TYPES;
 pub use why::Reason;
 
 use crate::id::{Position, Token};

@@ -17,3 +17,4 @@ pub mod lock;
 pub mod resources;
 pub mod session;
 pub mod tenant;
+pub mod waits;

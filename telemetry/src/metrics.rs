@@ -1,5 +1,8 @@
 //! A Prometheus registry, and its text form. Names begin with `ringrift_`; units are base units.
 
+mod histograms;
+
+pub use histograms::{Histogram, Histograms};
 use prometheus::core::Collector;
 use prometheus::{IntGaugeVec, Opts, Registry, TextEncoder};
 

@@ -270,6 +270,26 @@ pub struct WorkStats {
     pub cancelled: u64,
     /// All of them.
     pub total: u64,
+    /// How long items waited for their first claim since the cluster began, by work type. Under `*`
+    /// stand all types beyond the first 256.
+    #[serde(default)]
+    pub waits: BTreeMap<String, WaitStats>,
+}
+
+/// How long items of one type waited for their first claim. Quantiles are the next power of two of a
+/// millisecond.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WaitStats {
+    /// Items that were claimed.
+    pub claimed: u64,
+    /// Half of them waited no longer.
+    pub p50_seconds: f64,
+    /// 99 of 100 waited no longer.
+    pub p99_seconds: f64,
+    /// The longest wait.
+    pub longest_seconds: f64,
+    /// All waits together.
+    pub total_seconds: f64,
 }
 
 /// Counts of job assignments.

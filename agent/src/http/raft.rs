@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ringrift_core::machine::{Counts, Machine};
+use ringrift_core::machine::{Counts, Machine, OTHER_TYPES};
+use ringrift_core::queue::waits::Waits;
+use ringrift_core::time::Span;
 use ringrift_wire::problem::Problem;
-use ringrift_wire::status::{JobStats, NodeJobs, RaftStats, RaftStatus, Readiness, WorkStats};
+use ringrift_wire::status::{
+    JobStats, NodeJobs, RaftStats, RaftStatus, Readiness, WaitStats, WorkStats,
+};
 
 use super::failure::Answer;
-use super::{App, members};
+use super::{App, convert, members};
 use crate::consensus::{ConsensusStatus, Member, Role};
 
 fn readiness(status: &ConsensusStatus) -> Readiness {
@@ -88,8 +92,28 @@ pub(crate) async fn work(State(app): State<Arc<App>>) -> Answer<RaftStats<WorkSt
             failed: dead,
             cancelled,
             total: counts.unfinished() + counts.finished(),
+            waits: machine
+                .waits()
+                .map(|(name, waits)| (type_label(name), of_waits(waits)))
+                .collect(),
         }
     })
+}
+
+fn of_waits(waits: &Waits) -> WaitStats {
+    let seconds = |span: Option<Span>| convert::seconds(span.unwrap_or_default());
+    WaitStats {
+        claimed: waits.len(),
+        p50_seconds: seconds(waits.quantile(500)),
+        p99_seconds: seconds(waits.quantile(990)),
+        longest_seconds: seconds(Some(waits.longest())),
+        total_seconds: seconds(Some(waits.total())),
+    }
+}
+
+/// What stands for a work type in figures.
+pub(crate) fn type_label(name: &str) -> String {
+    if name == OTHER_TYPES { "*".to_owned() } else { name.to_owned() }
 }
 
 /// Job assignments by state and by node, on this replica.

@@ -121,3 +121,22 @@ async fn every_documented_path_answers_and_every_wrong_one_says_so() {
     assert_eq!(agent.get("/nothing").await.problem().1, "NOT_FOUND");
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn waits_are_told_by_work_type() {
+    let agent = start("--slots 0").await;
+    for work_type in ["slow", "quick", "quick"] {
+        agent.post("/work/add", &json!({ "work_type": work_type })).await.ok();
+    }
+    let claim = json!({ "node_id": "n", "work_types": ["quick"], "max_items": 2 });
+    let claimed = agent.post("/work/claim", &claim).await.ok();
+    assert_eq!(claimed["status"], "claimed", "{claimed}");
+    let waits = agent.get("/raft/work").await.ok()["stats"]["waits"].clone();
+    assert_eq!(waits.as_object().unwrap().len(), 1, "nobody claimed the slow one: {waits}");
+    assert_eq!(waits["quick"]["claimed"], 2);
+    let seconds = |field: &str| waits["quick"][field].as_f64().unwrap();
+    assert!(seconds("p50_seconds") <= seconds("longest_seconds"), "{waits}");
+    let metrics = agent.get("/metrics").await.text;
+    let count = "ringrift_work_wait_seconds_count{work_type=\"quick\"} 2";
+    assert!(metrics.lines().any(|line| line == count), "{metrics}");
+}

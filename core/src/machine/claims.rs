@@ -52,6 +52,7 @@ impl Machine {
     }
 
     fn grant(&mut self, id: WorkId, node: &NodeId, lease: Span, share: Share, token: Token) {
+        self.count_wait(id);
         let deadline = self.facts.now.after(lease);
         self.alter(id, |item| {
             item.deliveries = item.deliveries.saturating_add(1);

@@ -14,6 +14,7 @@ use crate::queue::lock::Lock;
 use crate::queue::resources::Capacity;
 use crate::queue::session::Session;
 use crate::queue::tenant::{QueueSettings, Service};
+use crate::queue::waits::Waits;
 use crate::run::Run;
 use crate::time::Moment;
 
@@ -39,6 +40,8 @@ pub(super) struct Facts {
     pub(super) arrays: BTreeMap<WorkId, Array>,
     /// Runs of numbers whose items were never claimed, by the first of them.
     pub(super) ranges: BTreeMap<WorkId, Range>,
+    /// How long items waited for their first claim, by work type.
+    pub(super) waits: BTreeMap<String, Waits>,
     /// Queues that were set up, and the default one once it was used.
     pub(super) queues: BTreeMap<QueueName, Queue>,
     /// What nodes have, as far as they said.

@@ -131,6 +131,8 @@ pub(super) struct Model {
     lanes: BTreeMap<String, Lane>,
     nodes: BTreeMap<String, Capacity>,
     sessions: Sessions,
+    /// Work type and milliseconds of each first claim.
+    pub(super) waits: Vec<(String, u64)>,
     grants: u32,
     at: Position,
 }

@@ -244,6 +244,18 @@ impl Pairing {
             [c.delayed, c.blocked, c.ready, c.claimed, c.running, c.completed, c.dead, c.cancelled];
         prop_assert_eq!(counts, self.model.counts());
         prop_assert_eq!(machine.counts_by_type(), self.model.by_type());
+        let waited: u64 = machine.waits().map(|(_, waits)| waits.len()).sum();
+        prop_assert_eq!(waited, self.model.waits.len() as u64);
+        for (work_type, waits) in machine.waits() {
+            let of_type = self.model.waits.iter().filter(|(name, _)| name == work_type);
+            let of_type: Vec<u64> = of_type.map(|(_, wait)| *wait).collect();
+            for (bound, shorter) in waits.cumulative() {
+                let count = of_type.iter().filter(|wait| **wait < bound.0).count();
+                prop_assert_eq!(shorter, count as u64, "{} below {}", work_type, bound);
+            }
+            prop_assert_eq!(waits.total().0, of_type.iter().sum::<u64>());
+            prop_assert_eq!(Some(waits.longest().0), of_type.iter().copied().max());
+        }
         for id in &self.acknowledged {
             let known = machine.item(*id).is_some()
                 || machine.unclaimed(*id).is_some()

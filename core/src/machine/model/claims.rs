@@ -20,6 +20,9 @@ impl Model {
             let (token, deadline) = (self.grant(), self.now + claim.lease.0);
             let now = self.now;
             let row = &mut self.rows[at];
+            if let (0, Standing::Open { since }) = (row.deliveries, &row.standing) {
+                self.waits.push((row.request.work_type.clone(), now - since));
+            }
             row.deliveries += 1;
             row.recorded = true;
             let node = claim.node.as_str().to_owned();
