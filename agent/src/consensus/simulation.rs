@@ -183,7 +183,8 @@ pub fn look(consensus: &Consensus) -> Standing {
         vote: Ballot::of(metrics.vote),
         leads: metrics.state.is_leader(),
         committed: name(metrics.local_committed),
-        applied: name(metrics.last_applied),
+        // The metrics follow the replica, and a caller may be answered before they do.
+        applied: consensus.inner.shared.read(|replica| name(replica.applied)),
         snapshot: name(metrics.snapshot),
         purged: name(metrics.purged),
         last: metrics.last_log_index.unwrap_or(0),
