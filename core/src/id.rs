@@ -1,5 +1,6 @@
 //! Identifiers as types of their own: mixing them up must not compile.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::fmt;
 use core::str::FromStr;
@@ -53,7 +54,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Box<str>);
 
         impl $name {
             /// The name as text.
@@ -67,7 +68,7 @@ macro_rules! name {
             type Error = IdError;
             fn try_from(text: String) -> Result<Self, IdError> {
                 check_name(&text)?;
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
         }
 
@@ -80,7 +81,7 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.0.into()
             }
         }
 
@@ -116,7 +117,7 @@ name! {
 
 impl Default for QueueName {
     fn default() -> Self {
-        Self(DEFAULT_QUEUE.to_string())
+        Self(DEFAULT_QUEUE.into())
     }
 }
 

@@ -212,13 +212,13 @@ pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work:
         State::Delayed { .. }
         | State::Blocked { .. }
         | State::Ready { .. }
-        | State::Completed { .. }
+        | State::Completed(_)
         | State::Dead { .. }
         | State::Cancelled { .. } => None,
     };
     let result = match state {
-        State::Completed { result, .. } => {
-            Some(serde_json::from_str(result).unwrap_or(Value::Null))
+        State::Completed(completion) => {
+            Some(serde_json::from_str(&completion.result).unwrap_or(Value::Null))
         }
         State::Delayed { .. }
         | State::Blocked { .. }
@@ -233,7 +233,7 @@ pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work:
         | State::Blocked { .. }
         | State::Ready { .. }
         | State::Claimed(_)
-        | State::Completed { .. }
+        | State::Completed(_)
         | State::Cancelled { .. } => None,
     };
     let gpus = lease.map(|lease| lease.share.gpus.as_slice()).unwrap_or_default();
@@ -261,7 +261,7 @@ pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work:
         devices: gpus.iter().map(device).collect(),
         cause,
         result,
-        error: last_error.clone(),
+        error: last_error.as_deref().map(str::to_owned),
         ended_at: state.ended().map(unix_seconds),
     }
 }

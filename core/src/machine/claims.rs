@@ -1,5 +1,6 @@
 //! Claims: who may run what, until when.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use alloc::{format, vec};
@@ -58,7 +59,8 @@ impl Machine {
             item.deliveries = item.deliveries.saturating_add(1);
             item.last_node = Some(node.clone());
             let node = node.clone();
-            item.state = State::Claimed(Lease { node, token, deadline, started: None, share });
+            let lease = Lease { node, token, deadline, started: None, share };
+            item.state = State::Claimed(Box::new(lease));
         });
     }
 
@@ -78,7 +80,7 @@ impl Machine {
             let now = self.facts.now;
             self.alter(id, |item| {
                 item.attempts = item.attempts.saturating_add(1);
-                item.state = State::Claimed(Lease { started: Some(now), ..lease });
+                item.state = State::Claimed(Box::new(Lease { started: Some(now), ..lease }));
             });
         }
         Ok(Reply::Done)
@@ -100,8 +102,8 @@ impl Machine {
     pub(super) fn put_back(&mut self, id: WorkId, error: Option<String>) {
         self.alter(id, |item| {
             item.state = State::Ready { since: item.created };
-            if error.is_some() {
-                item.last_error = error;
+            if let Some(error) = error {
+                item.last_error = Some(error.into());
             }
         });
     }
@@ -132,7 +134,7 @@ impl Machine {
                 Ok(held) if held.node == *node => {
                     renewed += 1;
                     self.alter(*id, |item| {
-                        item.state = State::Claimed(Lease { deadline, ..held });
+                        item.state = State::Claimed(Box::new(Lease { deadline, ..held }));
                     });
                 }
                 Ok(_) | Err(_) => lost.push(*id),
@@ -146,12 +148,12 @@ impl Machine {
         self.settle(id);
         let item = self.facts.items.get(&id).ok_or(Refusal::UnknownWork(id))?;
         match &item.state {
-            State::Claimed(lease) if lease.token == token => Ok(lease.clone()),
+            State::Claimed(lease) if lease.token == token => Ok(Lease::clone(lease)),
             State::Claimed(_)
             | State::Delayed { .. }
             | State::Blocked { .. }
             | State::Ready { .. }
-            | State::Completed { .. }
+            | State::Completed(_)
             | State::Dead { .. }
             | State::Cancelled { .. } => {
                 Err(Refusal::Fenced { work_id: id, token, now: standing(item) })
@@ -170,7 +172,7 @@ fn standing(item: &Item) -> String {
         State::Delayed { .. }
         | State::Blocked { .. }
         | State::Ready { .. }
-        | State::Completed { .. }
+        | State::Completed(_)
         | State::Dead { .. }
         | State::Cancelled { .. } => item.status().as_str().into(),
     }

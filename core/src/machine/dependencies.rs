@@ -32,8 +32,8 @@ impl Machine {
                 }
                 Predecessor::Item(on) => {
                     let item = self.item(on).ok_or(Refusal::UnknownWork(on))?;
-                    let ended_badly = item.state.ended().is_some()
-                        && !matches!(item.state, State::Completed { .. });
+                    let ended_badly =
+                        item.state.ended().is_some() && !matches!(item.state, State::Completed(_));
                     if dependency.ok && ended_badly {
                         let problem =
                             format!("waits for {on}, which has ended as {}", item.status());
@@ -101,7 +101,7 @@ impl Machine {
     }
 
     fn tell(&mut self, id: WorkId, on: WorkId) {
-        let well = self.item(on).is_some_and(|i| matches!(i.state, State::Completed { .. }));
+        let well = self.item(on).is_some_and(|i| matches!(i.state, State::Completed(_)));
         let Some(State::Blocked { open }) = self.item(id).map(|item| &item.state) else {
             return;
         };

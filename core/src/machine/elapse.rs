@@ -80,7 +80,7 @@ impl Machine {
             }
             return false;
         };
-        let lease = lease.clone();
+        let lease = Lease::clone(lease);
         self.end_lease(id, &lease);
         true
     }
@@ -124,7 +124,7 @@ impl Machine {
         let until = now.after(self.item(id).map_or_else(Span::default, backoff));
         self.alter(id, |item| {
             item.state = State::Delayed { until };
-            item.last_error = Some(error);
+            item.last_error = Some(error.into());
         });
         until
     }
@@ -153,7 +153,7 @@ impl Machine {
 /// that by a chance that is the same on every replica. A claim that was given back before its start
 /// is no attempt, so there the deliveries count: an item that nobody can start must not spin.
 fn backoff(item: &Item) -> Span {
-    let started = matches!(&item.state, State::Claimed(Lease { started: Some(_), .. }));
+    let started = matches!(&item.state, State::Claimed(lease) if lease.started.is_some());
     let round = if started { item.attempts } else { item.deliveries };
     let doublings = round.saturating_sub(1).min(limits::BACKOFF_DOUBLINGS_MAX);
     let whole = (limits::BACKOFF_BASE.0 << doublings).min(limits::BACKOFF_CAP.0);

@@ -1,5 +1,6 @@
 //! Ends: completed, failed, dead, cancelled, and at last forgotten.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -10,7 +11,7 @@ use super::{Machine, clip, digest, invalid};
 use crate::id::{Token, WorkId};
 use crate::limits;
 use crate::queue::command::{Refusal, Reply, WorkResult};
-use crate::queue::item::{Cause, NewItem, State};
+use crate::queue::item::{Cause, Completion, NewItem, State};
 
 impl Machine {
     /// Ends an item well and adds what follows. A repeat with the same token adds nothing.
@@ -27,8 +28,8 @@ impl Machine {
                 format!("holds {} of at most {} bytes", text.len(), limits::RESULT_BYTES_MAX);
             return Err(invalid("result", problem));
         }
-        if let Some(State::Completed { token: first, .. }) = self.item(id).map(|item| &item.state)
-            && *first == token
+        if let Some(State::Completed(first)) = self.item(id).map(|item| &item.state)
+            && first.token == token
         {
             return Ok(Reply::Completed { then: Vec::new() });
         }
@@ -40,8 +41,8 @@ impl Machine {
             if lease.started.is_none() {
                 item.attempts = item.attempts.saturating_add(1);
             }
-            item.state =
-                State::Completed { result: text.clone(), token, node: lease.node.clone(), at };
+            let (result, node) = (text.clone(), lease.node.clone());
+            item.state = State::Completed(Box::new(Completion { result, token, node, at }));
         });
         self.facts.totals.completed += 1;
         self.credit(id, &lease.node, pair.as_ref());
@@ -85,7 +86,7 @@ impl Machine {
                 Ok(Reply::Done)
             }
             State::Cancelled { .. } => Ok(Reply::Done),
-            State::Completed { .. } | State::Dead { .. } => {
+            State::Completed(_) | State::Dead { .. } => {
                 Err(Refusal::Ended { work_id: id, state: item.status().to_string() })
             }
         }
@@ -121,7 +122,7 @@ impl Machine {
     pub(super) fn bury(&mut self, id: WorkId, cause: Cause, error: String) {
         let at = self.facts.now;
         self.alter(id, |item| {
-            item.last_error = Some(error.clone());
+            item.last_error = Some(error.as_str().into());
             item.state = State::Dead { cause, error: error.clone(), at };
         });
         self.facts.totals.dead += 1;

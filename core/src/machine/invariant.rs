@@ -140,7 +140,7 @@ impl Machine {
     fn check_tokens(&self, findings: &mut Findings) {
         let leases = self.facts.items.values().filter_map(|item| match &item.state {
             State::Claimed(lease) => Some(lease.token),
-            State::Completed { token, .. } => Some(*token),
+            State::Completed(completion) => Some(completion.token),
             State::Delayed { .. }
             | State::Blocked { .. }
             | State::Ready { .. }
@@ -234,8 +234,9 @@ impl Machine {
                 };
                 findings.expect(sound, "no attempt beyond the last", || format!("{id} is held"));
             }
-            State::Completed { at, .. } => {
-                findings.expect(*at <= now, "nothing is of the future", || format!("{id} ended"));
+            State::Completed(completion) => {
+                let at = completion.at;
+                findings.expect(at <= now, "nothing is of the future", || format!("{id} ended"));
                 findings.expect(*attempts >= 1, "who completes has started", || format!("{id}"));
             }
             State::Dead { at, .. } | State::Cancelled { at } => {

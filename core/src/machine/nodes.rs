@@ -73,7 +73,7 @@ impl Machine {
         if !which(lease) {
             return false;
         }
-        let lease = lease.clone();
+        let lease = Lease::clone(lease);
         self.end_lease(id, &lease);
         true
     }

@@ -171,7 +171,7 @@ impl Machine {
             State::Delayed { until } => vec![Reason::Delayed {
                 until: *until,
                 left: until.since(now),
-                after: item.last_error.clone(),
+                after: item.last_error.as_deref().map(String::from),
             }],
             State::Blocked { open } => {
                 let first = open.keys().next().copied();
@@ -180,7 +180,7 @@ impl Machine {
             }
             State::Ready { since } => self.why_ready(&item, *since),
             State::Claimed(_)
-            | State::Completed { .. }
+            | State::Completed(_)
             | State::Dead { .. }
             | State::Cancelled { .. } => Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! A work item and its states.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -122,6 +123,19 @@ pub struct Lease {
     pub share: Share,
 }
 
+/// What a worker made of an item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Completion {
+    /// JSON text, at most [`crate::limits::RESULT_BYTES_MAX`] bytes.
+    pub result: String,
+    /// The token that completed it: a repeat of the same completion is answered as the first.
+    pub token: Token,
+    /// Who did it.
+    pub node: NodeId,
+    /// When.
+    pub at: Moment,
+}
+
 /// Where an item is in its life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
@@ -140,19 +154,10 @@ pub enum State {
         /// Since then: its place in line.
         since: Moment,
     },
-    /// Held by a worker.
-    Claimed(Lease),
-    /// Done, with the worker's result.
-    Completed {
-        /// JSON text, at most [`crate::limits::RESULT_BYTES_MAX`] bytes.
-        result: String,
-        /// The token that completed it: a repeat of the same completion is answered as the first.
-        token: Token,
-        /// Who did it.
-        node: NodeId,
-        /// When.
-        at: Moment,
-    },
+    /// Held by a worker. Boxed, as most items wait and must not be as large as those that are held.
+    Claimed(Box<Lease>),
+    /// Done.
+    Completed(Box<Completion>),
     /// Dead: nobody will try it again unless a person says so.
     Dead {
         /// Why.
@@ -251,14 +256,14 @@ impl fmt::Display for Status {
 impl State {
     /// The state without its details.
     #[must_use]
-    pub const fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         match self {
             Self::Delayed { .. } => Status::Delayed,
             Self::Blocked { .. } => Status::Blocked,
             Self::Ready { .. } => Status::Ready,
-            Self::Claimed(Lease { started: None, .. }) => Status::Claimed,
-            Self::Claimed(Lease { started: Some(_), .. }) => Status::Running,
-            Self::Completed { .. } => Status::Completed,
+            Self::Claimed(lease) if lease.started.is_none() => Status::Claimed,
+            Self::Claimed(_) => Status::Running,
+            Self::Completed(_) => Status::Completed,
             Self::Dead { .. } => Status::Dead,
             Self::Cancelled { .. } => Status::Cancelled,
         }
@@ -266,14 +271,13 @@ impl State {
 
     /// When the item ended; nothing while it is unfinished.
     #[must_use]
-    pub const fn ended(&self) -> Option<Moment> {
+    pub fn ended(&self) -> Option<Moment> {
         match self {
             Self::Delayed { .. } | Self::Blocked { .. } | Self::Ready { .. } | Self::Claimed(_) => {
                 None
             }
-            Self::Completed { at, .. } | Self::Dead { at, .. } | Self::Cancelled { at } => {
-                Some(*at)
-            }
+            Self::Completed(completion) => Some(completion.at),
+            Self::Dead { at, .. } | Self::Cancelled { at } => Some(*at),
         }
     }
 }
@@ -294,7 +298,7 @@ pub struct Item {
     /// When it was enqueued.
     pub created: Moment,
     /// The error of the last failed attempt.
-    pub last_error: Option<String>,
+    pub last_error: Option<Box<str>>,
     /// The node of the last claim: where its output lies.
     pub last_node: Option<NodeId>,
 }
@@ -302,7 +306,7 @@ pub struct Item {
 impl Item {
     /// Where it is, without the details.
     #[must_use]
-    pub const fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         self.state.status()
     }
 
@@ -336,7 +340,7 @@ impl Item {
             State::Claimed(lease) => Some(lease.due(self.request.attempt_timeout)),
             State::Blocked { .. }
             | State::Ready { .. }
-            | State::Completed { .. }
+            | State::Completed(_)
             | State::Dead { .. }
             | State::Cancelled { .. } => None,
         };

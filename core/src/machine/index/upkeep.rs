@@ -8,6 +8,7 @@ use crate::machine::class::{Class, Place};
 use crate::machine::facts::Range;
 use crate::queue::item::{Item, Lease, NewItem, State};
 use crate::run::Run;
+use crate::time::Moment;
 
 /// The group of an item, as the index names it.
 pub(in crate::machine) fn group_of(request: &NewItem) -> Option<(QueueName, GroupName)> {
@@ -131,10 +132,8 @@ impl Index {
                     self.dependents.entry(*on).or_default().insert(item.id);
                 }
             }
-            State::Completed { at, .. } | State::Cancelled { at } => {
-                self.finished.insert((*at, item.id));
-                self.end_on_node(item);
-            }
+            State::Completed(completion) => self.enter_finished(item, completion.at),
+            State::Cancelled { at } => self.enter_finished(item, *at),
             State::Dead { at, .. } => {
                 self.dead.insert((*at, item.id));
                 self.end_on_node(item);
@@ -169,16 +168,24 @@ impl Index {
                     }
                 }
             }
-            State::Completed { at, .. } | State::Cancelled { at } => {
-                self.finished.remove(&(*at, item.id));
-                self.forget_on_node(item);
-            }
+            State::Completed(completion) => self.leave_finished(item, completion.at),
+            State::Cancelled { at } => self.leave_finished(item, *at),
             State::Dead { at, .. } => {
                 self.dead.remove(&(*at, item.id));
                 self.forget_on_node(item);
             }
             State::Delayed { .. } => {}
         }
+    }
+
+    fn enter_finished(&mut self, item: &Item, at: Moment) {
+        self.finished.insert((at, item.id));
+        self.end_on_node(item);
+    }
+
+    fn leave_finished(&mut self, item: &Item, at: Moment) {
+        self.finished.remove(&(at, item.id));
+        self.forget_on_node(item);
     }
 
     fn leave_line(&mut self, item: &Item, place: Place) {
