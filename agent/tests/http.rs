@@ -12,6 +12,7 @@ mod http {
     mod faults;
     mod harness;
     mod killed;
+    mod locks;
     mod runs;
     mod stream;
     mod tenancy;

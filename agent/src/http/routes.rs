@@ -88,7 +88,8 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.leader(routes!(queue::populator)))
         .routes(t.leader(routes!(members::list)))
         // Guarded: whatever changes something, or shows payloads, results or output.
-        .routes(t.guarded(t.leader_once(routes!(locks::acquire, locks::release))))
+        .routes(t.guarded(t.leader(routes!(locks::acquire, locks::show))))
+        .routes(t.guarded(t.leader_once(routes!(locks::release))))
         .routes(t.guarded(t.leader_keyed(BODY_BYTES_MAX, routes!(work::add))))
         .routes(t.guarded(t.leader_keyed(BATCH_BODY_BYTES_MAX, routes!(work::add_batch))))
         .routes(t.guarded(t.leader_once(routes!(claims::claim))))

@@ -10,6 +10,7 @@ use super::index::Index;
 use crate::id::{Token, WorkId};
 use crate::limits;
 use crate::queue::item::{Item, State};
+use crate::queue::lock::{Lock, Waiter};
 use crate::run::Run;
 
 /// Broken invariants as they are found.
@@ -42,6 +43,7 @@ impl Machine {
         }
         self.check_exclusion(&mut findings);
         self.check_arrays(&mut findings);
+        self.check_locks(&mut findings);
         findings.0
     }
 
@@ -54,6 +56,7 @@ impl Machine {
             due,
             ranges_due,
             locks_due,
+            waits_due,
             heard,
             answers,
             keys,
@@ -80,6 +83,7 @@ impl Machine {
             ("due", kept.due == due),
             ("ranges_due", kept.ranges_due == ranges_due),
             ("locks_due", kept.locks_due == locks_due),
+            ("waits_due", kept.waits_due == waits_due),
             ("heard", kept.heard == heard),
             ("answers", kept.answers == answers),
             ("keys", kept.keys == keys),
@@ -119,6 +123,7 @@ impl Machine {
             ("forgotten keys", self.facts.forgotten.len(), limits::KEYS_MAX),
             ("classes", self.index.classes, limits::CLASSES_MAX),
             ("locks", self.facts.locks.len(), limits::LOCKS_MAX),
+            ("owners in line", self.index.waits_due.len(), limits::LOCK_WAITERS_IN_ALL_MAX),
             ("runs", self.facts.runs.len(), limits::RUNS_MAX),
         ];
         for (what, held, most) in bounds {
@@ -186,6 +191,30 @@ impl Machine {
             findings.expect(fits, "shares fit their node", || {
                 format!("{node} has {capacity:?}, reserved are {:?}", of_node.reserved)
             });
+        }
+    }
+
+    /// Nobody waits for what it holds, twice, or longer than it may. That nobody waits for a free lock
+    /// follows from where the line is kept.
+    fn check_locks(&self, findings: &mut Findings) {
+        let now = self.facts.now;
+        for (name, lock) in &self.facts.locks {
+            let Lock { owner, token: _, acquired, expires, waiters } = lock;
+            findings.expect(*acquired <= now && acquired <= expires, "a hold has a time", || {
+                format!("{name} is held from {acquired:?} to {expires:?}")
+            });
+            findings.expect(waiters.len() <= limits::LOCK_WAITERS_MAX, "bounds", || {
+                format!("{} wait for {name}", waiters.len())
+            });
+            let mut seen = BTreeSet::from([owner.as_str()]);
+            for Waiter { owner, ttl: _, until } in waiters {
+                findings.expect(seen.insert(owner), "one place in line", || {
+                    format!("{owner} waits for {name} more than once, or holds it")
+                });
+                findings.expect(*until <= now.after(limits::LOCK_WAIT_MAX), "bounds", || {
+                    format!("{owner} waits for {name} until {until:?}")
+                });
+            }
         }
     }
 

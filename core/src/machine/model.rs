@@ -29,6 +29,7 @@ pub(super) enum Answer {
     Renewed(u32, Vec<u64>),
     RetryAt(Option<u64>),
     Locked(Token, u64),
+    Queued(u32, u64),
     Run(bool),
     Ticked(u32),
     Completed(Vec<(u64, bool)>),
@@ -98,12 +99,14 @@ impl Row {
     }
 }
 
-#[derive(Debug, Clone)]
-struct HeldLock {
-    name: String,
-    owner: String,
-    token: Token,
-    expires: u64,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HeldLock {
+    pub(super) name: String,
+    pub(super) owner: String,
+    pub(super) token: Token,
+    pub(super) expires: u64,
+    /// Owner, time to live, end of the wait.
+    pub(super) line: Vec<(String, u64, u64)>,
 }
 
 /// What can be seen of a run.
@@ -124,7 +127,7 @@ pub(super) struct RunRow {
 pub(super) struct Model {
     now: u64,
     pub(super) rows: Vec<Row>,
-    locks: Vec<HeldLock>,
+    pub(super) locks: Vec<HeldLock>,
     pub(super) runs: Vec<RunRow>,
     /// First item, count, request.
     arrays: Vec<(u64, u32, NewItem)>,
@@ -208,7 +211,10 @@ impl Model {
             Command::InSession { session, seq, acknowledged, command } => {
                 self.in_session(*session, *seq, *acknowledged, command, expired)
             }
-            Command::LockAcquire { name, owner, ttl } => self.lock(name.as_str(), owner, ttl.0),
+            Command::LockAcquire { name, owner, ttl, wait } => {
+                self.lock(name.as_str(), owner, ttl.0, wait.map(|wait| wait.0))
+            }
+            Command::LockLeave { name, owner } => self.leave(name.as_str(), owner),
             Command::LockRelease { name, token } => self.release(name.as_str(), *token),
             Command::SubmitRun { run, spec } => self.submit(run, spec),
             Command::AdvanceRun { run, version, advance } => self.advance(run, *version, advance),

@@ -5,7 +5,7 @@ use super::{Model, Row, Standing, split_mix};
 impl Model {
     pub(super) fn pass_time(&mut self) -> u32 {
         let now = self.now;
-        self.locks.retain(|lock| lock.expires > now);
+        self.end_holds();
         self.sessions.end_silent(now);
         let mut expired = 0;
         while let Some((_, _, at)) = self.next_due().filter(|(due, _, _)| *due <= now) {
