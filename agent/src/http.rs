@@ -9,6 +9,7 @@ pub(crate) mod body;
 pub(crate) mod claims;
 pub(crate) mod cluster;
 pub(crate) mod convert;
+pub(crate) mod events;
 pub(crate) mod failure;
 pub(crate) mod forward;
 pub(crate) mod gauntlet;

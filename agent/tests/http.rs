@@ -8,6 +8,7 @@
 
 mod http {
     mod cluster;
+    mod events;
     mod failover;
     mod faults;
     mod harness;

@@ -61,6 +61,12 @@ pub const LOCKS_MAX: usize = 10_000;
 pub const LOCK_WAITERS_MAX: usize = 256;
 /// Owners that wait for locks, all locks together: as many as there may be locks.
 pub const LOCK_WAITERS_IN_ALL_MAX: usize = 10_000;
+/// Events kept for those who react to them; the oldest go first. They are rare: a consumer may be away
+/// for days.
+pub const EVENTS_MAX: usize = 20_000;
+/// Events that one cluster records at most, before one that begins from its backup: a million a second
+/// for twelve days. Numbers stay exact in JSON for thousands of such clusters.
+pub const EVENTS_OF_EPOCH: u64 = 1 << 40;
 /// Runs kept, active and ended together; the oldest ended ones go first.
 pub const RUNS_MAX: usize = 10_000;
 /// Pairs or tasks of one run, all match-ups together.

@@ -15,6 +15,7 @@ mod class;
 mod dependencies;
 mod digest;
 mod elapse;
+mod events;
 mod facts;
 mod finish;
 mod index;
@@ -40,6 +41,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 pub use arrays::ArrayStatus;
+pub use events::EventPage;
 use facts::Facts;
 pub use facts::Totals;
 use index::Index;
@@ -49,6 +51,7 @@ pub use query::RunItems;
 use serde::{Deserialize, Deserializer, Serialize};
 pub use why::Reason;
 
+use crate::event::Event;
 use crate::id::{Position, Token};
 use crate::limits;
 use crate::queue::command::{Batch, Command, Refusal, Reply};
@@ -108,6 +111,9 @@ impl Machine {
     /// changes nothing except that time passes.
     pub fn apply(&mut self, position: Position, batch: &Batch) -> Vec<Result<Reply, Refusal>> {
         self.facts.now = self.facts.now.max(batch.now);
+        if position.term != self.facts.applied.term {
+            self.record(Event::TermBegan { term: position.term });
+        }
         self.facts.applied = position;
         let mut grants = Grants::of(self.facts.mode_epoch, position);
         if batch.commands.is_empty() {

@@ -1,5 +1,6 @@
 //! Between the wire and the core: requests are checked here once, and everything behind trusts them.
 
+pub(crate) mod event;
 pub(crate) mod pair;
 pub(crate) mod run;
 
@@ -117,6 +118,7 @@ pub(crate) fn new_item(add: work::Add) -> Result<NewItem, Failure> {
         resources,
         capabilities,
         labels,
+        notify,
     } = add;
     if !config.is_object() {
         let text = "config must be a JSON object";
@@ -140,6 +142,7 @@ pub(crate) fn new_item(add: work::Add) -> Result<NewItem, Failure> {
         delay: span("delay_seconds", delay_seconds)?,
         group: group.map(|group| id("group", &group)).transpose()?,
         after: after.collect::<Result<_, _>>()?,
+        notify,
     })
 }
 

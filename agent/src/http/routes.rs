@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use super::body::{BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use super::forward::{self, Passage, Repeat};
 use super::{
-    App, auth, backup, claims, cluster, gauntlet, health, locks, logs, members, queue, raft, runs,
-    sessions, status, swim, tenancy, work,
+    App, auth, backup, claims, cluster, events, gauntlet, health, locks, logs, members, queue,
+    raft, runs, sessions, status, swim, tenancy, work,
 };
 use crate::stream;
 
@@ -109,6 +109,7 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.guarded(t.leader(routes!(tenancy::set_capacity, tenancy::remove_capacity))))
         .routes(t.guarded(t.leader_once(routes!(sessions::open))))
         .routes(t.guarded(t.leader(routes!(sessions::close))))
+        .routes(t.guarded(t.replica(routes!(events::list))))
         .routes(t.guarded(t.leader(routes!(queue::why))))
         .routes(t.guarded(t.leader(routes!(queue::status))))
         .routes(t.guarded(t.leader(routes!(queue::history))))

@@ -6,12 +6,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Machine;
+use super::events::Events;
 use super::index::Index;
 use crate::id::{Token, WorkId};
 use crate::limits;
 use crate::queue::item::{Item, State};
 use crate::queue::lock::{Lock, Waiter};
 use crate::run::Run;
+
+/// The newest events that are looked at: more than one entry of a simulation records.
+const EVENTS_LOOKED_AT: usize = 64;
 
 /// Broken invariants as they are found.
 struct Findings(Vec<String>);
@@ -44,6 +48,7 @@ impl Machine {
         self.check_exclusion(&mut findings);
         self.check_arrays(&mut findings);
         self.check_locks(&mut findings);
+        self.check_events(&mut findings);
         findings.0
     }
 
@@ -124,6 +129,7 @@ impl Machine {
             ("classes", self.index.classes, limits::CLASSES_MAX),
             ("locks", self.facts.locks.len(), limits::LOCKS_MAX),
             ("owners in line", self.index.waits_due.len(), limits::LOCK_WAITERS_IN_ALL_MAX),
+            ("events", self.facts.events.kept.len(), limits::EVENTS_MAX),
             ("runs", self.facts.runs.len(), limits::RUNS_MAX),
         ];
         for (what, held, most) in bounds {
@@ -215,6 +221,26 @@ impl Machine {
                     format!("{owner} waits for {name} until {until:?}")
                 });
             }
+        }
+    }
+
+    /// Numbers without gaps, up to the last, in the order of time. Events never change, so a look at
+    /// the newest of them after every entry is a look at all.
+    fn check_events(&self, findings: &mut Findings) {
+        let Events { kept, last } = &self.facts.events;
+        let (first, now) = (self.facts.events.first_kept(), self.facts.now);
+        let next = first.saturating_add(kept.len() as u64);
+        findings.expect(next == last.saturating_add(1), "events have no gaps", || {
+            format!("{} from {first}, the last is {last}", kept.len())
+        });
+        let mut after = now;
+        for seq in (first..=*last).rev().take(EVENTS_LOOKED_AT) {
+            let recorded = kept.get(&seq);
+            let sound = recorded.is_some_and(|event| event.seq == seq && event.at <= after);
+            findings.expect(sound, "events are in order", || {
+                format!("{recorded:?} as {seq}, before {after:?}")
+            });
+            after = recorded.map_or(after, |event| event.at);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Random histories, held against the model after every entry.
 
 mod bug;
+mod compare;
 mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ use self::history::{
     Brings, OWNERS, Op, history, lock_history, lock_name, node_id, queue_name, run_id,
 };
 use super::Machine;
-use super::model::{Answer, HeldLock, Model};
+use super::model::{Answer, Model};
 use super::tests::{gauntlet, job, pair_result, task};
 use crate::id::{Position, RunId, SessionId, Token, WorkId};
 use crate::queue::command::{Batch, Command, Refusal, Reply, WorkResult};
@@ -78,23 +79,6 @@ impl Pairing {
                 Command::Start { work_id: self.pick(item).0, token: self.pick(token).1 }
             }
             Op::Cancel(id) => Command::Cancel { work_id: WorkId(id) },
-            Op::Lock { name, owner, ttl, wait } => Command::LockAcquire {
-                name: lock_name(name),
-                owner: OWNERS[owner].into(),
-                ttl: Span(ttl),
-                wait: wait.map(Span),
-            },
-            Op::Leave { name, owner } => {
-                Command::LockLeave { name: lock_name(name), owner: OWNERS[owner].into() }
-            }
-            Op::Release { name, pick } => {
-                let at = pick % self.locks.len().clamp(1, 4);
-                Command::LockRelease {
-                    name: lock_name(name),
-                    // Recent ones may still be held.
-                    token: self.locks.iter().rev().nth(at).copied().unwrap_or_default(),
-                }
-            }
             Op::Submit { run, job: is_job } => Command::SubmitRun {
                 run: run_id(run),
                 spec: if is_job { job() } else { gauntlet() },
@@ -102,7 +86,10 @@ impl Pairing {
             Op::Advance { run, .. } => self.advance(run_id(run), op),
             Op::CancelRun(run) => Command::CancelRun { run: run_id(run) },
             Op::Tick => Command::Tick,
-            other @ (Op::CompleteThen { .. }
+            other @ (Op::Lock { .. }
+            | Op::Leave { .. }
+            | Op::Release { .. }
+            | Op::CompleteThen { .. }
             | Op::GiveBack(_)
             | Op::Array { .. }
             | Op::CancelArray(_)
@@ -124,6 +111,23 @@ impl Pairing {
 
     fn concrete_rare(&self, op: Op) -> Command {
         match op {
+            Op::Lock { name, owner, ttl, wait } => Command::LockAcquire {
+                name: lock_name(name),
+                owner: OWNERS[owner].into(),
+                ttl: Span(ttl),
+                wait: wait.map(Span),
+            },
+            Op::Leave { name, owner } => {
+                Command::LockLeave { name: lock_name(name), owner: OWNERS[owner].into() }
+            }
+            Op::Release { name, pick } => {
+                let at = pick % self.locks.len().clamp(1, 4);
+                Command::LockRelease {
+                    name: lock_name(name),
+                    // Recent ones may still be held.
+                    token: self.locks.iter().rev().nth(at).copied().unwrap_or_default(),
+                }
+            }
             Op::CompleteThen { pick, then } => {
                 let (work_id, token) = self.pick(pick);
                 let result = WorkResult { text: "{}".into(), pair: None };
@@ -254,20 +258,6 @@ impl Pairing {
         Ok(())
     }
 
-    fn compare_locks(&self) -> Result<(), TestCaseError> {
-        let held = self.machine.facts.locks.iter().map(|(name, lock)| HeldLock {
-            name: name.to_string(),
-            owner: lock.owner.clone(),
-            token: lock.token,
-            expires: lock.expires.0,
-            line: lock.waiters.iter().map(|w| (w.owner.clone(), w.ttl.0, w.until.0)).collect(),
-        });
-        let mut expected = self.model.locks.clone();
-        expected.sort_by(|one, other| one.name.cmp(&other.name));
-        prop_assert_eq!(held.collect::<Vec<_>>(), expected);
-        Ok(())
-    }
-
     fn compare(&self) -> Result<(), TestCaseError> {
         let machine = &self.machine;
         prop_assert_eq!(machine.violations(), Vec::<String>::new());
@@ -283,6 +273,7 @@ impl Pairing {
             prop_assert!(known, "acknowledged {} is gone", id);
         }
         self.compare_locks()?;
+        self.compare_events()?;
         for row in &self.model.runs {
             let run = machine.run(&row.id).expect("the model's runs exist");
             let mut pairs = row.pairs.clone();
@@ -418,6 +409,8 @@ fn the_histories_reach_every_answer_and_every_end() {
                 });
             }
         }
+        let page = replica.events(0, usize::MAX, &BTreeSet::new());
+        seen.extend(page.events.iter().map(|recorded| recorded.event.kind().as_str()));
         for run in replica.runs() {
             let pairs = run.ledger.pairs.iter().any(|pairs| !pairs.is_empty());
             seen.extend(pairs.then_some("a pair"));
@@ -447,6 +440,15 @@ fn the_histories_reach_every_answer_and_every_end() {
         "LockQueued",
         "the first in line",
         "a lock handed on",
+        "item_died",
+        "item_ended",
+        "run_submitted",
+        "run_ended",
+        "node_gone",
+        "queue_set",
+        "queue_removed",
+        "array_cancelled",
+        "term_began",
         "LockNotHeld",
         "UnknownRun",
         "RunConflict",
@@ -490,6 +492,7 @@ fn the_model_catches_planted_bugs() {
         Bug::LongArrays,
         Bug::NoNodeExpiry,
         Bug::NoPriorities,
+        Bug::NoNotices,
         Bug::NoWaits,
         Bug::EndlessWaits,
         Bug::NoLeaving,

@@ -2,6 +2,7 @@
 //! replica applies and what every client was told.
 
 mod line;
+mod told;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use ringrift_core::queue::command::{Batch, Command, Reply};
 use ringrift_core::queue::item::{Item, NewItem, Payload, State, Status};
 
 use self::line::{Granted, Line};
+use self::told::Told;
 use crate::message::{Applied, Entry, Replies};
 use crate::replica::Replica;
 
@@ -32,6 +34,7 @@ pub(crate) struct Observer {
     /// What was asked to exclude each other.
     groups: BTreeMap<WorkId, (QueueName, GroupName)>,
     line: Line,
+    told: Told,
     /// Who led in each term.
     leaders: BTreeMap<u64, usize>,
     /// The version of the last planner's step of each run.
@@ -90,6 +93,7 @@ impl Observer {
         let lock = LOCK.parse().ok().and_then(|name| self.machine.lock(&name));
         let granted = self.line.compare(lock)?;
         self.grant_of_lock(before, granted)?;
+        self.told.read(&self.machine)?;
         self.note_groups(&entry.batch.commands, &replies);
         self.exclusive()?;
         Ok(replies)
@@ -259,7 +263,8 @@ impl Observer {
                 return Err(format!("acknowledged {id} ended as {status:?}"));
             }
         }
-        Ok(())
+        let items = self.acknowledged.values().filter_map(|id| self.machine.item(*id));
+        self.told.conclude(&self.machine, items)
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) enum Bug {
     NoNodeExpiry,
     /// All priorities are the same.
     NoPriorities,
+    /// Nobody is told of an end.
+    NoNotices,
     /// Nobody waits for a lock.
     NoWaits,
     /// Who waits for a lock waits on when its time is over.
@@ -131,6 +133,7 @@ fn plant_in_request(bug: Bug, request: &mut NewItem) {
     match bug {
         Bug::NoKeys => request.key = None,
         Bug::NoGroups => request.group = None,
+        Bug::NoNotices => request.notify = false,
         Bug::NoDependencies => request.after.clear(),
         Bug::AnyEndWillDo => request.after.iter_mut().for_each(|dependency| dependency.ok = false),
         Bug::NoDeadlines => (request.pending_timeout, request.total_timeout) = (None, None),

@@ -114,10 +114,10 @@ fn request() -> impl Strategy<Value = NewItem> {
     let delay = prop_oneof![3 => Just(0), 1 => Just(3_000)];
     let deadline = || prop_oneof![8 => Just(None), 1 => Just(Some(Span(2_500)))];
     let group = prop_oneof![4 => Just(None), 1 => (0..2_usize).prop_map(Some)];
-    let lane = (queue(), group, deadline(), deadline());
+    let lane = (queue(), group, deadline(), deadline(), prop::bool::weighted(0.3));
     let plain = (key, priority, attempts, timeout, delay, 0..2_usize, needs(), lane, after());
     plain.prop_map(|(key, priority, attempts_max, timeout, delay, kind, needs, lane, after)| {
-        let (queue, group, pending_timeout, total_timeout) = lane;
+        let (queue, group, pending_timeout, total_timeout, notify) = lane;
         NewItem {
             key,
             queue,
@@ -130,6 +130,7 @@ fn request() -> impl Strategy<Value = NewItem> {
             pending_timeout,
             total_timeout,
             after,
+            notify,
             ..task(["selfplay", "training"][kind])
         }
     })
@@ -239,7 +240,14 @@ fn new_op() -> impl Strategy<Value = Op> {
             // Most requests of the other kind could not be an array.
             let bare = request.attempts_max == 2;
             let request = if bare { request } else {
-                NewItem { group: None, after: vec![], pending_timeout: None, total_timeout: None, ..request }
+                NewItem {
+                    group: None,
+                    after: vec![],
+                    pending_timeout: None,
+                    total_timeout: None,
+                    notify: false,
+                    ..request
+                }
             };
             Op::Array { request, count }
         }),
