@@ -9,6 +9,7 @@ pub(crate) mod body;
 pub(crate) mod claims;
 pub(crate) mod cluster;
 pub(crate) mod convert;
+pub(crate) mod events;
 pub(crate) mod failure;
 pub(crate) mod forward;
 pub(crate) mod gauntlet;
@@ -77,6 +78,8 @@ pub(crate) struct App {
     pub(crate) match_program: Option<PathBuf>,
     /// Claims that wait for work.
     pub(crate) claims: Hub,
+    /// Requests that wait for locks.
+    pub(crate) lock_waits: locks::line::Waits,
     /// The binary streams.
     pub(crate) streams: Streams,
     /// Places for requests in progress.
@@ -93,11 +96,16 @@ impl App {
 
     /// Carries out one command and answers its reply.
     pub(crate) async fn commit(&self, command: Command) -> Result<Reply, Failure> {
+        self.commit_all(vec![command]).await
+    }
+
+    /// Carries out commands one after another in one log entry, and answers the reply of the last.
+    pub(crate) async fn commit_all(&self, commands: Vec<Command>) -> Result<Reply, Failure> {
         let replica = self.replica()?;
-        if command.brings_work() {
+        if commands.iter().any(Command::brings_work) {
             replica.admit()?;
         }
-        let outcome = replica.propose(vec![command]).await;
+        let outcome = replica.propose(commands).await;
         self.metrics.count_proposal(&outcome);
         let reply = outcome?.replies.pop();
         Ok(reply.ok_or_else(|| Failure::internal("a command was committed without a reply"))??)

@@ -185,6 +185,7 @@ const fn reason(refusal: &Refusal) -> &'static str {
         Refusal::KeyConflict { .. } => "key_conflict",
         Refusal::Invalid { .. } => "invalid",
         Refusal::LockHeld { .. } => "lock_held",
+        Refusal::LockCrowded { .. } => "lock_crowded",
         Refusal::LockNotHeld { .. } => "lock_not_held",
         Refusal::UnknownRun(_) => "run_unknown",
         Refusal::RunConflict(_) => "run_conflict",

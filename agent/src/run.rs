@@ -222,6 +222,7 @@ impl Agent {
             spool: data_dir.spool(),
             match_program: config.match_program,
             claims,
+            lock_waits: Default::default(),
             streams: Streams::new(),
             requests: Semaphore::new(observe::REQUESTS_MAX),
             openapi: OnceLock::new(),

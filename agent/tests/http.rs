@@ -8,10 +8,12 @@
 
 mod http {
     mod cluster;
+    mod events;
     mod failover;
     mod faults;
     mod harness;
     mod killed;
+    mod locks;
     mod runs;
     mod stream;
     mod tenancy;

@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Why(WorkId),
     /// Give a dead work item all its attempts again.
     Redrive(WorkId),
+    /// Print what happened to the cluster: deaths of items, ends of runs, lost nodes, and more.
+    Events(Events),
     /// List the tenants' queues with their limits and what they hold.
     Queues,
     /// Test a candidate against baselines.
@@ -69,6 +71,20 @@ pub(crate) enum Command {
     /// See and change who takes part in the log; take backups.
     #[command(subcommand)]
     Cluster(Cluster),
+}
+
+/// Print what happened to the cluster, with `--json` one object a line.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Events {
+    /// Go on with what happens from now on, until interrupted.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only events after this number.
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub(crate) after: u64,
+    /// Only events of this kind, such as `run_ended`; repeat for more.
+    #[arg(long = "kind", value_name = "KIND")]
+    pub(crate) kinds: Vec<String>,
 }
 
 /// See and change who takes part in the log; take backups.

@@ -5,6 +5,7 @@ mod cancel;
 mod cluster;
 mod connection;
 mod contestant;
+mod events;
 mod gauntlet;
 mod get;
 mod logs;
@@ -44,6 +45,7 @@ async fn run(args: args::Args) -> Result<ExitCode, output::Failure> {
         args::Command::Cancel(cancel) => cancel::run(&connection, &cancel.id, json).await,
         args::Command::Why(why) => why::run(&connection, &why.work_id, json).await,
         args::Command::Redrive(dead) => redrive::run(&connection, &dead.work_id, json).await,
+        args::Command::Events(events) => events::run(&connection, &events, json).await,
         args::Command::Queues => queues::run(&connection, json).await,
         args::Command::Cluster(cluster) => cluster::run(&connection, cluster, json).await,
         args::Command::Gauntlet(args::Gauntlet::Run(run)) => {

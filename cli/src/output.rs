@@ -67,6 +67,20 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
     Ok(())
 }
 
+/// JSON in one line on standard output.
+pub(crate) fn json_line<T: Serialize>(value: &T) -> Result<(), Failure> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Failure { message: error.to_string(), exit: EXIT_FAILED })?;
+    line(&text);
+    Ok(())
+}
+
+/// Says something on standard error that is none of the output.
+#[expect(clippy::print_stderr, reason = "standard output is for programs")]
+pub(crate) fn note(message: &str) {
+    eprintln!("ringrift: {message}");
+}
+
 /// Says on standard error what failed.
 #[expect(clippy::print_stderr, reason = "errors go to standard error")]
 pub(crate) fn fail(message: &str, exit: u8) -> ExitCode {

@@ -5,13 +5,14 @@
 //! chance and identity are arguments. The agent and the simulator run the same code.
 //!
 //! Reading order: [`time`], [`id`], [`limits`], [`queue`] (work items, claims, locks), [`run`] (what
-//! a Job, Gauntlet or Tournament is inside the agents), [`machine`] (the one replicated state
-//! machine over both), [`plan`] (planners), [`stats`] (what a match result proves), [`membership`],
+//! a Job, Gauntlet or Tournament is inside the agents), [`event`] (what others react to), [`machine`]
+//! (the one replicated state machine over them), [`plan`] (planners), [`stats`] (what a match result proves), [`membership`],
 //! [`voters`] (who shall vote).
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
+pub mod event;
 pub mod id;
 pub mod limits;
 pub mod machine;

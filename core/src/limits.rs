@@ -59,6 +59,16 @@ pub const SESSION_ANSWERS_MAX: usize = 1_024;
 pub const ANSWERS_MAX: usize = 1_000_000;
 /// Locks held at once: they are for coordination, not for data.
 pub const LOCKS_MAX: usize = 10_000;
+/// Owners that wait for one lock: the end of a hold looks at each of them.
+pub const LOCK_WAITERS_MAX: usize = 256;
+/// Owners that wait for locks, all locks together: as many as there may be locks.
+pub const LOCK_WAITERS_IN_ALL_MAX: usize = 10_000;
+/// Events kept for those who react to them; the oldest go first. They are rare: a consumer may be away
+/// for days.
+pub const EVENTS_MAX: usize = 20_000;
+/// Events that one cluster records at most, before one that begins from its backup: a million a second
+/// for twelve days. Numbers stay exact in JSON for thousands of such clusters.
+pub const EVENTS_OF_EPOCH: u64 = 1 << 40;
 /// Runs kept, active and ended together; the oldest ended ones go first.
 pub const RUNS_MAX: usize = 10_000;
 /// Pairs or tasks of one run, all match-ups together.
@@ -113,6 +123,10 @@ pub const LEASE_DEFAULT: Span = Span::seconds(30);
 pub const LOCK_TTL_MIN: Span = Span(100);
 /// The longest time that a lock may be asked for: its owner renews it.
 pub const LOCK_TTL_MAX: Span = Span::seconds(24 * 3_600);
+/// The shortest wait for a lock; less is no wait.
+pub const LOCK_WAIT_MIN: Span = Span(1);
+/// The longest wait for a lock: who wants to wait longer says by asking again that it still lives.
+pub const LOCK_WAIT_MAX: Span = Span::seconds(300);
 /// How far one command may move replicated time beyond the leader's monotonic clock.
 pub const CLOCK_STEP_MAX: Span = Span(500);
 /// Attempts of an item that names no number, and the most that one may name.
@@ -139,6 +153,8 @@ const _: () = assert!(CLAIM_ITEMS_MAX <= HEARTBEAT_CLAIMS_MAX);
 const _: () = assert!(PRIORITY_MAX.is_multiple_of(BAND_WIDTH));
 const _: () = assert!(ARRAY_OUTSTANDING_MAX as usize <= ITEMS_FINISHED_MAX);
 const _: () = assert!(SERVICE_HALF_LIFE.0 > 0 && AGING_STEP.0 > 0);
+const _: () = assert!(LOCK_WAIT_MIN.0 < LOCK_WAIT_MAX.0);
+const _: () = assert!(LOCK_WAITERS_MAX <= LOCK_WAITERS_IN_ALL_MAX);
 const _: () = assert!(LOCK_TTL_MIN.0 < LOCK_TTL_MAX.0);
 const _: () = assert!(ATTEMPT_TIMEOUT_DEFAULT.0 <= ATTEMPT_TIMEOUT_MAX.0);
 const _: () = assert!(RUN_OUTSTANDING_MAX as usize <= ITEMS_FINISHED_MAX);

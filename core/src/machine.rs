@@ -15,6 +15,7 @@ mod class;
 mod dependencies;
 mod digest;
 mod elapse;
+mod events;
 mod facts;
 mod finish;
 mod index;
@@ -41,6 +42,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 pub use arrays::ArrayStatus;
+pub use events::EventPage;
 use facts::Facts;
 pub use facts::Totals;
 use index::Index;
@@ -51,6 +53,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use waits::OTHER_TYPES;
 pub use why::Reason;
 
+use crate::event::Event;
 use crate::id::{Position, Token};
 use crate::limits;
 use crate::queue::command::{Batch, Command, Refusal, Reply};
@@ -89,8 +92,8 @@ impl Grants {
         Self { next: Token { mode_epoch, term, index, n: 0 } }
     }
 
-    /// Takes the next token. One entry grants at most
-    /// `BATCH_ITEMS_MAX * CLAIM_ITEMS_MAX` of them, so the count cannot saturate.
+    /// Takes the next token. A command grants a claim's items, and before it is carried out the
+    /// locks that have ended to those who wait for them, so the count cannot saturate.
     const fn take(&mut self) -> Token {
         let token = self.next;
         self.next.n = self.next.n.saturating_add(1);
@@ -99,7 +102,9 @@ impl Grants {
 }
 
 const _: () =
-    assert!((limits::BATCH_ITEMS_MAX as u64) * (limits::CLAIM_ITEMS_MAX as u64) < u32::MAX as u64);
+    assert!((limits::BATCH_ITEMS_MAX as u64) * (GRANTS_PER_COMMAND_MAX as u64) < u32::MAX as u64);
+/// Claimed items, and locks: those whose time is over, and the one that a command is about, twice.
+const GRANTS_PER_COMMAND_MAX: usize = limits::CLAIM_ITEMS_MAX + limits::DUE_PER_COMMAND_MAX + 2;
 
 impl Machine {
     /// Applies one log entry and answers each of its commands, in order.
@@ -108,15 +113,18 @@ impl Machine {
     /// changes nothing except that time passes.
     pub fn apply(&mut self, position: Position, batch: &Batch) -> Vec<Result<Reply, Refusal>> {
         self.facts.now = self.facts.now.max(batch.now);
+        if position.term != self.facts.applied.term {
+            self.record(Event::TermBegan { term: position.term });
+        }
         self.facts.applied = position;
         let mut grants = Grants::of(self.facts.mode_epoch, position);
         if batch.commands.is_empty() {
-            self.elapse();
+            self.elapse(&mut grants);
             self.forget_oldest();
         }
         let mut answers = Vec::with_capacity(batch.commands.len());
         for command in &batch.commands {
-            let expired = self.elapse();
+            let expired = self.elapse(&mut grants);
             answers.push(self.carry_out(command, expired, &mut grants));
             self.forget_oldest();
         }
@@ -163,10 +171,11 @@ impl Machine {
             Command::InSession { session, seq, acknowledged, command } => {
                 self.in_session(*session, *seq, *acknowledged, command, expired, grants)
             }
-            Command::LockAcquire { name, owner, ttl } => {
-                self.acquire_lock(name, owner, *ttl, grants)
+            Command::LockAcquire { name, owner, ttl, wait } => {
+                self.acquire_lock(name, owner, *ttl, *wait, grants)
             }
-            Command::LockRelease { name, token } => self.release_lock(name, *token),
+            Command::LockLeave { name, owner } => self.leave_lock(name, owner, grants),
+            Command::LockRelease { name, token } => self.release_lock(name, *token, grants),
             Command::SubmitRun { run, spec } => self.submit_run(run, spec),
             Command::AdvanceRun { run, version, advance } => {
                 self.advance_run(run, *version, advance)

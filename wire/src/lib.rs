@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod client;
+pub mod event;
 pub mod lock;
 pub mod pair;
 pub mod problem;

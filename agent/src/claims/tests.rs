@@ -21,6 +21,7 @@ fn item(work_type: &str) -> NewItem {
         delay: Span(0),
         group: None,
         after: Vec::new(),
+        notify: false,
     }
 }
 

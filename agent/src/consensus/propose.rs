@@ -195,6 +195,7 @@ fn items_of(command: &Command) -> usize {
         | Command::Fail { .. }
         | Command::Cancel { .. }
         | Command::LockAcquire { .. }
+        | Command::LockLeave { .. }
         | Command::LockRelease { .. }
         | Command::SubmitRun { .. }
         | Command::CancelRun { .. }

@@ -1,5 +1,6 @@
 //! Between the wire and the core: requests are checked here once, and everything behind trusts them.
 
+pub(crate) mod event;
 pub(crate) mod pair;
 pub(crate) mod run;
 
@@ -45,6 +46,16 @@ pub(crate) fn span(field: &str, seconds: f64) -> Result<Span, Failure> {
     Ok(Span(u64::try_from(millis).unwrap_or(u64::MAX)))
 }
 
+/// Reads how long a request may wait for its answer.
+pub(crate) fn wait(field: &str, seconds: f64) -> Result<Duration, Failure> {
+    let wait = span(field, seconds)?;
+    if wait > super::claims::WAIT_MAX {
+        let most = super::claims::WAIT_MAX.0 / 1_000;
+        return Err(Failure::invalid(field, format!("must be at most {most}")));
+    }
+    Ok(Duration::from_millis(wait.0))
+}
+
 /// Unix seconds.
 pub(crate) fn unix_seconds(moment: Moment) -> f64 {
     moment.0 as f64 / 1_000.0
@@ -75,6 +86,7 @@ pub(crate) fn wire_field(failure: Failure) -> Failure {
             "limit" => "max_items",
             "lease" => "lease_seconds",
             "ttl" => "ttl_seconds",
+            "wait" => "wait_seconds",
             "needs" => "capabilities",
             other => other,
         };
@@ -106,6 +118,7 @@ pub(crate) fn new_item(add: work::Add) -> Result<NewItem, Failure> {
         resources,
         capabilities,
         labels,
+        notify,
     } = add;
     if !config.is_object() {
         let text = "config must be a JSON object";
@@ -129,6 +142,7 @@ pub(crate) fn new_item(add: work::Add) -> Result<NewItem, Failure> {
         delay: span("delay_seconds", delay_seconds)?,
         group: group.map(|group| id("group", &group)).transpose()?,
         after: after.collect::<Result<_, _>>()?,
+        notify,
     })
 }
 
@@ -178,11 +192,7 @@ pub(crate) fn claim(claim: work::Claim) -> Result<(command::Claim, Duration), Fa
         lease_seconds,
         wait_seconds,
     } = claim;
-    let wait = span("wait_seconds", wait_seconds)?;
-    if wait > super::claims::WAIT_MAX {
-        let most = super::claims::WAIT_MAX.0 / 1_000;
-        return Err(Failure::invalid("wait_seconds", format!("must be at most {most}")));
-    }
+    let wait = wait("wait_seconds", wait_seconds)?;
     // The machine checks these too, but a claim that finds no work never comes to it.
     page("max_items", max_items, CLAIM_ITEMS_MAX)?;
     let lease = span("lease_seconds", lease_seconds)?;
@@ -192,7 +202,7 @@ pub(crate) fn claim(claim: work::Claim) -> Result<(command::Claim, Duration), Fa
     }
     let node = id("node_id", &node_id)?;
     let claim = command::Claim { node, capabilities, labels, work_types, limit: max_items, lease };
-    Ok((claim, Duration::from_millis(wait.0)))
+    Ok((claim, wait))
 }
 
 /// Who may see the token of an item.

@@ -187,6 +187,7 @@ impl From<Refusal> for Failure {
             | Refusal::QueueFull { .. }
             | Refusal::SessionFull { .. }
             | Refusal::TooManySessions(_)
+            | Refusal::LockCrowded { .. }
             | Refusal::TooManyRuns(_) => {
                 Self::problem(StatusCode::TOO_MANY_REQUESTS, Code::Backpressure, error.clone())
                     .retry_after(FULL_RETRY_SECONDS)

@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use super::body::{BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use super::forward::{self, Passage, Repeat};
 use super::{
-    App, auth, backup, claims, cluster, gauntlet, health, locks, logs, members, queue, raft, runs,
-    sessions, status, swim, tenancy, work,
+    App, auth, backup, claims, cluster, events, gauntlet, health, locks, logs, members, queue,
+    raft, runs, sessions, status, swim, tenancy, work,
 };
 use crate::stream;
 
@@ -88,7 +88,8 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.leader(routes!(queue::populator)))
         .routes(t.leader(routes!(members::list)))
         // Guarded: whatever changes something, or shows payloads, results or output.
-        .routes(t.guarded(t.leader_once(routes!(locks::acquire, locks::release))))
+        .routes(t.guarded(t.leader(routes!(locks::acquire, locks::show))))
+        .routes(t.guarded(t.leader_once(routes!(locks::release))))
         .routes(t.guarded(t.leader_keyed(BODY_BYTES_MAX, routes!(work::add))))
         .routes(t.guarded(t.leader_keyed(BATCH_BODY_BYTES_MAX, routes!(work::add_batch))))
         .routes(t.guarded(t.leader_once(routes!(claims::claim))))
@@ -108,6 +109,7 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.guarded(t.leader(routes!(tenancy::set_capacity, tenancy::remove_capacity))))
         .routes(t.guarded(t.leader_once(routes!(sessions::open))))
         .routes(t.guarded(t.leader(routes!(sessions::close))))
+        .routes(t.guarded(t.replica(routes!(events::list))))
         .routes(t.guarded(t.leader(routes!(queue::why))))
         .routes(t.guarded(t.leader(routes!(queue::status))))
         .routes(t.guarded(t.leader(routes!(queue::history))))

@@ -84,6 +84,8 @@ fn new_item(item: NewWork) -> Result<NewItem, Failure> {
         delay: Span(delay_ms),
         group: None,
         after: Vec::new(),
+        // The stream is for the many; whoever wants to be told asks over HTTP.
+        notify: false,
     })
 }
 

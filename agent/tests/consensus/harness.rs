@@ -162,6 +162,7 @@ pub(crate) fn item(key: &str) -> NewItem {
         delay: Span(0),
         group: None,
         after: Vec::new(),
+        notify: false,
     }
 }
 

@@ -51,6 +51,40 @@ async fn operators_move_leadership_write_snapshots_and_remove_members() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_lock_keeps_its_place_when_leadership_moves() {
+    let [first, second, third] = three().await;
+    let lock = "/raft/lock/deploy";
+    let asking = |owner: &str| json!({ "owner": owner, "ttl_seconds": 300, "wait_seconds": 60 });
+    let held = first.post(lock, &asking("a")).await.ok();
+    let mut waiting = Vec::new();
+    for (place, owner) in ["b", "c"].into_iter().enumerate() {
+        let request = third.request(Method::POST, lock).json(&asking(owner));
+        waiting.push(tokio::spawn(send(request)));
+        until("it waits", || async {
+            let waiters = second.get(lock).await.ok()["waiters"].clone();
+            (waiters[place]["owner"] == owner).then_some(())
+        })
+        .await;
+    }
+    until("leadership is moved", || async {
+        let moved = third.post("/cluster/transfer", &json!({ "to": "n2" })).await;
+        (moved.status != 503).then_some(())
+    })
+    .await;
+    until("n2 leads", || async {
+        (second.get("/status").await.ok()["role"] == "leader").then_some(())
+    })
+    .await;
+    let mut token = held["token"].clone();
+    for (owner, waiting) in ["b", "c"].into_iter().zip(waiting) {
+        assert_eq!(first.delete(lock, &json!({ "token": token })).await.status, 200);
+        let granted = waiting.await.unwrap().ok();
+        assert_eq!(granted["holder"], owner);
+        token = granted["token"].clone();
+    }
+}
+
+#[tokio::test]
 async fn a_member_that_nobody_introduces_is_found_again() {
     let first = start("--slots 0 --node-id n1 --token t").await;
     let join = format!("--slots 0 --node-id n2 --token t --join {}", first.address);

@@ -100,6 +100,8 @@ async fn a_token_guards_what_changes_or_shows_payloads() {
         (Method::GET, "/work/w1/logs"),
         (Method::GET, "/spool/w1"),
         (Method::GET, "/runs/r"),
+        (Method::GET, "/raft/lock/l"),
+        (Method::GET, "/events"),
     ];
     for (method, path) in guarded {
         let reply = send(agent.bare_request(method.clone(), path).json(&json!({}))).await;

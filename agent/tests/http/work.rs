@@ -1,8 +1,8 @@
-//! Items and locks: whole lives, with the fences that keep them apart.
+//! Items: whole lives, with the fences that keep their holders apart.
 
 use serde_json::{Value, json};
 
-use super::harness::{Reply, Running, launch, start};
+use super::harness::{Running, launch, start};
 
 async fn add(agent: &Running, body: Value) -> String {
     agent.post("/work/add", &body).await.ok()["work_id"].as_str().unwrap().to_owned()
@@ -15,41 +15,6 @@ async fn claim(agent: &Running, node: &str) -> (String, String) {
     assert_eq!(reply["status"], "claimed", "{reply}");
     let text = |key: &str| reply["work"][key].as_str().unwrap().to_owned();
     (text("work_id"), text("token"))
-}
-
-#[tokio::test]
-async fn locks_are_exclusive_renewable_and_fenced() {
-    let agent = start("--slots 0").await;
-    let acquire = |owner: &'static str| {
-        let agent = &agent;
-        async move {
-            agent.post("/raft/lock/deploy", &json!({ "owner": owner, "ttl_seconds": 60 })).await
-        }
-    };
-    let first = acquire("a").await.ok();
-    assert_eq!((&first["acquired"], &first["holder"]), (&json!(true), &json!("a")));
-    assert_eq!(first["lock_name"], "deploy");
-    let conflict = acquire("b").await;
-    assert_eq!(conflict.problem().1, "LOCK_HELD");
-    assert_eq!(conflict.status, 409);
-    let renewed = acquire("a").await.ok();
-    assert_eq!(renewed["token"], first["token"], "renewing keeps the token");
-
-    let release = |token: &Value| agent_release(&agent, token.clone());
-    let foreign = release(&json!("0.9.9.9")).await;
-    assert_eq!(foreign.problem(), (409, "LOCK_NOT_HELD".to_owned(), Some("token".to_owned())));
-    assert_eq!(release(&first["token"]).await.ok()["released"], true);
-    let second = acquire("b").await.ok();
-    let number = |reply: &Value| -> Vec<u64> {
-        reply["token"].as_str().unwrap().split('.').map(|part| part.parse().unwrap()).collect()
-    };
-    assert!(number(&second) > number(&first), "tokens grow: {second} after {first}");
-    assert_eq!(release(&first["token"]).await.status, 409, "an old token frees nothing");
-    agent.stop().await;
-}
-
-async fn agent_release(agent: &Running, token: Value) -> Reply {
-    agent.delete("/raft/lock/deploy", &json!({ "token": token })).await
 }
 
 #[tokio::test]

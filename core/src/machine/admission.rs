@@ -208,6 +208,7 @@ fn check_request(at: usize, request: &NewItem, source: Source) -> Result<(), Ref
         delay,
         group: _,
         after: _,
+        notify: _,
     } = request;
     let field = |name: &str| format!("items[{at}].{name}");
     if let Some(key) = key {

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::admission::{Admission, Source};
 use super::facts::{Array, Range};
 use super::{Machine, invalid};
+use crate::event::Event;
 use crate::id::WorkId;
 use crate::limits;
 use crate::queue::command::{Refusal, Reply};
@@ -67,6 +68,7 @@ impl Machine {
         if !self.facts.arrays.contains_key(&array) {
             return Err(Refusal::UnknownWork(array));
         }
+        let before = self.facts.totals.cancelled;
         let of_array = self.index.arrays.get(&array).cloned().unwrap_or_default();
         for first in of_array.ranges {
             let Some(range) = self.take_range(first) else {
@@ -78,6 +80,10 @@ impl Machine {
         }
         for id in of_array.outstanding {
             self.call_off(id);
+        }
+        let items = self.facts.totals.cancelled.saturating_sub(before);
+        if items > 0 {
+            self.record(Event::ArrayCancelled { array, items });
         }
         Ok(Reply::Done)
     }
@@ -219,13 +225,14 @@ fn check_array(request: &NewItem, count: u32) -> Result<(), Refusal> {
     if !(1..=limits::ARRAY_ITEMS_MAX).contains(&count) {
         return Err(invalid("count", format!("must be 1 to {}", limits::ARRAY_ITEMS_MAX)));
     }
-    let NewItem { group, after, pending_timeout, total_timeout, .. } = request;
+    let NewItem { group, after, pending_timeout, total_timeout, notify, .. } = request;
     // Each of these would need a record for each item.
     let absent = [
         ("group", group.is_none()),
         ("after", after.is_empty()),
         ("pending_timeout", pending_timeout.is_none()),
         ("total_timeout", total_timeout.is_none()),
+        ("notify", !notify),
     ];
     match absent.into_iter().find(|(_, absent)| !absent) {
         Some((field, _)) => Err(invalid(field, "must be absent in an array")),

@@ -5,6 +5,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::vec::Vec;
 
 use super::{Machine, invalid};
 use crate::id::WorkId;
@@ -125,5 +126,13 @@ impl Machine {
                 }
             }
         });
+        // To be changed, the item was taken out of the index: an end that nobody else waits for went
+        // with it.
+        if let Some(State::Blocked { open }) = self.item(id).map(|item| &item.state) {
+            let has_ended =
+                |on: &WorkId| self.item(*on).is_none_or(|item| item.state.ended().is_some());
+            let ended: Vec<WorkId> = open.keys().copied().filter(has_ended).collect();
+            self.index.resolvable.extend(ended);
+        }
     }
 }

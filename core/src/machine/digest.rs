@@ -45,6 +45,7 @@ pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
         delay,
         group,
         after,
+        notify,
     } = request;
     let mut fnv = Fnv(Fnv::BASIS);
     fnv.text(key.as_deref().unwrap_or_default());
@@ -97,6 +98,10 @@ pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
         fnv.number(kind);
         fnv.number(number);
         fnv.number(u64::from(*ok));
+    }
+    // Nothing is written for a request that does not ask for it.
+    if *notify {
+        fnv.number(1);
     }
     let [high, low] = [fnv.0 >> 64, fnv.0 & u128::from(u64::MAX)];
     [u64::try_from(high).unwrap_or_default(), u64::try_from(low).unwrap_or_default()]

@@ -1,10 +1,10 @@
 //! The passing of time: delays end, leases end, attempts run out, deadlines pass, who waited for
-//! others is told, locks free themselves, sessions end.
+//! others is told, locks go to who waits for them or free themselves, sessions end.
 
 use alloc::format;
 use alloc::string::String;
 
-use super::{Machine, digest};
+use super::{Grants, Machine, digest};
 use crate::id::WorkId;
 use crate::limits;
 use crate::queue::item::{Cause, Item, Lease, State};
@@ -13,7 +13,7 @@ use crate::time::{Moment, Span};
 impl Machine {
     /// Settles what is due, oldest first and each kind up to a bound, and answers how many leases
     /// ended.
-    pub(super) fn elapse(&mut self) -> u32 {
+    pub(super) fn elapse(&mut self, grants: &mut Grants) -> u32 {
         let now = self.facts.now;
         let mut expired = 0;
         for _ in 0..limits::DUE_PER_COMMAND_MAX {
@@ -35,13 +35,7 @@ impl Machine {
                 break;
             }
         }
-        for _ in 0..limits::DUE_PER_COMMAND_MAX {
-            let due = self.index.locks_due.first().filter(|(due, _)| *due <= now);
-            let Some((_, name)) = due.cloned() else {
-                break;
-            };
-            self.free_lock(&name);
-        }
+        self.elapse_locks(grants);
         for _ in 0..limits::DUE_PER_COMMAND_MAX {
             let silent = |heard: Moment| heard.after(limits::SESSION_TTL) <= now;
             let heard = self.index.heard.first().copied().filter(|(heard, _)| silent(*heard));

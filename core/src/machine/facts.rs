@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::events::Events;
 use super::members::Members;
 use crate::id::{LockName, NodeId, Position, QueueName, RunId, SessionId, WorkId};
 use crate::pages::Pages;
@@ -52,6 +53,8 @@ pub(super) struct Facts {
     pub(super) forgotten: Pages<u64, ForgottenKey>,
     /// The locks that are held.
     pub(super) locks: BTreeMap<LockName, Lock>,
+    /// What others react to.
+    pub(super) events: Events,
     /// Active runs, and the ended ones that are still remembered.
     pub(super) runs: BTreeMap<RunId, Arc<Run>>,
 }

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::admission::Source;
 use super::facts::ForgottenKey;
 use super::{Machine, clip, digest, invalid};
+use crate::event::Event;
 use crate::id::{Token, WorkId};
 use crate::limits;
 use crate::queue::command::{Refusal, Reply, WorkResult};
@@ -45,6 +46,7 @@ impl Machine {
             item.state = State::Completed(Box::new(Completion { result, token, node, at }));
         });
         self.facts.totals.completed += 1;
+        self.record_end(id);
         self.credit(id, &lease.node, pair.as_ref());
         Ok(Reply::Completed { then: self.admit_all(then, admissions) })
     }
@@ -120,12 +122,18 @@ impl Machine {
 
     /// Makes an item dead.
     pub(super) fn bury(&mut self, id: WorkId, cause: Cause, error: String) {
+        let Some(item) = self.facts.items.get(&id) else {
+            return;
+        };
+        let (work_type, attempts) = (item.request.work_type.clone(), item.attempts);
         let at = self.facts.now;
         self.alter(id, |item| {
             item.last_error = Some(error.as_str().into());
             item.state = State::Dead { cause, error: error.clone(), at };
         });
         self.facts.totals.dead += 1;
+        self.record(Event::ItemDied { work_id: id, work_type, cause, attempts });
+        self.record_end(id);
         self.fall(id, error);
     }
 
@@ -134,6 +142,7 @@ impl Machine {
         let at = self.facts.now;
         self.alter(id, |item| item.state = State::Cancelled { at });
         self.facts.totals.cancelled += 1;
+        self.record_end(id);
     }
 
     /// Forgets finished items beyond the bound, oldest first, and remembers their keys; dead ones

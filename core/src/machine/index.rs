@@ -10,7 +10,7 @@ use super::class::{Class, Place};
 use super::facts::{Facts, ForgottenKey};
 use crate::id::{GroupName, LockName, NodeId, QueueName, RunId, SessionId, WorkId};
 use crate::queue::item::{Needs, NewItem, State, Status};
-use crate::queue::lock::Lock;
+use crate::queue::lock::{Lock, Waiter};
 use crate::queue::resources::Reserved;
 use crate::time::Moment;
 
@@ -131,6 +131,8 @@ pub(super) struct Index {
     pub(super) due: BTreeSet<(Moment, WorkId)>,
     pub(super) ranges_due: BTreeSet<(Moment, WorkId)>,
     pub(super) locks_due: BTreeSet<(Moment, LockName)>,
+    /// Owners that wait for locks, by the end of their wait.
+    pub(super) waits_due: BTreeSet<(Moment, LockName, String)>,
     /// Sessions by when they were last heard of.
     pub(super) heard: BTreeSet<(Moment, SessionId)>,
     /// Answers that all sessions keep.
@@ -184,8 +186,8 @@ impl Index {
         for (number, ForgottenKey { key, .. }) in &facts.forgotten {
             index.forgotten.insert(key.clone(), number);
         }
-        for (name, Lock { expires, .. }) in &facts.locks {
-            index.locks_due.insert((*expires, name.clone()));
+        for (name, lock) in &facts.locks {
+            index.enter_lock(name, lock);
         }
         for (id, session) in &facts.sessions {
             index.heard.insert((session.heard, id));
@@ -207,6 +209,22 @@ impl Index {
     pub(super) fn class(&mut self, request: &NewItem) -> Option<&mut Class> {
         let lanes = &mut self.types.get_mut(&request.work_type)?.lanes;
         lanes.get_mut(&request.queue)?.get_mut(&request.needs)
+    }
+
+    /// A lock is held from now on, and these wait for it.
+    pub(super) fn enter_lock(&mut self, name: &LockName, lock: &Lock) {
+        self.locks_due.insert((lock.expires, name.clone()));
+        for Waiter { owner, until, ttl: _ } in &lock.waiters {
+            self.waits_due.insert((*until, name.clone(), owner.clone()));
+        }
+    }
+
+    /// A lock is held no longer, and nobody waits for it.
+    pub(super) fn leave_lock(&mut self, name: &LockName, lock: &Lock) {
+        self.locks_due.remove(&(lock.expires, name.clone()));
+        for Waiter { owner, until, ttl: _ } in &lock.waiters {
+            self.waits_due.remove(&(*until, name.clone(), owner.clone()));
+        }
     }
 
     /// What a queue holds.

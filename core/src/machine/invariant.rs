@@ -6,11 +6,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Machine;
+use super::events::Events;
 use super::index::Index;
 use crate::id::{Token, WorkId};
 use crate::limits;
 use crate::queue::item::{Item, State};
+use crate::queue::lock::{Lock, Waiter};
 use crate::run::Run;
+
+/// The newest events that are looked at: more than one entry of a simulation records.
+const EVENTS_LOOKED_AT: usize = 64;
 
 /// Broken invariants as they are found.
 struct Findings(Vec<String>);
@@ -42,6 +47,8 @@ impl Machine {
         }
         self.check_exclusion(&mut findings);
         self.check_arrays(&mut findings);
+        self.check_locks(&mut findings);
+        self.check_events(&mut findings);
         findings.0
     }
 
@@ -54,6 +61,7 @@ impl Machine {
             due,
             ranges_due,
             locks_due,
+            waits_due,
             heard,
             answers,
             keys,
@@ -80,6 +88,7 @@ impl Machine {
             ("due", kept.due == due),
             ("ranges_due", kept.ranges_due == ranges_due),
             ("locks_due", kept.locks_due == locks_due),
+            ("waits_due", kept.waits_due == waits_due),
             ("heard", kept.heard == heard),
             ("answers", kept.answers == answers),
             ("keys", kept.keys == keys),
@@ -119,6 +128,8 @@ impl Machine {
             ("forgotten keys", self.facts.forgotten.len(), limits::KEYS_MAX),
             ("classes", self.index.classes, limits::CLASSES_MAX),
             ("locks", self.facts.locks.len(), limits::LOCKS_MAX),
+            ("owners in line", self.index.waits_due.len(), limits::LOCK_WAITERS_IN_ALL_MAX),
+            ("events", self.facts.events.kept.len(), limits::EVENTS_MAX),
             ("runs", self.facts.runs.len(), limits::RUNS_MAX),
         ];
         for (what, held, most) in bounds {
@@ -186,6 +197,50 @@ impl Machine {
             findings.expect(fits, "shares fit their node", || {
                 format!("{node} has {capacity:?}, reserved are {:?}", of_node.reserved)
             });
+        }
+    }
+
+    /// Nobody waits for what it holds, twice, or longer than it may. That nobody waits for a free lock
+    /// follows from where the line is kept.
+    fn check_locks(&self, findings: &mut Findings) {
+        let now = self.facts.now;
+        for (name, lock) in &self.facts.locks {
+            let Lock { owner, token: _, acquired, expires, waiters } = lock;
+            findings.expect(*acquired <= now && acquired <= expires, "a hold has a time", || {
+                format!("{name} is held from {acquired:?} to {expires:?}")
+            });
+            findings.expect(waiters.len() <= limits::LOCK_WAITERS_MAX, "bounds", || {
+                format!("{} wait for {name}", waiters.len())
+            });
+            let mut seen = BTreeSet::from([owner.as_str()]);
+            for Waiter { owner, ttl: _, until } in waiters {
+                findings.expect(seen.insert(owner), "one place in line", || {
+                    format!("{owner} waits for {name} more than once, or holds it")
+                });
+                findings.expect(*until <= now.after(limits::LOCK_WAIT_MAX), "bounds", || {
+                    format!("{owner} waits for {name} until {until:?}")
+                });
+            }
+        }
+    }
+
+    /// Numbers without gaps, up to the last, in the order of time. Events never change, so a look at
+    /// the newest of them after every entry is a look at all.
+    fn check_events(&self, findings: &mut Findings) {
+        let Events { kept, last } = &self.facts.events;
+        let (first, now) = (self.facts.events.first_kept(), self.facts.now);
+        let next = first.saturating_add(kept.len() as u64);
+        findings.expect(next == last.saturating_add(1), "events have no gaps", || {
+            format!("{} from {first}, the last is {last}", kept.len())
+        });
+        let mut after = now;
+        for seq in (first..=*last).rev().take(EVENTS_LOOKED_AT) {
+            let recorded = kept.get(&seq);
+            let sound = recorded.is_some_and(|event| event.seq == seq && event.at <= after);
+            findings.expect(sound, "events are in order", || {
+                format!("{recorded:?} as {seq}, before {after:?}")
+            });
+            after = recorded.map_or(after, |event| event.at);
         }
     }
 

@@ -9,6 +9,7 @@ use alloc::string::{String, ToString as _};
 use serde::{Deserialize, Serialize};
 
 use super::{Machine, admission, invalid};
+use crate::event::Event;
 use crate::limits;
 use crate::queue::command::{Refusal, Reply};
 use crate::time::{Moment, Span};
@@ -80,6 +81,8 @@ impl Machine {
         let next = self.facts.mode_epoch.checked_add(1);
         self.facts.mode_epoch = next.ok_or_else(|| invalid("mode_epoch", "has no successor"))?;
         self.facts.cluster_id = cluster_id.to_string();
+        self.facts.events.begin_epoch(self.facts.mode_epoch);
+        self.record(Event::ClusterNamed { cluster_id: cluster_id.to_string() });
         // Ids of the old cluster mean nothing in the new one, whose name they do not know.
         self.facts.members = Members::default();
         Ok(())
@@ -89,6 +92,7 @@ impl Machine {
         admission::check_text("cluster_id", cluster_id, limits::NAME_BYTES_MAX)?;
         if self.facts.cluster_id.is_empty() {
             self.facts.cluster_id = String::from(cluster_id);
+            self.record(Event::ClusterNamed { cluster_id: cluster_id.to_string() });
         } else if self.facts.cluster_id != cluster_id {
             let problem = alloc::format!("is {:?} already", self.facts.cluster_id);
             return Err(invalid("cluster_id", problem));
@@ -118,6 +122,7 @@ impl Machine {
             }
         }
         members.changed = Some(now);
+        self.record(Event::MembersChanged { retired, automatic });
         Ok(Reply::Done)
     }
 }

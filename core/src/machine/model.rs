@@ -5,6 +5,7 @@ mod answer;
 mod arrays;
 mod claims;
 mod clock;
+mod events;
 mod locks;
 mod runs;
 mod sessions;
@@ -14,9 +15,10 @@ use std::collections::BTreeMap;
 
 use self::sessions::Sessions;
 use self::tenants::{Lane, Room};
+use crate::event::Event;
 use crate::id::{Position, RunId, Token, WorkId};
 use crate::queue::command::{Batch, Command, PairResult};
-use crate::queue::item::{NewItem, Origin, Payload, Predecessor};
+use crate::queue::item::{Cause, NewItem, Origin, Payload, Predecessor, Status};
 use crate::queue::resources::Capacity;
 use crate::run::{Outcome, RunSpec};
 
@@ -29,6 +31,7 @@ pub(super) enum Answer {
     Renewed(u32, Vec<u64>),
     RetryAt(Option<u64>),
     Locked(Token, u64),
+    Queued(u32, u64),
     Run(bool),
     Ticked(u32),
     Completed(Vec<(u64, bool)>),
@@ -98,12 +101,14 @@ impl Row {
     }
 }
 
-#[derive(Debug, Clone)]
-struct HeldLock {
-    name: String,
-    owner: String,
-    token: Token,
-    expires: u64,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HeldLock {
+    pub(super) name: String,
+    pub(super) owner: String,
+    pub(super) token: Token,
+    pub(super) expires: u64,
+    /// Owner, time to live, end of the wait.
+    pub(super) line: Vec<(String, u64, u64)>,
 }
 
 /// What can be seen of a run.
@@ -124,7 +129,7 @@ pub(super) struct RunRow {
 pub(super) struct Model {
     now: u64,
     pub(super) rows: Vec<Row>,
-    locks: Vec<HeldLock>,
+    pub(super) locks: Vec<HeldLock>,
     pub(super) runs: Vec<RunRow>,
     /// First item, count, request.
     arrays: Vec<(u64, u32, NewItem)>,
@@ -135,11 +140,16 @@ pub(super) struct Model {
     pub(super) waits: Vec<(String, u64)>,
     grants: u32,
     at: Position,
+    /// The time and what happened, from the first on.
+    pub(super) events: Vec<(u64, Event)>,
 }
 
 impl Model {
     pub(super) fn apply(&mut self, position: Position, batch: &Batch) -> Vec<Answer> {
         self.now = self.now.max(batch.now.0);
+        if self.at.term != position.term {
+            self.tell(Event::TermBegan { term: position.term });
+        }
         self.at = position;
         self.grants = 0;
         if batch.commands.is_empty() {
@@ -199,18 +209,25 @@ impl Model {
             Command::Cancel { work_id } => self.cancel(work_id.0),
             Command::CancelArray { array } => self.cancel_array(array.0),
             Command::Redrive { work_id } => self.redrive(work_id.0),
-            Command::SetQueue { queue, settings } => self.set_queue(queue.as_str(), *settings),
-            Command::RemoveQueue { queue } => self.remove_queue(queue.as_str()),
+            Command::SetQueue { queue, settings } => self.set_queue(queue, *settings),
+            Command::RemoveQueue { queue } => self.remove_queue(queue),
             Command::SetCapacity { node, capacity } => {
                 self.set_capacity(node.as_str(), capacity.as_ref())
             }
-            Command::ExpireNode { node } => Answer::Ticked(self.expire_node(node.as_str())),
+            Command::ExpireNode { node } => {
+                let claims = self.expire_node(node.as_str());
+                self.tell(Event::NodeGone { node: node.clone(), claims });
+                Answer::Ticked(claims)
+            }
             Command::OpenSession => self.open_session(),
             Command::CloseSession { session } => self.close_session(*session),
             Command::InSession { session, seq, acknowledged, command } => {
                 self.in_session(*session, *seq, *acknowledged, command, expired)
             }
-            Command::LockAcquire { name, owner, ttl } => self.lock(name.as_str(), owner, ttl.0),
+            Command::LockAcquire { name, owner, ttl, wait } => {
+                self.lock(name.as_str(), owner, ttl.0, wait.map(|wait| wait.0))
+            }
+            Command::LockLeave { name, owner } => self.leave(name.as_str(), owner),
             Command::LockRelease { name, token } => self.release(name.as_str(), *token),
             Command::SubmitRun { run, spec } => self.submit(run, spec),
             Command::AdvanceRun { run, version, advance } => self.advance(run, *version, advance),
@@ -284,15 +301,15 @@ impl Model {
         self.rows[at].standing = standing;
         self.begin(at);
         self.rows[at].standing = done;
+        self.tell_end(at, Status::Completed);
         self.bring(at, brought);
         Answer::Completed(added)
     }
 
     fn fail(&mut self, at: usize, retry: bool) -> Option<u64> {
-        let row = &mut self.rows[at];
+        let row = &self.rows[at];
         if !retry || row.attempts >= row.request.attempts_max {
-            row.standing = Standing::Dead;
-            self.lose(at);
+            self.die(at, if retry { Cause::AttemptsFailed } else { Cause::Final });
             return None;
         }
         Some(self.wait(at))
@@ -307,8 +324,7 @@ impl Model {
         let row = &mut self.rows[at];
         let started = matches!(row.standing, Standing::Held { started: Some(_), .. });
         if started && row.attempts >= row.request.attempts_max {
-            row.standing = Standing::Dead;
-            self.lose(at);
+            self.die(at, Cause::AttemptsFailed);
         } else {
             row.standing = Standing::Open { since: row.created };
         }
@@ -457,6 +473,7 @@ impl Model {
         self.rows[at].recorded = true;
         if self.rows[at].unfinished() {
             self.rows[at].standing = Standing::Cancelled;
+            self.tell_end(at, Status::Cancelled);
             self.lose(at);
             return Answer::Done;
         }

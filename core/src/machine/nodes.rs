@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::{Machine, invalid};
+use crate::event::Event;
 use crate::id::{NodeId, WorkId};
 use crate::limits;
 use crate::queue::command::{Refusal, Reply};
@@ -46,7 +47,9 @@ impl Machine {
 
     /// Ends the claims of a node that is gone, as if their leases had ended.
     pub(super) fn expire_node(&mut self, node: &NodeId) -> u32 {
-        self.end_claims(node, |_| true)
+        let claims = self.end_claims(node, |_| true);
+        self.record(Event::NodeGone { node: node.clone(), claims });
+        claims
     }
 
     fn newest_first(&self, node: &NodeId) -> Vec<WorkId> {

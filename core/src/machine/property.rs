@@ -1,6 +1,7 @@
 //! Random histories, held against the model after every entry.
 
 mod bug;
+mod compare;
 mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 
 use self::bug::{Bug, planted};
-use self::history::{Brings, Op, history, node_id, queue_name, run_id};
+use self::history::{
+    Brings, OWNERS, Op, history, lock_history, lock_name, node_id, queue_name, run_id,
+};
 use super::Machine;
 use super::model::{Answer, Model};
 use super::tests::{gauntlet, job, pair_result, task};
@@ -76,18 +79,6 @@ impl Pairing {
                 Command::Start { work_id: self.pick(item).0, token: self.pick(token).1 }
             }
             Op::Cancel(id) => Command::Cancel { work_id: WorkId(id) },
-            Op::Lock { name, owner, ttl } => Command::LockAcquire {
-                name: ["first", "second"][name].parse().expect("a name"),
-                owner: ["", "me", "you"][owner].into(),
-                ttl: Span(ttl),
-            },
-            Op::Release { name, pick } => {
-                let at = pick % self.locks.len().max(1);
-                Command::LockRelease {
-                    name: ["first", "second"][name].parse().expect("a name"),
-                    token: self.locks.get(at).copied().unwrap_or_default(),
-                }
-            }
             Op::Submit { run, job: is_job } => Command::SubmitRun {
                 run: run_id(run),
                 spec: if is_job { job() } else { gauntlet() },
@@ -95,7 +86,10 @@ impl Pairing {
             Op::Advance { run, .. } => self.advance(run_id(run), op),
             Op::CancelRun(run) => Command::CancelRun { run: run_id(run) },
             Op::Tick => Command::Tick,
-            other @ (Op::CompleteThen { .. }
+            other @ (Op::Lock { .. }
+            | Op::Leave { .. }
+            | Op::Release { .. }
+            | Op::CompleteThen { .. }
             | Op::GiveBack(_)
             | Op::Array { .. }
             | Op::CancelArray(_)
@@ -117,6 +111,23 @@ impl Pairing {
 
     fn concrete_rare(&self, op: Op) -> Command {
         match op {
+            Op::Lock { name, owner, ttl, wait } => Command::LockAcquire {
+                name: lock_name(name),
+                owner: OWNERS[owner].into(),
+                ttl: Span(ttl),
+                wait: wait.map(Span),
+            },
+            Op::Leave { name, owner } => {
+                Command::LockLeave { name: lock_name(name), owner: OWNERS[owner].into() }
+            }
+            Op::Release { name, pick } => {
+                let at = pick % self.locks.len().clamp(1, 4);
+                Command::LockRelease {
+                    name: lock_name(name),
+                    // Recent ones may still be held.
+                    token: self.locks.iter().rev().nth(at).copied().unwrap_or_default(),
+                }
+            }
             Op::CompleteThen { pick, then } => {
                 let (work_id, token) = self.pick(pick);
                 let result = WorkResult { text: "{}".into(), pair: None };
@@ -204,7 +215,17 @@ impl Pairing {
         }
         self.log.push((position, batch));
         self.note(&replies)?;
+        self.note_locks();
         self.compare()
+    }
+
+    /// Who waits is not told when its turn has come.
+    fn note_locks(&mut self) {
+        for lock in &self.model.locks {
+            if !self.locks.contains(&lock.token) {
+                self.locks.push(lock.token);
+            }
+        }
     }
 
     fn note(&mut self, replies: &[Result<Reply, Refusal>]) -> Result<(), TestCaseError> {
@@ -213,7 +234,6 @@ impl Pairing {
                 Reply::Enqueued(ids) | Reply::Completed { then: ids } => {
                     self.acknowledged.extend(ids.iter().map(|(id, _)| *id));
                 }
-                Reply::Locked { token, .. } => self.locks.push(*token),
                 Reply::Claimed(items) => {
                     for item in items {
                         let State::Claimed(lease) = &item.state else {
@@ -228,7 +248,9 @@ impl Pairing {
                 Reply::Renewed { .. }
                 | Reply::Failed { .. }
                 | Reply::RunAccepted { .. }
+                | Reply::LockQueued { .. }
                 | Reply::Ticked { .. }
+                | Reply::Locked { .. }
                 | Reply::SessionOpened(_)
                 | Reply::Done => {}
             }
@@ -262,6 +284,8 @@ impl Pairing {
                 || self.arrays.contains(id);
             prop_assert!(known, "acknowledged {} is gone", id);
         }
+        self.compare_locks()?;
+        self.compare_events()?;
         for row in &self.model.runs {
             let run = machine.run(&row.id).expect("the model's runs exist");
             let mut pairs = row.pairs.clone();
@@ -308,6 +332,14 @@ fn the_machine_does_what_the_model_says() {
 }
 
 #[test]
+fn lines_before_locks_are_those_of_the_model() {
+    let played = runner(6, 2_000).run(&lock_history(), |history| play(&history, None).map(drop));
+    if let Err(error) = played {
+        panic!("{error}");
+    }
+}
+
+#[test]
 fn a_replay_of_the_log_gives_the_same_machine() {
     let played = runner(2, 300).run(&history(), |history| {
         let pairing = play(&history, None)?;
@@ -325,7 +357,8 @@ fn a_replay_of_the_log_gives_the_same_machine() {
 
 #[test]
 fn a_snapshot_goes_on_as_the_machine_that_wrote_it() {
-    let played = runner(3, 300).run(&(history(), any::<prop::sample::Index>()), |(history, at)| {
+    let histories = prop_oneof![3 => history(), 1 => lock_history()];
+    let played = runner(3, 300).run(&(histories, any::<prop::sample::Index>()), |(history, at)| {
         let pairing = play(&history, None)?;
         let (before, after) = pairing.log.split_at(at.index(pairing.log.len()));
         let mut machine = Machine::default();
@@ -354,12 +387,20 @@ fn a_snapshot_goes_on_as_the_machine_that_wrote_it() {
 #[test]
 fn the_histories_reach_every_answer_and_every_end() {
     let seen = std::cell::RefCell::new(BTreeSet::new());
-    let played = runner(5, 400).run(&history(), |history| {
+    let histories = prop_oneof![9 => history(), 1 => lock_history()];
+    let played = runner(5, 450).run(&histories, |history| {
         let pairing = play(&history, None)?;
         let mut seen = seen.borrow_mut();
         let mut replica = Machine::default();
         for (position, batch) in &pairing.log {
-            for reply in replica.apply(*position, batch) {
+            let before = replica.facts.locks.clone();
+            let replies = replica.apply(*position, batch);
+            for (name, now) in &replica.facts.locks {
+                let mut line = before.get(name).into_iter().flat_map(|lock| &lock.waiters);
+                let waited = line.any(|waiter| waiter.owner == now.owner);
+                seen.extend(waited.then_some("a lock handed on"));
+            }
+            for reply in replies {
                 seen.insert(match Answer::from(&reply) {
                     Answer::Enqueued(_) => "Enqueued",
                     Answer::Claimed(_) => "Claimed",
@@ -367,6 +408,8 @@ fn the_histories_reach_every_answer_and_every_end() {
                     Answer::RetryAt(Some(_)) => "a retry",
                     Answer::RetryAt(None) => "a death",
                     Answer::Locked(..) => "Locked",
+                    Answer::Queued(0, _) => "the first in line",
+                    Answer::Queued(..) => "LockQueued",
                     Answer::Run(_) => "RunAccepted",
                     Answer::Ticked(0) => "a tick",
                     Answer::Ticked(_) => "an expiry",
@@ -378,6 +421,8 @@ fn the_histories_reach_every_answer_and_every_end() {
                 });
             }
         }
+        let page = replica.events(0, usize::MAX, &BTreeSet::new());
+        seen.extend(page.events.iter().map(|recorded| recorded.event.kind().as_str()));
         for run in replica.runs() {
             let pairs = run.ledger.pairs.iter().any(|pairs| !pairs.is_empty());
             seen.extend(pairs.then_some("a pair"));
@@ -404,6 +449,18 @@ fn the_histories_reach_every_answer_and_every_end() {
         "KeyConflict",
         "Invalid",
         "LockHeld",
+        "LockQueued",
+        "the first in line",
+        "a lock handed on",
+        "item_died",
+        "item_ended",
+        "run_submitted",
+        "run_ended",
+        "node_gone",
+        "queue_set",
+        "queue_removed",
+        "array_cancelled",
+        "term_began",
         "LockNotHeld",
         "UnknownRun",
         "RunConflict",
@@ -447,6 +504,10 @@ fn the_model_catches_planted_bugs() {
         Bug::LongArrays,
         Bug::NoNodeExpiry,
         Bug::NoPriorities,
+        Bug::NoNotices,
+        Bug::NoWaits,
+        Bug::EndlessWaits,
+        Bug::NoLeaving,
     ] {
         let mut runner = TestRunner::new(Config {
             cases: 4_000,
@@ -455,7 +516,9 @@ fn the_model_catches_planted_bugs() {
             failure_persistence: None,
             ..Config::default()
         });
-        let played = runner.run(&history(), |history| play(&history, Some(bug)).map(drop));
+        let of_locks = matches!(bug, Bug::NoWaits | Bug::EndlessWaits | Bug::NoLeaving);
+        let histories = if of_locks { lock_history().boxed() } else { history().boxed() };
+        let played = runner.run(&histories, |history| play(&history, Some(bug)).map(drop));
         assert!(matches!(played, Err(TestError::Fail(..))), "{bug:?} went unseen");
     }
 }

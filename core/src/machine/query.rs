@@ -168,7 +168,8 @@ impl Machine {
         })
     }
 
-    /// A lock, while it is held.
+    /// A lock, while it is held, with those who wait for it. Some of them may have waited long
+    /// enough: they go with the next entry.
     #[must_use]
     pub fn lock(&self, name: &LockName) -> Option<&Lock> {
         self.facts.locks.get(name).filter(|lock| lock.expires > self.facts.now)
@@ -184,6 +185,7 @@ impl Machine {
         let range = self.index.ranges_due.first().map(|(due, _)| *due);
         let session = self.index.heard.first().map(|(heard, _)| heard.after(limits::SESSION_TTL));
         let lock = self.index.locks_due.first().map(|(due, _)| *due);
-        item.into_iter().chain(range).chain(session).chain(lock).min()
+        let wait = self.index.waits_due.first().map(|(until, _, _)| *until);
+        item.into_iter().chain(range).chain(session).chain(lock).chain(wait).min()
     }
 }

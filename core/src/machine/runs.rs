@@ -8,11 +8,13 @@ use alloc::vec::Vec;
 
 use super::admission::Source;
 use super::{Machine, clip, invalid};
+use crate::event::Event;
 use crate::id::{NodeId, RunId, WorkId};
 use crate::limits;
 use crate::pages::Pages;
 use crate::queue::command::{PairResult, Refusal, Reply};
 use crate::queue::item::{NewItem, Origin, Payload};
+use crate::run::report::Kind;
 use crate::run::{Advance, Fallen, Ledger, Outcome, Pair, PlanState, Run, RunSpec};
 
 impl Machine {
@@ -50,6 +52,7 @@ impl Machine {
         };
         self.index.enter_run(&run);
         self.facts.runs.insert(id.clone(), Arc::new(run));
+        self.record(Event::RunSubmitted { run: id.clone(), kind: Kind::of(spec) });
         Ok(Reply::RunAccepted { fresh: true })
     }
 
@@ -126,8 +129,9 @@ impl Machine {
         if let Some(run) = self.facts.run_mut(id) {
             self.index.leave_run(run);
             run.ended = Some(now);
-            run.outcome = Some(outcome);
+            run.outcome = Some(outcome.clone());
             self.index.enter_run(run);
+            self.record(Event::RunEnded { run: id.clone(), outcome });
         }
     }
 

@@ -4,6 +4,7 @@ use alloc::format;
 
 use super::facts::Queue;
 use super::{Machine, QueueLoad, invalid};
+use crate::event::Event;
 use crate::id::{DEFAULT_QUEUE, QueueName};
 use crate::limits;
 use crate::queue::command::{Refusal, Reply};
@@ -23,7 +24,12 @@ impl Machine {
             let problem = format!("would be one more than the {} queues", limits::QUEUES_MAX);
             return Err(invalid("queue", problem));
         }
+        let known = self.facts.queues.get(name).map(|queue| queue.settings);
         self.facts.queues.entry(name.clone()).or_default().settings = settings;
+        // Who says the same again and again changes nothing.
+        if known != Some(settings) {
+            self.record(Event::QueueSet { queue: name.clone(), settings });
+        }
         Ok(Reply::Done)
     }
 
@@ -37,6 +43,7 @@ impl Machine {
             return Err(Refusal::QueueInUse { queue: name.clone(), held: queued + held });
         }
         self.facts.queues.remove(name);
+        self.record(Event::QueueRemoved { queue: name.clone() });
         Ok(Reply::Done)
     }
 

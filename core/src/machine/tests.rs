@@ -4,6 +4,7 @@ mod arrays;
 mod bounds;
 mod claims;
 mod dependencies;
+mod events;
 mod items;
 mod locks;
 mod members;
@@ -40,6 +41,7 @@ pub(super) fn task(work_type: &str) -> NewItem {
         delay: Span(0),
         group: None,
         after: Vec::new(),
+        notify: false,
     }
 }
 

@@ -74,6 +74,7 @@ fn task(run: &Run, spec: &JobSpec, index: u32) -> NewItem {
         delay: Span(0),
         group: None,
         after: Vec::new(),
+        notify: false,
     }
 }
 

@@ -141,6 +141,7 @@ impl<'a> Step<'a> {
             delay: Span(0),
             group: None,
             after: Vec::new(),
+            notify: false,
         }
     }
 

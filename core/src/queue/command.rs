@@ -144,7 +144,8 @@ pub enum Command {
         /// The command; not itself one of a session.
         command: Box<Command>,
     },
-    /// Takes a lock, or renews it for the same owner. Answers [`Reply::Locked`].
+    /// Takes a lock, or renews it for the same owner. Answers [`Reply::Locked`]; when another owner
+    /// holds it and `wait` is given, [`Reply::LockQueued`]. Who waits and asks again keeps its place.
     LockAcquire {
         /// The lock.
         name: LockName,
@@ -152,8 +153,19 @@ pub enum Command {
         owner: String,
         /// It frees itself after this time.
         ttl: Span,
+        /// How long to wait for it while another owner holds it, at most
+        /// [`crate::limits::LOCK_WAIT_MAX`]; nothing is to be refused at once.
+        wait: Option<Span>,
     },
-    /// Frees a lock. Answers [`Reply::Done`].
+    /// Gives a place in a lock's line up. Answers [`Reply::Done`], also when there is none: the lock
+    /// may have been granted meanwhile.
+    LockLeave {
+        /// The lock.
+        name: LockName,
+        /// Who waits no longer.
+        owner: String,
+    },
+    /// Frees a lock: who waits first gets it in the same step. Answers [`Reply::Done`].
     LockRelease {
         /// The lock.
         name: LockName,
@@ -223,6 +235,7 @@ impl Command {
             | Self::OpenSession
             | Self::CloseSession { .. }
             | Self::LockAcquire { .. }
+            | Self::LockLeave { .. }
             | Self::LockRelease { .. }
             | Self::CancelRun { .. }
             | Self::Tick
@@ -291,6 +304,13 @@ pub enum Reply {
         token: Token,
         /// It frees itself then.
         expires: Moment,
+    },
+    /// Another owner holds the lock; this one stands in line.
+    LockQueued {
+        /// How many get it before.
+        position: u32,
+        /// It waits no longer than this.
+        until: Moment,
     },
     /// The run is known.
     RunAccepted {
@@ -417,6 +437,18 @@ pub enum Refusal {
         owner: String,
         /// When it frees itself.
         expires: Moment,
+    },
+    /// Too many wait for locks already.
+    #[error(
+        "{waiting} owners wait for lock {name} already, and {in_all} for all locks; retry later"
+    )]
+    LockCrowded {
+        /// The lock.
+        name: LockName,
+        /// How many wait for it.
+        waiting: u64,
+        /// How many wait for any lock.
+        in_all: u64,
     },
     /// The lock is not held under this token.
     #[error("lock {name} is not held under token {token}")]

@@ -43,6 +43,9 @@ pub struct NewItem {
     /// The item waits until all of these have ended; at most
     /// [`crate::limits::DEPENDENCIES_MAX`].
     pub after: Vec<Dependency>,
+    /// Its end is recorded as an event. Not for thousands of short items a second: they would flush
+    /// the rare events out. Not for arrays.
+    pub notify: bool,
 }
 
 /// What an item waits for.

@@ -9,6 +9,8 @@ mod sentence;
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
+
 use crate::run::{DecisionKind, Outcome, Run, RunSpec, Verdict};
 
 /// Unfinished items of one run.
@@ -21,7 +23,7 @@ pub struct RunItems {
 }
 
 /// What a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// The same task, a number of times.
     Job,
@@ -32,6 +34,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What a run of this spec is.
+    #[must_use]
+    pub const fn of(spec: &RunSpec) -> Self {
+        match spec {
+            RunSpec::Job(_) => Self::Job,
+            RunSpec::Gauntlet(_) => Self::Gauntlet,
+            RunSpec::Tournament(_) => Self::Tournament,
+        }
+    }
+
     /// The word for it: `job`, `gauntlet`, `tournament`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -57,6 +69,17 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Where a run is that ended so, or that has not ended.
+    #[must_use]
+    pub const fn of(outcome: Option<&Outcome>) -> Self {
+        match outcome {
+            None => Self::Active,
+            Some(Outcome::Verdict(_) | Outcome::Standings | Outcome::Succeeded) => Self::Succeeded,
+            Some(Outcome::Failed { .. }) => Self::Failed,
+            Some(Outcome::Cancelled) => Self::Cancelled,
+        }
+    }
+
     /// The word for it: `active`, `succeeded`, `failed`, `cancelled`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -180,20 +203,14 @@ pub fn report(run: &Run, items: RunItems) -> RunReport {
     let matchups = figures::matchups(run);
     let standings = figures::standings(&run.spec, &matchups);
     let (done, total) = progress(run, &matchups);
-    let (phase, verdict, reason) = match &run.outcome {
-        None => (Phase::Active, None, None),
-        Some(Outcome::Verdict(verdict)) => (Phase::Succeeded, Some(*verdict), None),
-        Some(Outcome::Standings | Outcome::Succeeded) => (Phase::Succeeded, None, None),
-        Some(Outcome::Failed { reason, message: _ }) => (Phase::Failed, None, Some(reason.clone())),
-        Some(Outcome::Cancelled) => (Phase::Cancelled, None, None),
+    let (verdict, reason) = match &run.outcome {
+        Some(Outcome::Verdict(verdict)) => (Some(*verdict), None),
+        Some(Outcome::Failed { reason, message: _ }) => (None, Some(reason.clone())),
+        Some(Outcome::Standings | Outcome::Succeeded | Outcome::Cancelled) | None => (None, None),
     };
     let mut report = RunReport {
-        kind: match &run.spec {
-            RunSpec::Job(_) => Kind::Job,
-            RunSpec::Gauntlet(_) => Kind::Gauntlet,
-            RunSpec::Tournament(_) => Kind::Tournament,
-        },
-        phase,
+        kind: Kind::of(&run.spec),
+        phase: Phase::of(run.outcome.as_ref()),
         done,
         total,
         running: items.running,

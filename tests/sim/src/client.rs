@@ -10,7 +10,7 @@ use ringrift_core::time::Span;
 use crate::chance::Chance;
 use crate::fault::node_name;
 use crate::message::{Message, Replies};
-use crate::observer::Observer;
+use crate::observer::{LOCK, Observer};
 use crate::scenario::{Scenario, team};
 use crate::world::WORKERS;
 
@@ -153,7 +153,7 @@ impl Client {
     }
 
     pub(crate) fn owner(replicas: usize, number: usize) -> Result<Self, String> {
-        let name = "lock".parse().map_err(|error| format!("bad name: {error}"))?;
+        let name = LOCK.parse().map_err(|error| format!("bad name: {error}"))?;
         let owner = format!("owner-{number}");
         Ok(Self::of(replicas, Part::Owner { name, owner, token: None, rest_until: 0 }))
     }
@@ -393,6 +393,11 @@ fn lock(name: &LockName, owner: &str, token: Option<Token>, chance: &mut Chance)
     let name = name.clone();
     vec![match token {
         Some(token) if chance.per_mille(400) => Command::LockRelease { name, token },
-        Some(_) | None => Command::LockAcquire { name, owner: owner.to_owned(), ttl: Span(1_000) },
+        None if chance.per_mille(100) => Command::LockLeave { name, owner: owner.to_owned() },
+        Some(_) | None => {
+            let (owner, ttl) = (owner.to_owned(), Span(1_000));
+            let wait = chance.per_mille(700).then(|| Span(chance.between(200, 4_000)));
+            Command::LockAcquire { name, owner, ttl, wait }
+        }
     }]
 }

@@ -6,7 +6,7 @@ use ringrift_core::id::NodeId;
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Batch, Command};
 use ringrift_core::queue::item::State;
-use ringrift_core::time::Moment;
+use ringrift_core::time::{Moment, Span};
 
 use crate::chance::Chance;
 use crate::replica::REPLICAS;
@@ -30,6 +30,8 @@ pub(crate) enum Mutation {
     LostTail,
     /// Planner steps are carried out for any version of the run.
     NoVersionCheck,
+    /// Who waits for a lock is forgotten when it asks again.
+    ForgetfulLine,
 }
 
 impl Mutation {
@@ -43,6 +45,7 @@ impl Mutation {
             Self::NoGroups => "no-groups",
             Self::LostTail => "lost-tail",
             Self::NoVersionCheck => "no-version-check",
+            Self::ForgetfulLine => "forgetful-line",
         }
     }
 
@@ -78,6 +81,14 @@ impl Mutation {
                 }
                 (Self::NoGroups, Command::Enqueue(items)) => {
                     items.iter_mut().for_each(|item| item.group = None);
+                }
+                (Self::ForgetfulLine, Command::LockAcquire { name, owner, wait, .. }) => {
+                    let in_line = machine
+                        .lock(name)
+                        .is_some_and(|lock| lock.waiters.iter().any(|it| it.owner == *owner));
+                    if in_line {
+                        *wait = Some(Span(1));
+                    }
                 }
                 (Self::NoVersionCheck, Command::AdvanceRun { run, version, advance }) => {
                     *version = machine.run(run).map_or(0, |run| run.version);

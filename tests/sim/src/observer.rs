@@ -1,20 +1,26 @@
 //! The one who sees everything: follows the committed log once, and holds against it what every
 //! replica applies and what every client was told.
 
+mod line;
+mod told;
+
 use std::collections::BTreeMap;
 
 use ringrift_core::id::{GroupName, Position, QueueName, RunId, Token, WorkId};
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Batch, Command, Reply};
 use ringrift_core::queue::item::{Item, NewItem, Payload, State, Status};
-use ringrift_core::time::Moment;
 
+use self::line::{Granted, Line};
+use self::told::Told;
 use crate::message::{Applied, Entry, Replies};
 use crate::replica::Replica;
 
 /// Replicas are searched for broken invariants once in so many entries; the observer's own machine,
 /// which equals them, after each.
 const SEARCH_EVERY: u64 = 25;
+/// The lock of the world.
+pub(crate) const LOCK: &str = "lock";
 
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
@@ -27,8 +33,8 @@ pub(crate) struct Observer {
     effects: BTreeMap<WorkId, Token>,
     /// What was asked to exclude each other.
     groups: BTreeMap<WorkId, (QueueName, GroupName)>,
-    /// The lock: owner, token, end.
-    lock: Option<(String, Token, Moment)>,
+    line: Line,
+    told: Told,
     /// Who led in each term.
     leaders: BTreeMap<u64, usize>,
     /// The version of the last planner's step of each run.
@@ -79,9 +85,15 @@ impl Observer {
         entry: &Entry,
         fed: &Batch,
     ) -> Result<Replies, String> {
+        let before = self.last_grant;
         let replies = self.machine.apply(position, fed);
         sound(&self.machine, "the observer", position.index)?;
-        self.judge(&entry.batch.commands, &replies)?;
+        self.line.pass_time(self.machine.now());
+        self.judge(before, &entry.batch.commands, &replies)?;
+        let lock = LOCK.parse().ok().and_then(|name| self.machine.lock(&name));
+        let granted = self.line.compare(lock)?;
+        self.grant_of_lock(before, granted)?;
+        self.told.read(&self.machine)?;
         self.note_groups(&entry.batch.commands, &replies);
         self.exclusive()?;
         Ok(replies)
@@ -110,8 +122,15 @@ impl Observer {
     }
 
     /// What no reply may say, judged from commands and replies alone.
-    fn judge(&mut self, commands: &[Command], replies: &Replies) -> Result<(), String> {
+    fn judge(
+        &mut self,
+        before: Option<Token>,
+        commands: &[Command],
+        replies: &Replies,
+    ) -> Result<(), String> {
         for (command, reply) in commands.iter().zip(replies) {
+            let granted = self.line.judge(self.machine.now(), command, reply)?;
+            self.grant_of_lock(before, granted)?;
             let Ok(reply) = reply else { continue };
             match (command, reply) {
                 (_, Reply::Claimed(items)) => {
@@ -136,10 +155,6 @@ impl Observer {
                         return Err(format!("{work_id} took effect under {first} and {token}"));
                     }
                 }
-                (Command::LockAcquire { owner, .. }, Reply::Locked { token, expires }) => {
-                    self.lock(owner, *token, *expires)?;
-                }
-                (Command::LockRelease { token, .. }, _) => self.unlock(*token)?,
                 // A rumour may take any item from its holder.
                 (Command::ExpireNode { .. }, _) => {}
                 (Command::AdvanceRun { run, version, .. }, _) => {
@@ -183,23 +198,22 @@ impl Observer {
         Ok(())
     }
 
-    /// One owner at a time, in replicated time.
-    fn lock(&mut self, owner: &str, token: Token, expires: Moment) -> Result<(), String> {
-        let now = self.machine.now();
-        let held = self.lock.replace((owner.to_owned(), token, expires));
-        match held.filter(|(_, _, until)| *until > now) {
-            Some((holder, first, _)) if holder != owner || first != token => Err(format!(
-                "the lock of {holder} under {first} was given to {owner} under {token}"
-            )),
-            Some(_) => Ok(()),
-            None => self.grant(token),
-        }
-    }
-
-    fn unlock(&mut self, token: Token) -> Result<(), String> {
-        match self.lock.take() {
-            Some((_, held, _)) if held == token => Ok(()),
-            held => Err(format!("the lock was released under {token}, but it was {held:?}")),
+    /// A lock that was handed on in the midst of an entry has a token from there, which is told later.
+    fn grant_of_lock(
+        &mut self,
+        before: Option<Token>,
+        granted: Option<Granted>,
+    ) -> Result<(), String> {
+        match granted {
+            None => Ok(()),
+            Some(Granted::Now(token)) => self.grant(token),
+            Some(Granted::InThisEntry(token)) if before >= Some(token) => {
+                Err(format!("token {token} of the lock does not exceed {before:?}"))
+            }
+            Some(Granted::InThisEntry(token)) => {
+                self.last_grant = self.last_grant.max(Some(token));
+                Ok(())
+            }
         }
     }
 
@@ -249,7 +263,8 @@ impl Observer {
                 return Err(format!("acknowledged {id} ended as {status:?}"));
             }
         }
-        Ok(())
+        let items = self.acknowledged.values().filter_map(|id| self.machine.item(*id));
+        self.told.conclude(&self.machine, items)
     }
 }
 

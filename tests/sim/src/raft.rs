@@ -57,7 +57,8 @@ const PULSE: u64 = 10;
 const FATE: u64 = 100;
 /// A reader looks at some agent this often.
 const READING: u64 = 30;
-const OWNERS: usize = 2;
+/// One holds the lock; the order of one that waits would show nothing.
+const OWNERS: usize = 3;
 /// The world begins at some wall-clock time.
 const BEGINNING: u64 = 1_000_000;
 

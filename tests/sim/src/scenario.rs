@@ -150,6 +150,7 @@ fn item(number: &mut u64, place: u64, chance: &mut Chance) -> NewItem {
         delay: Span([0, 0, 2_000][chance.below(3)]),
         group: chance.per_mille(150).then(|| "board".parse().ok()).flatten(),
         after: after(place, chance),
+        notify: chance.per_mille(200),
     }
 }
 

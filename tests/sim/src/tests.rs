@@ -34,6 +34,7 @@ fn planted_bugs_are_caught() {
         Mutation::NoGroups,
         Mutation::LostTail,
         Mutation::NoVersionCheck,
+        Mutation::ForgetfulLine,
     ] {
         let caught = (0..300).find_map(|seed| play(seed, Some(mutation)).failure);
         assert!(caught.is_some(), "{} went unseen", mutation.name());

@@ -51,6 +51,9 @@ pub struct Add {
     pub capabilities: BTreeSet<String>,
     /// Labels that a claimer must have.
     pub labels: BTreeMap<String, String>,
+    /// Whether its end is told by `GET /events`. For few and long items: thousands of short ones a
+    /// second would flush the rare events out. Not for arrays.
+    pub notify: bool,
 }
 
 impl Default for Add {
@@ -71,6 +74,7 @@ impl Default for Add {
             resources: Resources::default(),
             capabilities: BTreeSet::new(),
             labels: BTreeMap::new(),
+            notify: false,
         }
     }
 }

@@ -27,6 +27,7 @@ impl From<&Result<Reply, Refusal>> for Answer {
             }
             Ok(Reply::Failed { retry_at }) => Self::RetryAt(retry_at.map(|at| at.0)),
             Ok(Reply::Locked { token, expires }) => Self::Locked(*token, expires.0),
+            Ok(Reply::LockQueued { position, until }) => Self::Queued(*position, until.0),
             Ok(Reply::RunAccepted { fresh }) => Self::Run(*fresh),
             Ok(Reply::Ticked { expired }) => Self::Ticked(*expired),
             Ok(Reply::Completed { then }) => {
@@ -49,6 +50,7 @@ impl From<&Result<Reply, Refusal>> for Answer {
                 Refusal::KeyConflict { .. } => "KeyConflict",
                 Refusal::Invalid { .. } => "Invalid",
                 Refusal::LockHeld { .. } => "LockHeld",
+                Refusal::LockCrowded { .. } => "LockCrowded",
                 Refusal::LockNotHeld { .. } => "LockNotHeld",
                 Refusal::UnknownRun(_) => "UnknownRun",
                 Refusal::RunConflict(_) => "RunConflict",

@@ -1,6 +1,7 @@
 //! The model's arrays: as many rows as they have items.
 
 use super::{Answer, Model, Row, Standing};
+use crate::event::Event;
 use crate::id::WorkId;
 use crate::queue::item::{Element, NewItem, Payload};
 
@@ -9,7 +10,8 @@ impl Model {
         let odd = request.group.is_some()
             || !request.after.is_empty()
             || request.pending_timeout.is_some()
-            || request.total_timeout.is_some();
+            || request.total_timeout.is_some()
+            || request.notify;
         if odd
             || !(1..=10_000_000).contains(&count)
             || request.priority > 100
@@ -72,11 +74,16 @@ impl Model {
         else {
             return Answer::Refused("UnknownWork");
         };
+        let mut items = 0;
         for at in self.of_array(first, count) {
             let row = &mut self.rows[at];
             if row.unfinished() {
                 row.standing = if row.recorded { Standing::Cancelled } else { Standing::Gone };
+                items += 1;
             }
+        }
+        if items > 0 {
+            self.tell(Event::ArrayCancelled { array: WorkId(first), items });
         }
         Answer::Done
     }

@@ -1,11 +1,13 @@
 //! The model's passing of time.
 
 use super::{Model, Row, Standing, split_mix};
+use crate::id::WorkId;
+use crate::queue::item::Cause;
 
 impl Model {
     pub(super) fn pass_time(&mut self) -> u32 {
         let now = self.now;
-        self.locks.retain(|lock| lock.expires > now);
+        self.end_holds();
         self.sessions.end_silent(now);
         let mut expired = 0;
         while let Some((_, _, at)) = self.next_due().filter(|(due, _, _)| *due <= now) {
@@ -27,8 +29,7 @@ impl Model {
         let row = &mut self.rows[at];
         let was_held = row.is_held();
         if row.request.total_timeout.is_some_and(|span| row.created + span.0 <= now) {
-            row.standing = Standing::Dead;
-            self.lose(at);
+            self.die(at, Cause::TotalTimeout);
             return was_held;
         }
         if let Standing::Held { .. } = &row.standing {
@@ -37,8 +38,7 @@ impl Model {
         }
         let pending = row.request.pending_timeout.filter(|_| row.deliveries == 0);
         if pending.is_some_and(|span| row.created + span.0 <= now) {
-            row.standing = Standing::Dead;
-            self.lose(at);
+            self.die(at, Cause::PendingTimeout);
         } else if let Standing::Waiting { until } = row.standing {
             row.standing = Standing::Open { since: until };
         }
@@ -58,10 +58,10 @@ impl Model {
             return;
         };
         let ends = started + row.request.attempt_timeout.0;
+        let ran_out = ends <= deadline && ends <= now;
         if row.attempts >= row.request.attempts_max {
-            row.standing = Standing::Dead;
-            self.lose(at);
-        } else if ends <= deadline && ends <= now {
+            self.die(at, if ran_out { Cause::AttemptTimeout } else { Cause::NodeLost });
+        } else if ran_out {
             self.wait(at);
         } else {
             row.standing = back;
@@ -104,8 +104,7 @@ impl Model {
             panic!("it waits");
         };
         if behind.remove(&on) == Some(true) && !well {
-            row.standing = Standing::Dead;
-            self.lose(at);
+            self.die(at, Cause::Dependency(WorkId(on)));
         } else if behind.is_empty() {
             let begin = row.created + row.request.delay.0;
             row.standing = if begin > now {

@@ -4,27 +4,84 @@ use super::{Answer, HeldLock, Model};
 use crate::id::Token;
 
 impl Model {
-    pub(super) fn lock(&mut self, name: &str, owner: &str, ttl: u64) -> Answer {
-        if owner.is_empty() || !(100..=86_400_000).contains(&ttl) {
+    pub(super) fn lock(&mut self, name: &str, owner: &str, ttl: u64, wait: Option<u64>) -> Answer {
+        if owner.is_empty()
+            || !(100..=86_400_000).contains(&ttl)
+            || wait.is_some_and(|wait| !(1..=300_000).contains(&wait))
+        {
             return Answer::Refused("Invalid");
         }
         let expires = self.now + ttl;
-        if let Some(lock) = self.locks.iter_mut().find(|lock| lock.name == name) {
-            if lock.owner != owner {
-                return Answer::Refused("LockHeld");
-            }
-            lock.expires = expires;
-            return Answer::Locked(lock.token, expires);
+        let Some(at) = self.locks.iter().position(|lock| lock.name == name) else {
+            let token = self.grant();
+            let (name, owner) = (name.to_owned(), owner.to_owned());
+            self.locks.push(HeldLock { name, owner, token, expires, line: vec![] });
+            return Answer::Locked(token, expires);
+        };
+        if self.locks[at].owner == owner {
+            self.locks[at].expires = expires;
+            return Answer::Locked(self.locks[at].token, expires);
         }
-        let token = self.grant();
-        let (name, owner) = (name.to_owned(), owner.to_owned());
-        self.locks.push(HeldLock { name, owner, token, expires });
-        Answer::Locked(token, expires)
+        let Some(wait) = wait else {
+            return Answer::Refused("LockHeld");
+        };
+        let waiter = (owner.to_owned(), ttl, self.now + wait);
+        let until = waiter.2;
+        let line = &mut self.locks[at].line;
+        let place = match line.iter().position(|(other, _, _)| other == owner) {
+            Some(place) => {
+                line[place] = waiter;
+                place
+            }
+            None => {
+                line.push(waiter);
+                line.len() - 1
+            }
+        };
+        Answer::Queued(u32::try_from(place).expect("few"), until)
+    }
+
+    pub(super) fn leave(&mut self, name: &str, owner: &str) -> Answer {
+        for lock in self.locks.iter_mut().filter(|lock| lock.name == name) {
+            lock.line.retain(|(other, _, _)| other != owner);
+        }
+        Answer::Done
     }
 
     pub(super) fn release(&mut self, name: &str, token: Token) -> Answer {
-        let held = self.locks.len();
-        self.locks.retain(|lock| lock.name != name || lock.token != token);
-        if self.locks.len() < held { Answer::Done } else { Answer::Refused("LockNotHeld") }
+        match self.locks.iter().position(|lock| lock.name == name && lock.token == token) {
+            None => Answer::Refused("LockNotHeld"),
+            Some(at) => {
+                self.next_owner(at);
+                Answer::Done
+            }
+        }
+    }
+
+    /// Waits end, and holds, the oldest first.
+    pub(super) fn end_holds(&mut self) {
+        let now = self.now;
+        for lock in &mut self.locks {
+            lock.line.retain(|(_, _, until)| *until > now);
+        }
+        loop {
+            let ended = self.locks.iter().enumerate().filter(|(_, lock)| lock.expires <= now);
+            let first = ended.min_by_key(|(_, lock)| (lock.expires, lock.name.clone()));
+            let Some(at) = first.map(|(at, _)| at) else {
+                return;
+            };
+            self.next_owner(at);
+        }
+    }
+
+    fn next_owner(&mut self, at: usize) {
+        if self.locks[at].line.is_empty() {
+            self.locks.remove(at);
+            return;
+        }
+        let (token, now) = (self.grant(), self.now);
+        let lock = &mut self.locks[at];
+        let (owner, ttl, _) = lock.line.remove(0);
+        (lock.owner, lock.token, lock.expires) = (owner, token, now + ttl);
     }
 }

@@ -1,9 +1,11 @@
 //! The model's runs.
 
 use super::{Answer, By, Model, RunRow, Standing};
+use crate::event::Event;
 use crate::id::RunId;
 use crate::queue::command::PairResult;
 use crate::queue::item::{NewItem, Origin, Payload};
+use crate::run::report::Kind;
 use crate::run::{Advance, Outcome, RunSpec};
 
 impl Model {
@@ -22,6 +24,12 @@ impl Model {
             failures: 0,
             outcome: None,
         });
+        let kind = match spec {
+            RunSpec::Job(_) => Kind::Job,
+            RunSpec::Gauntlet(_) => Kind::Gauntlet,
+            RunSpec::Tournament(_) => Kind::Tournament,
+        };
+        self.tell(Event::RunSubmitted { run: id.clone(), kind });
         Answer::Run(true)
     }
 
@@ -69,13 +77,14 @@ impl Model {
     }
 
     pub(super) fn end_run(&mut self, at: usize, outcome: Outcome) {
-        self.runs[at].outcome = Some(outcome);
+        self.runs[at].outcome = Some(outcome.clone());
         let id = self.runs[at].id.clone();
         for row in &mut self.rows {
             if row.unfinished() && row.origin().is_some_and(|origin| origin.run == id) {
                 row.standing = Standing::Cancelled;
             }
         }
+        self.tell(Event::RunEnded { run: id, outcome });
     }
 
     /// The active run of an item.

@@ -1,6 +1,8 @@
 //! The model's queues and nodes.
 
 use super::{Answer, Model, Standing};
+use crate::event::Event;
+use crate::id::QueueName;
 use crate::queue::resources::{Capacity, Demand};
 use crate::queue::tenant::QueueSettings;
 
@@ -47,15 +49,22 @@ pub(in crate::machine) struct Room {
 }
 
 impl Model {
-    pub(super) fn set_queue(&mut self, queue: &str, settings: QueueSettings) -> Answer {
+    pub(super) fn set_queue(&mut self, queue: &QueueName, settings: QueueSettings) -> Answer {
         if !(1..=1_000).contains(&settings.weight) {
             return Answer::Refused("Invalid");
         }
-        self.lanes.entry(queue.to_owned()).or_default().settings = settings;
+        let is_new = !self.lanes.contains_key(queue.as_str());
+        let lane = self.lanes.entry(queue.to_string()).or_default();
+        let changed = is_new || lane.settings != settings;
+        lane.settings = settings;
+        if changed {
+            self.tell(Event::QueueSet { queue: queue.clone(), settings });
+        }
         Answer::Done
     }
 
-    pub(super) fn remove_queue(&mut self, queue: &str) -> Answer {
+    pub(super) fn remove_queue(&mut self, name: &QueueName) -> Answer {
+        let queue = name.as_str();
         if !self.lanes.contains_key(queue) {
             return Answer::Refused("UnknownQueue");
         }
@@ -63,6 +72,7 @@ impl Model {
             return Answer::Refused("QueueInUse");
         }
         self.lanes.remove(queue);
+        self.tell(Event::QueueRemoved { queue: name.clone() });
         Answer::Done
     }
 

@@ -48,6 +48,14 @@ pub(super) enum Bug {
     NoNodeExpiry,
     /// All priorities are the same.
     NoPriorities,
+    /// Nobody is told of an end.
+    NoNotices,
+    /// Nobody waits for a lock.
+    NoWaits,
+    /// Who waits for a lock waits on when its time is over.
+    EndlessWaits,
+    /// Who leaves a lock's line stays in it.
+    NoLeaving,
 }
 
 /// What a machine with this fault would have made of the batch.
@@ -111,6 +119,11 @@ fn plant(bug: Bug, machine: &Machine, command: &mut Command) {
         }
         (Bug::LostFollowUps, Command::Complete { then, .. }) => then.clear(),
         (Bug::LongArrays, Command::EnqueueArray { count, .. }) if *count > 0 => *count += 1,
+        (Bug::NoWaits, Command::LockAcquire { wait, .. }) => *wait = None,
+        (Bug::EndlessWaits, Command::LockAcquire { wait: Some(wait), .. }) if wait.0 > 0 => {
+            *wait = Span(300_000);
+        }
+        (Bug::NoLeaving, Command::LockLeave { owner, .. }) => owner.push('!'),
         (Bug::NoNodeExpiry, Command::ExpireNode { node }) => *node = node_id(9),
         _ => {}
     }
@@ -120,6 +133,7 @@ fn plant_in_request(bug: Bug, request: &mut NewItem) {
     match bug {
         Bug::NoKeys => request.key = None,
         Bug::NoGroups => request.group = None,
+        Bug::NoNotices => request.notify = false,
         Bug::NoDependencies => request.after.clear(),
         Bug::AnyEndWillDo => request.after.iter_mut().for_each(|dependency| dependency.ok = false),
         Bug::NoDeadlines => (request.pending_timeout, request.total_timeout) = (None, None),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::id::{NodeId, QueueName, RunId, WorkId};
+use crate::id::{LockName, NodeId, QueueName, RunId, WorkId};
 use crate::machine::tests::task;
 use crate::queue::command::Claim;
 use crate::queue::item::{Dependency, Needs, NewItem, Predecessor};
@@ -71,6 +71,11 @@ pub(super) enum Op {
         name: usize,
         owner: usize,
         ttl: u64,
+        wait: Option<u64>,
+    },
+    Leave {
+        name: usize,
+        owner: usize,
     },
     Release {
         name: usize,
@@ -109,10 +114,10 @@ fn request() -> impl Strategy<Value = NewItem> {
     let delay = prop_oneof![3 => Just(0), 1 => Just(3_000)];
     let deadline = || prop_oneof![8 => Just(None), 1 => Just(Some(Span(2_500)))];
     let group = prop_oneof![4 => Just(None), 1 => (0..2_usize).prop_map(Some)];
-    let lane = (queue(), group, deadline(), deadline());
+    let lane = (queue(), group, deadline(), deadline(), prop::bool::weighted(0.3));
     let plain = (key, priority, attempts, timeout, delay, 0..2_usize, needs(), lane, after());
     plain.prop_map(|(key, priority, attempts_max, timeout, delay, kind, needs, lane, after)| {
-        let (queue, group, pending_timeout, total_timeout) = lane;
+        let (queue, group, pending_timeout, total_timeout, notify) = lane;
         NewItem {
             key,
             queue,
@@ -125,6 +130,7 @@ fn request() -> impl Strategy<Value = NewItem> {
             pending_timeout,
             total_timeout,
             after,
+            notify,
             ..task(["selfplay", "training"][kind])
         }
     })
@@ -234,7 +240,14 @@ fn new_op() -> impl Strategy<Value = Op> {
             // Most requests of the other kind could not be an array.
             let bare = request.attempts_max == 2;
             let request = if bare { request } else {
-                NewItem { group: None, after: vec![], pending_timeout: None, total_timeout: None, ..request }
+                NewItem {
+                    group: None,
+                    after: vec![],
+                    pending_timeout: None,
+                    total_timeout: None,
+                    notify: false,
+                    ..request
+                }
             };
             Op::Array { request, count }
         }),
@@ -265,8 +278,7 @@ fn old_op() -> impl Strategy<Value = Op> {
         4 => (pick.clone(), any::<bool>()).prop_map(|(pick, retry)| Op::Fail { pick, retry }),
         1 => (pick.clone(), pick.clone()).prop_map(|(item, token)| Op::WrongToken(item, token)),
         1 => (0..40_u64).prop_map(Op::Cancel),
-        2 => (0..2_usize, 0..3_usize, prop_oneof![Just(2_000_u64), Just(1)])
-            .prop_map(|(name, owner, ttl)| Op::Lock { name, owner, ttl }),
+        2 => lock(),
         1 => (0..2_usize, pick.clone()).prop_map(|(name, pick)| Op::Release { name, pick }),
         2 => (0..3_usize, any::<bool>()).prop_map(|(run, job)| Op::Submit { run, job }),
         6 => (0..3_usize, prop::bool::weighted(0.2), parts, any::<bool>(), close, prop::bool::weighted(0.05))
@@ -277,6 +289,21 @@ fn old_op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Tick),
         4 => pick.prop_map(Op::Again),
     ]
+}
+
+fn lock() -> impl Strategy<Value = Op> {
+    let ttl = prop_oneof![4 => Just(2_000_u64), 2 => Just(400), 1 => Just(1)];
+    let wait = prop_oneof![
+        4 => Just(None),
+        8 => prop_oneof![Just(1_000_u64), Just(5_000)].prop_map(Some),
+        1 => Just(Some(0)),
+    ];
+    (0..2_usize, 0..OWNERS.len(), ttl, wait).prop_map(|(name, owner, ttl, wait)| Op::Lock {
+        name,
+        owner,
+        ttl,
+        wait,
+    })
 }
 
 /// Entries of a log: how much time passed, and what was asked.
@@ -290,6 +317,38 @@ pub(super) fn history() -> impl Strategy<Value = Vec<(u64, Vec<Op>)>> {
         1 => Just(650_000_u64),
     ];
     vec((step, vec(op(), 0..4)), 1..60)
+}
+
+/// Who takes locks; the first is nobody.
+pub(super) const OWNERS: [&str; 4] = ["", "me", "you", "they"];
+
+pub(super) fn lock_name(number: usize) -> LockName {
+    ["first", "second"][number].parse().expect("a name")
+}
+
+/// Entries of a log in which nothing but locks is at stake: among everything else they are too rare
+/// for a line to form.
+pub(super) fn lock_history() -> impl Strategy<Value = Vec<(u64, Vec<Op>)>> {
+    let step = prop_oneof![8 => 0..300_u64, 4 => 300..2_500_u64, 1 => Just(6_000_u64)];
+    let asked = prop_oneof![
+        8 => lock(),
+        2 => (0..2_usize, 0..OWNERS.len()).prop_map(|(name, owner)| Op::Leave { name, owner }),
+        4 => (0..2_usize, 0..64_usize).prop_map(|(name, pick)| Op::Release { name, pick }),
+    ];
+    let numbered = (1..3_u64, 0..4_u64, lock()).prop_map(|(session, seq, op)| Op::InSession {
+        session,
+        seq,
+        acknowledged: 0,
+        op: Box::new(op),
+    });
+    let op = prop_oneof![
+        14 => asked,
+        1 => numbered,
+        1 => Just(Op::OpenSession),
+        1 => Just(Op::Tick),
+        1 => (0..64_usize).prop_map(Op::Again),
+    ];
+    vec((step, vec(op, 0..4)), 1..40)
 }
 
 pub(super) fn node_id(number: usize) -> NodeId {

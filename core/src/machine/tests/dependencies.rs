@@ -31,6 +31,19 @@ fn an_item_waits_for_the_completion_of_another() {
 }
 
 #[test]
+fn an_item_is_told_of_both_ends_when_two_come_at_once() {
+    let mut bench = Bench::default();
+    let short = NewItem { pending_timeout: Some(Span::seconds(1)), ..task("a") };
+    let on = |place| Dependency { on: Predecessor::Earlier(place), ok: false };
+    let both = NewItem { after: vec![on(0), on(1)], ..task("a") };
+    let ids = bench.enqueue(vec![short.clone(), short, both]);
+    bench.now = 1_000;
+    tick(&mut bench);
+    assert_eq!([0, 1].map(|at| bench.status(ids[at])), [Status::Dead; 2]);
+    assert_eq!(bench.status(ids[2]), Status::Ready);
+}
+
+#[test]
 fn a_bad_end_is_the_end_of_all_that_needed_a_good_one() {
     let mut bench = Bench::default();
     let first = bench.enqueue(vec![task("a")])[0];

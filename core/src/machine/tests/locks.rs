@@ -2,6 +2,7 @@
 
 use super::Bench;
 use crate::id::{LockName, Token};
+use crate::limits;
 use crate::queue::command::{Command, Refusal, Reply};
 use crate::time::{Moment, Span};
 
@@ -9,8 +10,25 @@ fn name() -> LockName {
     "leader".parse().expect("a name")
 }
 
+fn ask(bench: &mut Bench, owner: &str, wait: Option<Span>) -> Result<Reply, Refusal> {
+    let (owner, ttl) = (owner.into(), Span::seconds(5));
+    bench.apply(Command::LockAcquire { name: name(), owner, ttl, wait })
+}
+
 fn acquire(bench: &mut Bench, owner: &str) -> Result<Reply, Refusal> {
-    bench.apply(Command::LockAcquire { name: name(), owner: owner.into(), ttl: Span::seconds(5) })
+    ask(bench, owner, None)
+}
+
+fn wait(bench: &mut Bench, owner: &str, seconds: u64) -> (u32, Moment) {
+    match ask(bench, owner, Some(Span::seconds(seconds))) {
+        Ok(Reply::LockQueued { position, until }) => (position, until),
+        other => panic!("not in line: {other:?}"),
+    }
+}
+
+fn holder(bench: &Bench) -> Option<(&str, Token, Moment)> {
+    let lock = bench.machine.lock(&name())?;
+    Some((&lock.owner, lock.token, lock.expires))
 }
 
 fn token(reply: Result<Reply, Refusal>) -> Token {
@@ -47,4 +65,69 @@ fn a_lock_frees_itself_and_fences_its_old_owner() {
     assert_eq!(bench.machine.lock(&name()), None);
     bench.now = 10_000;
     assert!(token(acquire(&mut bench, "me")) > second, "tokens grow across releases");
+}
+
+#[test]
+fn who_comes_first_gets_a_released_lock_in_the_same_entry() {
+    let mut bench = Bench::default();
+    let first = token(acquire(&mut bench, "me"));
+    assert_eq!(wait(&mut bench, "you", 60), (0, Moment(60_000)));
+    assert_eq!(wait(&mut bench, "they", 60), (1, Moment(60_000)));
+    bench.now = 1_000;
+    assert_eq!(wait(&mut bench, "you", 60), (0, Moment(61_000)), "who asks again keeps its place");
+    bench.now = 2_000;
+    assert!(matches!(acquire(&mut bench, "late"), Err(Refusal::LockHeld { .. })));
+    assert_eq!(bench.apply(Command::LockRelease { name: name(), token: first }), Ok(Reply::Done));
+    let (owner, second, expires) = holder(&bench).expect("a holder");
+    assert_eq!((owner, expires), ("you", Moment(7_000)), "its time counts from here");
+    assert!(second > first);
+    assert!(matches!(acquire(&mut bench, "late"), Err(Refusal::LockHeld { .. })));
+    assert_eq!(token(acquire(&mut bench, "you")), second, "who waited learns its token by asking");
+}
+
+#[test]
+fn a_lock_that_ends_goes_to_the_first_whose_wait_is_not_over() {
+    let mut bench = Bench::default();
+    let first = token(acquire(&mut bench, "me"));
+    wait(&mut bench, "you", 1);
+    wait(&mut bench, "they", 60);
+    assert_eq!(bench.machine.next_due(), Some(Moment(1_000)));
+    bench.now = 5_000;
+    assert_eq!(bench.apply(Command::Tick), Ok(Reply::Ticked { expired: 0 }));
+    let (owner, second, expires) = holder(&bench).expect("a holder");
+    assert_eq!((owner, expires), ("they", Moment(10_000)));
+    assert!(second > first);
+    assert_eq!(wait(&mut bench, "you", 1), (0, Moment(6_000)), "it stands at the end again");
+}
+
+#[test]
+fn who_leaves_the_line_is_passed_over_and_a_holder_does_not_leave() {
+    let mut bench = Bench::default();
+    let first = token(acquire(&mut bench, "me"));
+    wait(&mut bench, "you", 60);
+    wait(&mut bench, "they", 60);
+    for owner in ["you", "you", "nobody", "me"] {
+        let leave = Command::LockLeave { name: name(), owner: owner.into() };
+        assert_eq!(bench.apply(leave), Ok(Reply::Done));
+    }
+    assert_eq!(holder(&bench).expect("a holder").1, first);
+    assert_eq!(bench.apply(Command::LockRelease { name: name(), token: first }), Ok(Reply::Done));
+    assert_eq!(holder(&bench).expect("a holder").0, "they");
+}
+
+#[test]
+fn a_line_has_a_bound_and_waits_have_one() {
+    let mut bench = Bench::default();
+    token(acquire(&mut bench, "me"));
+    for number in 0..limits::LOCK_WAITERS_MAX {
+        wait(&mut bench, &format!("owner-{number}"), 60);
+    }
+    let refused = ask(&mut bench, "late", Some(Span::seconds(60)));
+    assert!(matches!(refused, Err(Refusal::LockCrowded { waiting: 256, in_all: 256, .. })));
+    assert_eq!(wait(&mut bench, "owner-7", 60).0, 7, "who stands in line may ask again");
+    for wait in [Span(0), limits::LOCK_WAIT_MAX.0.checked_add(1).map(Span).expect("small")] {
+        let refused = ask(&mut bench, "late", Some(wait));
+        assert!(matches!(refused, Err(Refusal::Invalid { field, .. }) if field == "wait"));
+    }
+    assert_eq!(bench.machine.violations(), Vec::<String>::new());
 }
