@@ -27,6 +27,27 @@ impl Fnv {
         self.number(text.len() as u64);
         self.bytes(text.as_bytes());
     }
+
+    fn payload(&mut self, payload: &Payload) {
+        match payload {
+            Payload::Opaque(text) => {
+                self.number(0);
+                self.text(text);
+            }
+            Payload::OfRun(Origin { run, matchup, index, replay }) => {
+                self.number(1);
+                self.text(run.as_str());
+                self.number(u64::from(*matchup));
+                self.number(u64::from(*index));
+                self.number(u64::from(*replay));
+            }
+            Payload::OfArray(Element { array, index }) => {
+                self.number(2);
+                self.number(array.0);
+                self.number(u64::from(*index));
+            }
+        }
+    }
 }
 
 /// The digest of everything that a request says.
@@ -52,24 +73,7 @@ pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
     fnv.text(queue.as_str());
     fnv.text(work_type);
     fnv.number(u64::from(*priority));
-    match payload {
-        Payload::Opaque(text) => {
-            fnv.number(0);
-            fnv.text(text);
-        }
-        Payload::OfRun(Origin { run, matchup, index, replay }) => {
-            fnv.number(1);
-            fnv.text(run.as_str());
-            fnv.number(u64::from(*matchup));
-            fnv.number(u64::from(*index));
-            fnv.number(u64::from(*replay));
-        }
-        Payload::OfArray(Element { array, index }) => {
-            fnv.number(2);
-            fnv.number(array.0);
-            fnv.number(u64::from(*index));
-        }
-    }
+    fnv.payload(payload);
     let Needs { capabilities, labels, demand } = needs;
     let Demand { cpu_milli, memory_mib, gpu_milli, disk_floor_mib } = demand;
     for number in [cpu_milli, memory_mib, gpu_milli, disk_floor_mib] {
