@@ -329,11 +329,8 @@ impl Agent {
                 leader::run(duties, gossip, stop).await;
                 Ok(())
             });
-            let rediscovery = Rediscovery {
-                consensus: consensus.clone(),
-                gossip: app.gossip.clone(),
-                token: app.token.clone(),
-            };
+            let rediscovery =
+                Rediscovery { consensus: consensus.clone(), gossip: app.gossip.clone() };
             let stop = stops.duties.clone();
             tasks.spawn(Part::Rediscovery, async {
                 rediscovery.run(stop).await;

@@ -40,6 +40,8 @@ pub struct Events {
     /// Whether events after the cursor were forgotten: the consumer was away for too long, and must
     /// look at the cluster itself for what it missed.
     pub gap: bool,
+    /// The cluster that the numbers are of: under another name, a cursor means nothing.
+    pub cluster_id: String,
     /// Index of the log up to which the agent that answered has seen.
     pub applied_index: u64,
 }

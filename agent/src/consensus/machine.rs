@@ -366,9 +366,7 @@ impl Builder {
         self.shared.too_large.send_replace(Some(seen));
         match self.snapshots.current()? {
             Some(before) => Ok(before),
-            None => {
-                Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: self.snapshots.draft()? })
-            }
+            None => Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: SnapshotFile::none()? }),
         }
     }
 }

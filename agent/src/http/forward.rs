@@ -187,6 +187,8 @@ async fn lead_to_answer(
                     return Ok(response);
                 }
                 "this agent ceased to lead".clone_into(&mut obstacle);
+                // It may have waited here for long: from here on a new leader is looked for.
+                since = app.clock.monotonic();
             }
             Whereabouts::There(_) if hops >= HOPS_MAX => {
                 obstacle = format!("the request passed through {hops} agents");

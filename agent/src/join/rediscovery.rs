@@ -13,7 +13,6 @@ use ringrift_wire::client::Client;
 use ringrift_wire::status::Status;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ClusterToken;
 use crate::consensus::{Consensus, Member};
 use crate::gossip::{self, Gossip, State};
 
@@ -26,7 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Rediscovery {
     pub(crate) consensus: Consensus,
     pub(crate) gossip: Gossip,
-    pub(crate) token: Option<ClusterToken>,
 }
 
 impl Rediscovery {
@@ -61,11 +59,11 @@ impl Rediscovery {
         }
     }
 
-    /// Where a member says that it gossips.
+    /// Where a member says that it gossips. It is asked without the cluster's token: the view is open,
+    /// and a stranger may have the address of a member that is gone.
     async fn ask(&self, member: &Member) -> Result<SocketAddr, String> {
-        let token = self.token.as_ref().map(|token| token.reveal().to_owned());
         let address = std::slice::from_ref(&member.http_address);
-        let client = Client::new(address, token, PATIENCE).map_err(|error| error.to_string())?;
+        let client = Client::new(address, None, PATIENCE).map_err(|error| error.to_string())?;
         let status: Status = client.get("/status").await.map_err(|error| error.to_string())?;
         let name = member.node_id.as_str();
         if status.node_id != name {

@@ -32,6 +32,9 @@ async fn die(agent: &Running) -> String {
 async fn a_consumer_waits_for_events_and_goes_on_from_its_cursor() {
     let agent = start("--slots 0").await;
     let first = events(&agent, "").await;
+    let all = first["events"].as_array().unwrap();
+    let named = all.iter().find(|event| event["kind"] == "cluster_named").unwrap();
+    assert_eq!(first["cluster_id"], named["data"]["cluster_id"]);
     assert_eq!((&first["first_kept"], &first["gap"]), (&json!(1), &json!(false)));
     assert!(kinds(&first).contains(&"cluster_named") && kinds(&first).contains(&"term_began"));
     let cursor = first["next"].as_u64().unwrap();

@@ -23,6 +23,7 @@ pub(crate) fn page(machine: &Machine, page: &EventPage<'_>) -> event::Events {
         next: *next,
         first_kept: *first_kept,
         gap: *gap,
+        cluster_id: cluster_id.to_owned(),
         applied_index: machine.applied().index,
     }
 }

@@ -133,8 +133,17 @@ pub(super) async fn take(app: &Arc<App>, wish: Wish, wait: Duration) -> Result<H
     }
     let mut place = Place::new(app, wish);
     let outcome = wait_for(app, &place.wish, wait).await;
-    place.ended = true;
+    place.ended = !leaves(&outcome);
     outcome
+}
+
+/// Whether the owner must be taken out of the line: nobody knows whether it stands there, and no
+/// request watches any more.
+fn leaves(outcome: &Result<Held, Failure>) -> bool {
+    match outcome {
+        Ok(_) | Err(Failure::NotLeader) => false,
+        Err(Failure::Problem(problem)) => problem.code == Code::CommitTimeout,
+    }
 }
 
 async fn wait_for(app: &App, wish: &Wish, wait: Duration) -> Result<Held, Failure> {
