@@ -76,15 +76,14 @@ pub(crate) fn json_line<T: Serialize>(value: &T) -> Result<(), Failure> {
 }
 
 /// Says something on standard error that is none of the output.
-#[expect(clippy::print_stderr, reason = "standard output is for programs")]
+#[expect(clippy::print_stderr, reason = "notes and errors go to standard error")]
 pub(crate) fn note(message: &str) {
     eprintln!("ringrift: {message}");
 }
 
 /// Says on standard error what failed.
-#[expect(clippy::print_stderr, reason = "errors go to standard error")]
 pub(crate) fn fail(message: &str, exit: u8) -> ExitCode {
-    eprintln!("ringrift: {message}");
+    note(message);
     ExitCode::from(exit)
 }
 

@@ -6,8 +6,8 @@
 //!
 //! Reading order: [`time`], [`id`], [`limits`], [`queue`] (work items, claims, locks), [`run`] (what
 //! a Job, Gauntlet or Tournament is inside the agents), [`event`] (what others react to), [`machine`]
-//! (the one replicated state machine over them), [`plan`] (planners), [`stats`] (what a match result proves), [`membership`],
-//! [`voters`] (who shall vote).
+//! (the one replicated state machine over them), [`plan`] (planners), [`stats`] (what a match result
+//! proves), [`membership`], [`voters`] (who shall vote).
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;

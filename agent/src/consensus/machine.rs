@@ -58,7 +58,7 @@ pub(super) struct Shared {
     replica: RwLock<Held>,
     applied: watch::Sender<u64>,
     /// The last snapshot that did not fit on the disk, until one does.
-    too_large: watch::Sender<Option<TooLarge>>,
+    too_large: Mutex<Option<TooLarge>>,
     presence: Mutex<Presence>,
     clock: Clock,
 }
@@ -83,11 +83,10 @@ impl Shared {
         let presence = Presence::new(clock.monotonic());
         let held = Held { replica, batch_applied_at: presence.running() };
         let (applied, _) = watch::channel(index_of(held.replica.applied));
-        let (too_large, _) = watch::channel(None);
         Self {
             replica: RwLock::new(held),
             applied,
-            too_large,
+            too_large: Mutex::default(),
             presence: Mutex::new(presence),
             clock,
         }
@@ -116,9 +115,14 @@ impl Shared {
 
     /// The last snapshot that did not fit on the disk, unless that may have changed since.
     pub(super) fn too_large(&self) -> Option<TooLarge> {
-        let too_large = self.too_large.borrow().clone();
+        let too_large = self.too_large_cell().clone();
         let now = self.clock.monotonic();
         too_large.filter(|seen| now.saturating_sub(seen.at) < TOO_LARGE_PAUSE)
+    }
+
+    // Nothing panics while it is held.
+    fn too_large_cell(&self) -> MutexGuard<'_, Option<TooLarge>> {
+        self.too_large.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn read<R>(&self, look: impl FnOnce(&Replica) -> R) -> R {
@@ -352,7 +356,7 @@ impl RaftSnapshotBuilder<Ring> for Builder {
         let elapsed = self.shared.clock.monotonic().saturating_sub(self.begun);
         let elapsed_ms = elapsed.as_millis();
         tracing::info!(index, bytes, elapsed_ms, "snapshot written");
-        self.shared.too_large.send_replace(None);
+        *self.shared.too_large_cell() = None;
         Ok(snapshot)
     }
 }
@@ -363,7 +367,7 @@ impl Builder {
     fn keep_the_one_before(&self, full: &io::Error) -> io::Result<Snapshot> {
         tracing::error!(%full, "no snapshot, the one before stays and the log grows");
         let seen = TooLarge { at: self.shared.clock.monotonic(), cause: full.to_string() };
-        self.shared.too_large.send_replace(Some(seen));
+        *self.shared.too_large_cell() = Some(seen);
         match self.snapshots.current()? {
             Some(before) => Ok(before),
             None => Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: SnapshotFile::none()? }),

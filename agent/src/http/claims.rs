@@ -18,7 +18,8 @@ use super::failure::{Answer, Failure};
 use super::sessions::Retry;
 use super::{App, convert};
 
-/// The longest wait in one request, for work, a lock or events: proxies on the way give up at about a minute.
+/// The longest wait in one request, for work, a lock or events: proxies on the way give up at about
+/// a minute.
 pub(crate) const WAIT_MAX: Span = Span::seconds(60);
 /// Takes up to `max_items` items. With `wait_seconds` the reply comes as soon as there is work.
 #[utoipa::path(
