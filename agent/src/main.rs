@@ -11,9 +11,9 @@ use ringrift_agent::run::{self, RunError};
 use ringrift_telemetry::logging;
 
 /// A queue allocates and frees small texts by the hundred thousand a second, many of them on another
-/// thread than they came from. The C library's allocator took more than a third of the leader's time.
+/// thread than they came from. Why this one: `docs/adr/2026-11-21-jemalloc-in-the-agent.md`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
