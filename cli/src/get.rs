@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ringrift_wire::client::Client;
 use ringrift_wire::run::RunStatus;
-use ringrift_wire::work::WorkItem;
+use ringrift_wire::work::{ArrayProgress, WorkItem};
 
 use crate::gauntlet::crosstable;
 use crate::output::{self, Failure};
@@ -23,6 +23,10 @@ pub(crate) async fn run(client: &Client, id: &str, json: bool) -> Result<ExitCod
             output::json(&item)?;
         } else {
             show_item(&item);
+            if let Some(array) = &item.array_id {
+                let progress = client.get(&format!("/work/arrays/{array}")).await?;
+                show_array(&progress);
+            }
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -60,6 +64,15 @@ fn show_item(item: &WorkItem) {
     for text in lines {
         output::line(&text);
     }
+}
+
+fn show_array(progress: &ArrayProgress) {
+    let ArrayProgress { count, unclaimed, outstanding, completed, failed, cancelled, .. } =
+        progress;
+    output::line(&format!(
+        "of array   {completed} of {count} completed, {failed} failed, {cancelled} cancelled, \
+         {outstanding} on their way, {unclaimed} unclaimed"
+    ));
 }
 
 fn show_run(status: &RunStatus) {

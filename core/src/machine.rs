@@ -44,7 +44,7 @@ use alloc::vec::Vec;
 pub use arrays::ArrayStatus;
 pub use events::EventPage;
 use facts::Facts;
-pub use facts::Totals;
+pub use facts::{ArrayEnds, Totals};
 use index::Index;
 pub use index::{Counts, QueueLoad};
 pub use members::{Members, Replacement};

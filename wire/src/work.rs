@@ -235,6 +235,29 @@ pub struct CancelArray {
     pub array_id: String,
 }
 
+/// Reply of `GET /work/arrays/{array_id}`: how far an array is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ArrayProgress {
+    /// The array, by its first item.
+    pub array_id: String,
+    /// What its items are.
+    pub work_type: String,
+    /// The queue that they are in.
+    pub queue: String,
+    /// Number of items.
+    pub count: u32,
+    /// Items that were never claimed.
+    pub unclaimed: u64,
+    /// Items that were claimed and have not ended.
+    pub outstanding: u64,
+    /// Items that ended well.
+    pub completed: u32,
+    /// Items that were given up.
+    pub failed: u32,
+    /// Items that were cancelled.
+    pub cancelled: u32,
+}
+
 /// Body of `POST /work/fail`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -6,12 +6,12 @@ use axum::Json;
 use axum::extract::{Path, State};
 use ringrift_core::id::{NodeId, WorkId};
 use ringrift_core::limits;
-use ringrift_core::machine::{Counts, Machine};
+use ringrift_core::machine::{ArrayEnds, ArrayStatus, Counts, Machine};
 use ringrift_core::queue::command::Refusal;
 use ringrift_wire::problem::Problem;
 use ringrift_wire::work::{
-    Backpressure, History, HistoryQuery, NodeWork, Pending, PopulatorStatus, QueueStatus, Why,
-    WorkItem,
+    ArrayProgress, Backpressure, History, HistoryQuery, NodeWork, Pending, PopulatorStatus,
+    QueueStatus, Why, WorkItem,
 };
 
 use super::App;
@@ -173,4 +173,37 @@ pub(crate) async fn why(State(app): State<Arc<App>>, Path(work_id): Path<String>
         .iter()
         .map(|reason| Pending { reason: reason.as_str().to_owned(), message: reason.to_string() });
     Ok(Json(Why { work_id, status: status.to_owned(), pending: pending.collect() }))
+}
+
+/// How far an array is. It is known until its last item is forgotten.
+#[utoipa::path(
+    get, path = "/work/arrays/{array_id}", operation_id = "work_array", tag = "work",
+    params(("array_id" = String, Path, description = "The array, by its first item.")),
+    responses((status = 200, body = ArrayProgress), (status = "default", body = Problem))
+)]
+pub(crate) async fn array(
+    State(app): State<Arc<App>>,
+    Path(array_id): Path<String>,
+) -> Answer<ArrayProgress> {
+    let id: WorkId = convert::id("array_id", &array_id)?;
+    let progress = app.view(|machine| {
+        let request = machine.array_request(id)?;
+        let ArrayStatus { count, unclaimed, outstanding, ended } = machine.array(id)?;
+        let ArrayEnds { completed, dead: failed, cancelled } = ended;
+        let (work_type, queue) = (request.work_type.to_string(), request.queue.to_string());
+        let array_id = array_id.clone();
+        Some(ArrayProgress {
+            array_id,
+            work_type,
+            queue,
+            count,
+            unclaimed,
+            outstanding,
+            completed,
+            failed,
+            cancelled,
+        })
+    });
+    let progress = progress.await?.ok_or_else(|| Failure::from(Refusal::UnknownWork(id)))?;
+    Ok(Json(progress))
 }

@@ -114,6 +114,7 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.guarded(t.leader(routes!(queue::status))))
         .routes(t.guarded(t.leader(routes!(queue::history))))
         .routes(t.guarded(t.leader(routes!(queue::of_node))))
+        .routes(t.guarded(t.leader(routes!(queue::array))))
         .routes(t.guarded(t.leader(routes!(queue::item))))
         .routes(t.guarded(t.leader(routes!(logs::of_item))))
         .routes(t.guarded(routes!(logs::here)))

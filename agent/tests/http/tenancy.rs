@@ -81,9 +81,21 @@ async fn a_million_items_enter_in_one_request() {
     let status = agent.get("/work/status").await.ok();
     assert_eq!(status["by_status"]["pending"], 999_997);
     assert_eq!(agent.get("/work/w500000").await.ok()["array_index"], 499_999);
+    let end = json!({ "work_id": "w1", "token": claimed[0]["token"] });
+    agent.post("/work/complete", &end).await.ok();
+    let progress = agent.get("/work/arrays/w1").await.ok();
+    assert_eq!(
+        progress,
+        json!({ "array_id": "w1", "work_type": "mine", "queue": "default", "count": 1_000_000,
+                "unclaimed": 999_997, "outstanding": 2, "completed": 1, "failed": 0,
+                "cancelled": 0 })
+    );
+    let unknown = agent.get("/work/arrays/w2").await.problem();
+    assert_eq!((unknown.0, unknown.1.as_str()), (404, "work_unknown"));
     let cancelled = agent.post("/work/cancel_array", &json!({ "array_id": "w1" })).await.ok();
     assert_eq!(cancelled["status"], "cancelled");
     assert_eq!(agent.get("/work/status").await.ok()["by_status"]["pending"], 0);
+    assert_eq!(agent.get("/work/arrays/w1").await.ok()["cancelled"], 999_999);
     agent.stop().await;
 }
 

@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::admission::{Admission, Source};
-use super::facts::{Array, Range};
+use super::facts::{Array, ArrayEnds, Range};
 use super::{Machine, invalid};
 use crate::event::Event;
 use crate::id::WorkId;
@@ -24,6 +24,8 @@ pub struct ArrayStatus {
     pub unclaimed: u64,
     /// Items that were claimed and have not ended.
     pub outstanding: u64,
+    /// How the others have ended.
+    pub ended: ArrayEnds,
 }
 
 impl Machine {
@@ -52,7 +54,9 @@ impl Machine {
         let first = WorkId(self.facts.totals.enqueued + 1);
         self.facts.totals.enqueued += u64::from(count);
         let last = WorkId(self.facts.totals.enqueued);
-        let array = Array { request: Arc::new(request.clone()), created: now, count, left: count };
+        let (request, ended) = (Arc::new(request.clone()), ArrayEnds::default());
+        let array =
+            Array { request: Arc::clone(&request), created: now, count, left: count, ended };
         if let Some(key) = &request.key {
             self.index.keys.insert(key.clone(), first);
         }
@@ -76,6 +80,10 @@ impl Machine {
             };
             let count = range.len(first);
             self.facts.totals.cancelled += count;
+            self.note_ends(array, |ended| {
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                ended.cancelled = ended.cancelled.saturating_add(count);
+            });
             self.leave_array(array, count);
         }
         for id in of_array.outstanding {
@@ -91,12 +99,13 @@ impl Machine {
     /// How an array stands; nothing when it is unknown or all of it is forgotten.
     #[must_use]
     pub fn array(&self, id: WorkId) -> Option<ArrayStatus> {
-        let count = self.facts.arrays.get(&id)?.count;
+        let array = self.facts.arrays.get(&id)?;
         let of_array = self.index.arrays.get(&id);
         let ranges = of_array.into_iter().flat_map(|of_array| &of_array.ranges);
         let unclaimed = ranges.filter_map(|first| Some(self.facts.ranges.get(first)?.len(*first)));
         let outstanding = of_array.map_or(0, |of_array| of_array.outstanding.len() as u64);
-        Some(ArrayStatus { count, unclaimed: unclaimed.sum(), outstanding })
+        let (count, ended) = (array.count, array.ended);
+        Some(ArrayStatus { count, unclaimed: unclaimed.sum(), outstanding, ended })
     }
 
     /// What the items of an array are.
@@ -154,6 +163,19 @@ impl Machine {
     pub(super) fn open_range(&mut self, first: WorkId) {
         if let Some(range) = self.take_range(first) {
             self.put_range(first, Range { ready: true, ..range });
+        }
+    }
+
+    /// Notes how an item ended that may be part of an array.
+    pub(super) fn note_end(&mut self, id: WorkId, note: impl FnOnce(&mut ArrayEnds)) {
+        if let Some(element) = self.item(id).and_then(Item::element) {
+            self.note_ends(element.array, note);
+        }
+    }
+
+    fn note_ends(&mut self, array: WorkId, note: impl FnOnce(&mut ArrayEnds)) {
+        if let Some(array) = self.facts.arrays.get_mut(&array) {
+            note(&mut array.ended);
         }
     }
 

@@ -95,6 +95,18 @@ pub(super) struct Array {
     pub(super) count: u32,
     /// Items that are unclaimed or remembered; at nothing the array is forgotten.
     pub(super) left: u32,
+    pub(super) ended: ArrayEnds,
+}
+
+/// How the items of an array have ended, remembered or not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArrayEnds {
+    /// Ended well.
+    pub completed: u32,
+    /// Given up.
+    pub dead: u32,
+    /// Cancelled, claimed before or not.
+    pub cancelled: u32,
 }
 
 /// Items of an array that were never claimed, from its key up to `last`.

@@ -46,6 +46,7 @@ impl Machine {
             item.state = State::Completed(Box::new(Completion { result, token, node, at }));
         });
         self.facts.totals.completed += 1;
+        self.note_end(id, |ended| ended.completed = ended.completed.saturating_add(1));
         self.record_end(id);
         self.credit(id, &lease.node, pair.as_ref());
         Ok(Reply::Completed { then: self.admit_all(then, admissions) })
@@ -116,6 +117,7 @@ impl Machine {
             item.state = State::Ready { since };
         });
         self.facts.totals.dead = self.facts.totals.dead.saturating_sub(1);
+        self.note_end(id, |ended| ended.dead = ended.dead.saturating_sub(1));
         self.facts.totals.redriven += 1;
         Ok(Reply::Done)
     }
@@ -132,6 +134,7 @@ impl Machine {
             item.state = State::Dead { cause, error: error.clone(), at };
         });
         self.facts.totals.dead += 1;
+        self.note_end(id, |ended| ended.dead = ended.dead.saturating_add(1));
         self.record(Event::ItemDied { work_id: id, work_type, cause, attempts });
         self.record_end(id);
         self.fall(id, error);
@@ -142,6 +145,7 @@ impl Machine {
         let at = self.facts.now;
         self.alter(id, |item| item.state = State::Cancelled { at });
         self.facts.totals.cancelled += 1;
+        self.note_end(id, |ended| ended.cancelled = ended.cancelled.saturating_add(1));
         self.record_end(id);
     }
 

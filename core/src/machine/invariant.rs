@@ -5,9 +5,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::Machine;
 use super::events::Events;
 use super::index::Index;
+use super::{ArrayEnds, ArrayStatus, Machine};
 use crate::id::{Token, WorkId};
 use crate::limits;
 use crate::queue::item::{Item, State};
@@ -256,6 +256,15 @@ impl Machine {
             let found = left.remove(id).unwrap_or_default();
             findings.expect(found == u64::from(array.left), "arrays are counted", || {
                 format!("{found} items of array {id}, which says {}", array.left)
+            });
+            let status = self.array(*id);
+            let whole = status.map(|ArrayStatus { count: _, unclaimed, outstanding, ended }| {
+                let ArrayEnds { completed, dead, cancelled } = ended;
+                let ended = [completed, dead, cancelled].map(u64::from);
+                unclaimed + outstanding + ended.iter().sum::<u64>()
+            });
+            findings.expect(whole == Some(array.count.into()), "arrays are whole", || {
+                format!("{status:?} of array {id}")
             });
         }
         findings.expect(left.is_empty(), "arrays are counted", || format!("no array for {left:?}"));

@@ -3,6 +3,7 @@
 use super::{Bench, claimer, task};
 use crate::id::WorkId;
 use crate::limits;
+use crate::machine::ArrayEnds;
 use crate::queue::command::{Claim, Command, Refusal, Reply};
 use crate::queue::item::{Element, NewItem, Payload, Status};
 use crate::time::Span;
@@ -63,6 +64,29 @@ fn cancelling_an_array_ends_all_that_has_not_ended() {
     assert_eq!(bench.machine.counts().unfinished(), 0);
     let unknown = Command::CancelArray { array: WorkId(2) };
     assert_eq!(bench.apply(unknown), Err(Refusal::UnknownWork(WorkId(2))));
+}
+
+#[test]
+fn an_array_knows_how_its_items_ended_even_when_they_are_forgotten() {
+    let mut bench = Bench::default();
+    let once = NewItem { attempts_max: 1, ..task("a") };
+    bench.apply(array(once, 100)).expect("enqueued");
+    let held = bench.claim("n", 4);
+    bench.complete(held[0]).expect("completed");
+    bench.complete(held[1]).expect("completed");
+    bench.start(held[2]).expect("started");
+    assert_eq!(bench.fail(held[2]), None, "it had one attempt");
+    let ended = |bench: &Bench| bench.machine.array(WorkId(1)).expect("known").ended;
+    assert_eq!(ended(&bench), ArrayEnds { completed: 2, dead: 1, cancelled: 0 });
+    bench.apply(Command::Redrive { work_id: held[2].0 }).expect("redriven");
+    assert_eq!(ended(&bench).dead, 0);
+    bench.apply(Command::Cancel { work_id: WorkId(50) }).expect("cancelled");
+    assert_eq!(ended(&bench).cancelled, 1);
+    let status = bench.machine.array(WorkId(1)).expect("known");
+    assert_eq!((status.unclaimed, status.outstanding), (95, 2));
+    bench.apply(Command::CancelArray { array: WorkId(1) }).expect("cancelled");
+    assert_eq!(ended(&bench), ArrayEnds { completed: 2, dead: 0, cancelled: 98 });
+    assert_eq!(bench.machine.violations(), Vec::<String>::new());
 }
 
 #[test]
