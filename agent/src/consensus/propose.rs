@@ -1,7 +1,8 @@
 //! Proposals: concurrent ones are merged into one log entry, and each caller gets its own replies.
 //!
-//! A few entries are on their way at a time; what arrives meanwhile waits and goes together. So an
-//! idle cluster adds no delay, and a busy one writes few entries.
+//! A few entries are on their way at a time; what arrives meanwhile waits and goes together, and the
+//! busier the cluster is, the more must wait before a further entry goes. So an idle cluster adds no
+//! delay, and a busy one writes few entries.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,11 @@ const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 /// Beyond so many on their way, an entry waits until it is full. An entry costs about a millisecond
 /// of processor time on all voters together, however little it carries.
 const ENTRIES_PARTLY_FULL_MAX: usize = 2;
+/// With so many items on their way the cluster is busy, and a second entry must be worth its price.
+const BUSY_ITEMS: usize = 16;
+/// Items that are worth a second entry then: on two shared processors they come in about the time
+/// that an entry takes.
+const WORTHWHILE_ITEMS: usize = 32;
 /// After this the caller is told that the outcome is unknown: several elections long.
 const PROPOSE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -52,24 +58,67 @@ pub(super) struct Proposer {
 #[derive(Default)]
 struct Backlog {
     items: AtomicUsize,
-    /// Told when an entry could be filled.
-    full: Notify,
+    /// As many are waited for.
+    wanted: AtomicUsize,
+    /// Told when there are as many.
+    enough: Notify,
 }
 
 impl Backlog {
     fn grow(&self, items: usize) {
-        if self.items.fetch_add(items, Ordering::Relaxed).saturating_add(items) >= BATCH_ITEMS_MAX {
-            self.full.notify_one();
+        let waiting = self.items.fetch_add(items, Ordering::SeqCst).saturating_add(items);
+        if waiting >= self.wanted.load(Ordering::SeqCst) {
+            self.enough.notify_one();
         }
     }
 
     fn shrink(&self, items: usize) {
-        self.items.fetch_sub(items, Ordering::Relaxed);
+        self.items.fetch_sub(items, Ordering::SeqCst);
     }
 
-    fn fills_an_entry(&self) -> bool {
-        self.items.load(Ordering::Relaxed) >= BATCH_ITEMS_MAX
+    /// Whether so many wait. If not, it is told when they do: the wish comes before the look, so that
+    /// none that comes in between is missed.
+    fn has(&self, items: usize) -> bool {
+        self.wanted.store(items, Ordering::SeqCst);
+        self.items.load(Ordering::SeqCst) >= items
     }
+}
+
+/// What is on its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Load {
+    entries: usize,
+    items: usize,
+}
+
+impl Load {
+    /// Items that must wait before a further entry goes; nothing when none may.
+    fn next_needs(self) -> Option<usize> {
+        let Self { entries, items } = self;
+        if entries >= ENTRIES_IN_FLIGHT_MAX {
+            None
+        } else if entries >= ENTRIES_PARTLY_FULL_MAX {
+            Some(BATCH_ITEMS_MAX)
+        } else if items >= BUSY_ITEMS {
+            Some(WORTHWHILE_ITEMS)
+        } else {
+            Some(1)
+        }
+    }
+
+    fn add(&mut self, entry: &[Waiting]) {
+        self.entries = self.entries.saturating_add(1);
+        self.items = self.items.saturating_add(items_in(entry));
+    }
+
+    fn remove(&mut self, entry: &[Waiting]) {
+        self.entries = self.entries.saturating_sub(1);
+        self.items = self.items.saturating_sub(items_in(entry));
+    }
+}
+
+fn items_in(entry: &[Waiting]) -> usize {
+    entry.iter().map(|waiting| waiting.items).sum()
 }
 
 /// One caller's commands.
@@ -218,12 +267,13 @@ async fn write_merged(
     stamps: Arc<Stamps>,
 ) {
     let mut in_flight = FuturesUnordered::new();
+    let mut load = Load::default();
     let mut held_back: Option<Waiting> = None;
     let mut open = true;
     while open || held_back.is_some() || !in_flight.is_empty() {
-        let few = in_flight.len() < ENTRIES_PARTLY_FULL_MAX;
-        let more = !few && in_flight.len() < ENTRIES_IN_FLIGHT_MAX;
-        let room = few || (more && backlog.fills_an_entry());
+        let needed = load.next_needs();
+        // What is held back is still counted as waiting.
+        let room = needed.is_some_and(|items| backlog.has(items) || items <= 1);
         if room && let Some(first) = held_back.take() {
             backlog.shrink(first.items);
             // A caller that gave up while a leader was missing must not be served minutes later.
@@ -231,17 +281,21 @@ async fn write_merged(
                 continue;
             }
             let merged = merge(first, &mut waiting, &mut held_back, &backlog);
+            load.add(&merged);
             in_flight.push(write(&raft, merged, stamps.next()).await);
             continue;
         }
         tokio::select! {
             biased;
-            Some((merged, outcome)) = in_flight.next() => answer(merged, outcome),
+            Some((merged, outcome)) = in_flight.next() => {
+                load.remove(&merged);
+                answer(merged, outcome);
+            }
             first = waiting.recv(), if open && room => match first {
                 Some(first) => held_back = Some(first),
                 None => open = false,
             },
-            () = backlog.full.notified(), if more && !room => {}
+            () = backlog.enough.notified(), if needed.is_some() && !room => {}
         }
     }
 }
@@ -339,5 +393,41 @@ fn answer(merged: Vec<Waiting>, outcome: Result<(Position, Replies), ProposeErro
         };
         // The caller may have given up.
         let _ = waiting.answer.send(own);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(entries: usize, items: usize) -> Option<usize> {
+        Load { entries, items }.next_needs()
+    }
+
+    #[test]
+    fn an_idle_cluster_delays_nothing() {
+        assert_eq!(needs(0, 0), Some(1));
+        assert_eq!(needs(1, BUSY_ITEMS - 1), Some(1));
+    }
+
+    #[test]
+    fn the_busier_it_is_the_more_must_wait() {
+        assert_eq!(needs(1, BUSY_ITEMS), Some(WORTHWHILE_ITEMS));
+        assert_eq!(needs(ENTRIES_PARTLY_FULL_MAX, 2), Some(BATCH_ITEMS_MAX));
+        assert_eq!(needs(ENTRIES_IN_FLIGHT_MAX, ENTRIES_IN_FLIGHT_MAX), None);
+    }
+
+    #[tokio::test]
+    async fn a_wish_is_told_when_it_is_met_and_not_before() {
+        let backlog = Backlog::default();
+        assert!(!backlog.has(3));
+        backlog.grow(2);
+        let soon = std::time::Duration::from_millis(5);
+        assert!(tokio::time::timeout(soon, backlog.enough.notified()).await.is_err());
+        backlog.grow(1);
+        backlog.enough.notified().await;
+        assert!(backlog.has(3));
+        backlog.shrink(1);
+        assert!(!backlog.has(3));
     }
 }
