@@ -150,8 +150,10 @@ impl Machine {
         self.facts.locks.insert(name.clone(), lock);
     }
 
-    /// Puts an owner at the end of the line; one that stands there keeps its place.
-    fn stand_in_line(&mut self, name: &LockName, waiter: Waiter) -> Result<Reply, Refusal> {
+    /// Puts an owner at the end of the line; one that stands there keeps its place. A place serves every
+    /// request of its owner: none of them is given less than it asked for, neither of the wait nor of
+    /// the hold, which its owner may release.
+    fn stand_in_line(&mut self, name: &LockName, mut waiter: Waiter) -> Result<Reply, Refusal> {
         let in_all = self.index.waits_due.len();
         let Some(lock) = self.facts.locks.get_mut(name) else {
             return Err(invalid("name", "is held by nobody"));
@@ -163,15 +165,16 @@ impl Machine {
             let (waiting, in_all) = (waiting as u64, in_all as u64);
             return Err(Refusal::LockCrowded { name: name.clone(), waiting, in_all });
         }
+        let position = place.unwrap_or(waiting);
+        if let Some(known) = lock.waiters.get(position) {
+            waiter.until = waiter.until.max(known.until);
+            waiter.ttl = waiter.ttl.max(known.ttl);
+            self.index.waits_due.remove(&(known.until, name.clone(), known.owner.clone()));
+        }
         let until = waiter.until;
         self.index.waits_due.insert((until, name.clone(), waiter.owner.clone()));
-        let position = place.unwrap_or(waiting);
         match lock.waiters.get_mut(position) {
-            Some(known) if known.until == until => *known = waiter,
-            Some(known) => {
-                let before = core::mem::replace(known, waiter);
-                self.index.waits_due.remove(&(before.until, name.clone(), before.owner));
-            }
+            Some(known) => *known = waiter,
             None => lock.waiters.push(waiter),
         }
         Ok(Reply::LockQueued { position: u32::try_from(position).unwrap_or(u32::MAX), until })

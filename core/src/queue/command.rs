@@ -145,7 +145,8 @@ pub enum Command {
         command: Box<Command>,
     },
     /// Takes a lock, or renews it for the same owner. Answers [`Reply::Locked`]; when another owner
-    /// holds it and `wait` is given, [`Reply::LockQueued`]. Who waits and asks again keeps its place.
+    /// holds it and `wait` is given, [`Reply::LockQueued`]. Who waits and asks again keeps its place, with
+    /// the latest end of its wait and the longest time to live of all that it asked for.
     LockAcquire {
         /// The lock.
         name: LockName,

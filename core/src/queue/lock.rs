@@ -29,8 +29,8 @@ pub struct Lock {
 pub struct Waiter {
     /// Who waits.
     pub owner: String,
-    /// The lock frees itself so long after this owner got it.
+    /// The lock frees itself so long after this owner got it: the longest that it asked for.
     pub ttl: Span,
-    /// It waits no longer than this.
+    /// It waits no longer than this: the latest that it asked for.
     pub until: Moment,
 }

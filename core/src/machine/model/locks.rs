@@ -25,20 +25,18 @@ impl Model {
         let Some(wait) = wait else {
             return Answer::Refused("LockHeld");
         };
-        let waiter = (owner.to_owned(), ttl, self.now + wait);
-        let until = waiter.2;
+        let until = self.now + wait;
         let line = &mut self.locks[at].line;
         let place = match line.iter().position(|(other, _, _)| other == owner) {
-            Some(place) => {
-                line[place] = waiter;
-                place
-            }
+            Some(place) => place,
             None => {
-                line.push(waiter);
+                line.push((owner.to_owned(), ttl, until));
                 line.len() - 1
             }
         };
-        Answer::Queued(u32::try_from(place).expect("few"), until)
+        let (_, longest, last) = &mut line[place];
+        (*longest, *last) = (ttl.max(*longest), until.max(*last));
+        Answer::Queued(u32::try_from(place).expect("few"), *last)
     }
 
     pub(super) fn leave(&mut self, name: &str, owner: &str) -> Answer {

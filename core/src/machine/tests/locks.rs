@@ -86,6 +86,27 @@ fn who_comes_first_gets_a_released_lock_in_the_same_entry() {
 }
 
 #[test]
+fn a_shorter_request_of_the_same_owner_takes_nothing_from_the_longer_one() {
+    let mut bench = Bench::default();
+    let first = token(acquire(&mut bench, "me"));
+    wait(&mut bench, "you", 60);
+    bench.now = 1_000;
+    let shorter = Command::LockAcquire {
+        name: name(),
+        owner: "you".into(),
+        ttl: Span::seconds(1),
+        wait: Some(Span::seconds(2)),
+    };
+    let until = Moment(60_000);
+    assert_eq!(bench.apply(shorter), Ok(Reply::LockQueued { position: 0, until }));
+    assert_eq!(bench.machine.violations(), Vec::<String>::new());
+    bench.now = 4_000;
+    assert_eq!(bench.apply(Command::LockRelease { name: name(), token: first }), Ok(Reply::Done));
+    let (owner, _, expires) = holder(&bench).expect("a holder");
+    assert_eq!((owner, expires), ("you", Moment(9_000)), "who asked for five seconds has them");
+}
+
+#[test]
 fn a_lock_that_ends_goes_to_the_first_whose_wait_is_not_over() {
     let mut bench = Bench::default();
     let first = token(acquire(&mut bench, "me"));

@@ -120,10 +120,18 @@ impl Line {
         if self.held.as_ref().is_none_or(|held| held.owner == owner) {
             return Err(format!("{owner} must wait for a lock of {:?}", self.held));
         }
-        let place = self.waiting.iter().position(|(other, _, _)| other == owner);
-        let place = place.unwrap_or(self.waiting.len());
-        self.waiting
-            .splice(place..(place + 1).min(self.waiting.len()), [(owner.to_owned(), ttl, until)]);
+        // Nothing that was asked for is taken back by asking again.
+        let mut known = self.waiting.iter_mut().enumerate();
+        let (place, until) = match known.find(|(_, (other, _, _))| other == owner) {
+            Some((place, (_, longest, last))) => {
+                (*longest, *last) = (ttl.max(*longest), until.max(*last));
+                (place, *last)
+            }
+            None => {
+                self.waiting.push((owner.to_owned(), ttl, until));
+                (self.waiting.len() - 1, until)
+            }
+        };
         let expected = (u32::try_from(place).unwrap_or(u32::MAX), until);
         if told == expected {
             return Ok(());
