@@ -222,7 +222,7 @@ impl Agent {
             spool: data_dir.spool(),
             match_program: config.match_program,
             claims,
-            lock_waits: Default::default(),
+            lock_waits: http::locks::line::Waits::new(chance),
             streams: Streams::new(),
             requests: Semaphore::new(observe::REQUESTS_MAX),
             openapi: OnceLock::new(),

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::harness::{Reply, Running, send, start, until};
+use super::killed::{Process, spawn};
 
 const LOCK: &str = "/raft/lock/deploy";
 
@@ -123,4 +126,48 @@ async fn a_lock_whose_time_ends_goes_to_who_waits() {
     assert!(number(&second) > number(&first));
     assert_eq!(release(&agent, &first["token"]).await.problem().1, "LOCK_NOT_HELD");
     agent.stop().await;
+}
+
+/// Waits until an agent's log has grown beyond an index. Answers its new end.
+async fn until_beyond(agent: &Process, index: u64) -> u64 {
+    until("the log grows", || async {
+        let last = agent.get("/raft/status").await?["last_log_index"].as_u64()?;
+        (last > index).then_some(last)
+    })
+    .await
+}
+
+/// While one of two voters stands still nothing is committed, and neither can be elected by itself: what
+/// was proposed meanwhile takes effect in that order when it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_granted_while_its_caller_goes_away_is_given_back() {
+    let first = spawn("--node-id n1", TempDir::new().unwrap()).await;
+    let join = format!("--node-id n2 --join {}", first.address);
+    let second = spawn(&join, TempDir::new().unwrap()).await;
+    until("both vote", || async {
+        let status = second.get("/status").await?;
+        (status["voter_node_ids"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+    let lock = format!("http://{}{LOCK}", first.address);
+    let http = reqwest::Client::new();
+    let held = send(http.post(&lock).json(&asking("a", 0.0))).await.ok();
+    let gone = tokio::spawn(reqwest::Client::new().post(&lock).json(&asking("gone", 50.0)).send());
+    until("it waits", || async {
+        (first.get(LOCK).await?["waiters"][0]["owner"] == "gone").then_some(())
+    })
+    .await;
+
+    let before = until_beyond(&first, 0).await;
+    second.signal(Signal::STOP);
+    let release = tokio::spawn(send(http.delete(&lock).json(&json!({ "token": held["token"] }))));
+    let released = until_beyond(&first, before).await;
+    gone.abort();
+    until_beyond(&first, released).await;
+    second.signal(Signal::CONT);
+    release.await.unwrap();
+    until("nobody holds the lock", || async {
+        (first.get(LOCK).await?["held"] == false).then_some(())
+    })
+    .await;
 }

@@ -19,6 +19,7 @@ use super::tests::{gauntlet, job, pair_result, task};
 use crate::id::{Position, RunId, SessionId, Token, WorkId};
 use crate::queue::command::{Batch, Command, Refusal, Reply, WorkResult};
 use crate::queue::item::{NewItem, Origin, Payload, State};
+use crate::queue::lock::Asker;
 use crate::run::{Advance, Outcome, PlanState};
 use crate::time::{Moment, Span};
 
@@ -111,15 +112,18 @@ impl Pairing {
 
     fn concrete_rare(&self, op: Op) -> Command {
         match op {
-            Op::Lock { name, owner, ttl, wait } => Command::LockAcquire {
+            Op::Lock { name, owner, ttl, wait, asker } => Command::LockAcquire {
                 name: lock_name(name),
                 owner: OWNERS[owner].into(),
                 ttl: Span(ttl),
                 wait: wait.map(Span),
+                asker: Asker(asker),
             },
-            Op::Leave { name, owner } => {
-                Command::LockLeave { name: lock_name(name), owner: OWNERS[owner].into() }
-            }
+            Op::Leave { name, owner, asker } => Command::LockLeave {
+                name: lock_name(name),
+                owner: OWNERS[owner].into(),
+                asker: asker.map(Asker),
+            },
             Op::Release { name, pick } => {
                 let at = pick % self.locks.len().clamp(1, 4);
                 Command::LockRelease {
@@ -516,6 +520,8 @@ fn the_model_catches_planted_bugs() {
         Bug::NoWaits,
         Bug::EndlessWaits,
         Bug::NoLeaving,
+        Bug::KeptByNobody,
+        Bug::TakenFromHolders,
     ] {
         let mut runner = TestRunner::new(Config {
             cases: 4_000,
@@ -524,7 +530,14 @@ fn the_model_catches_planted_bugs() {
             failure_persistence: None,
             ..Config::default()
         });
-        let of_locks = matches!(bug, Bug::NoWaits | Bug::EndlessWaits | Bug::NoLeaving);
+        let of_locks = matches!(
+            bug,
+            Bug::NoWaits
+                | Bug::EndlessWaits
+                | Bug::NoLeaving
+                | Bug::KeptByNobody
+                | Bug::TakenFromHolders
+        );
         let histories = if of_locks { lock_history().boxed() } else { history().boxed() };
         let played = runner.run(&histories, |history| play(&history, Some(bug)).map(drop));
         assert!(matches!(played, Err(TestError::Fail(..))), "{bug:?} went unseen");
