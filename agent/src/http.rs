@@ -84,6 +84,8 @@ pub(crate) struct App {
     pub(crate) streams: Streams,
     /// Places for requests in progress.
     pub(crate) requests: Semaphore,
+    /// Places for those of them that wait.
+    pub(crate) waits: Semaphore,
     /// The OpenAPI document, made from the table of routes.
     pub(crate) openapi: OnceLock<String>,
 }

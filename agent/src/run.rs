@@ -225,6 +225,7 @@ impl Agent {
             lock_waits: http::locks::line::Waits::new(chance),
             streams: Streams::new(),
             requests: Semaphore::new(observe::REQUESTS_MAX),
+            waits: Semaphore::new(config.waits_max),
             openapi: OnceLock::new(),
         };
         let app = Arc::new(app);

@@ -13,7 +13,7 @@ use ringrift_wire::problem::Problem;
 
 use super::body::UrlQuery;
 use super::failure::{Answer, Failure};
-use super::{App, convert};
+use super::{App, convert, observe};
 
 /// Events of one reply.
 const PAGE_MAX: u32 = 1_000;
@@ -34,6 +34,7 @@ pub(crate) async fn list(
     let kinds = wanted(kinds.as_deref())?;
     let replica = app.replica()?;
     let mut applied = replica.applied();
+    let mut place = None;
     let late = tokio::time::sleep(wait);
     tokio::pin!(late);
     // Ends with the wait.
@@ -46,6 +47,9 @@ pub(crate) async fn list(
         });
         if !page.events.is_empty() || page.gap || wait.is_zero() {
             return Ok(Json(page));
+        }
+        if place.is_none() {
+            place = Some(observe::place_to_wait(&app)?);
         }
         // What was passed over need not be looked at again.
         after = page.next;

@@ -19,7 +19,7 @@ use ringrift_core::time::{Moment, Span};
 use ringrift_wire::problem::Code;
 
 use crate::http::failure::Failure;
-use crate::http::{App, convert};
+use crate::http::{App, convert, observe};
 
 /// Times that one request asks: for a place in line, and for the lock when its turn has come. It loses
 /// its place when another request of the same owner gives up, and two that do so in turn must not go on
@@ -141,10 +141,22 @@ pub(super) async fn take(app: &Arc<App>, wish: Wish, wait: Duration) -> Result<H
     if wait.is_zero() {
         return locked(app.commit(wish.acquire(None)).await?);
     }
+    let _waiting = match observe::place_to_wait(app) {
+        Ok(waiting) => waiting,
+        Err(full) => {
+            // Only a lock that another owner holds is waited for.
+            let taken = app.commit(wish.acquire(None)).await.and_then(locked);
+            return taken.map_err(|failure| if is_held(&failure) { full } else { failure });
+        }
+    };
     let mut place = Place::new(app, wish);
     let outcome = wait_for(app, &place.wish, wait).await;
     place.ended = !leaves(&outcome);
     outcome
+}
+
+fn is_held(failure: &Failure) -> bool {
+    matches!(failure, Failure::Problem(problem) if problem.code == Code::LockHeld)
 }
 
 /// Whether the owner must be taken out of the line: nobody knows whether it stands there or was granted
