@@ -33,13 +33,13 @@ pub(crate) async fn list(
     let wait = convert::wait("wait_seconds", wait_seconds)?;
     let kinds = wanted(kinds.as_deref())?;
     let replica = app.replica()?;
-    let mut applied = replica.applied();
+    let mut last = replica.last_event();
     let mut place = None;
     let late = tokio::time::sleep(wait);
     tokio::pin!(late);
     // Ends with the wait.
     loop {
-        applied.borrow_and_update();
+        last.borrow_and_update();
         let page = replica.read(|machine| {
             // What an event is known by has the cluster's name in it.
             let max = if machine.cluster_id().is_empty() { 0 } else { max };
@@ -54,7 +54,7 @@ pub(crate) async fn list(
         // What was passed over need not be looked at again.
         after = page.next;
         let more = tokio::select! {
-            changed = applied.changed() => changed.is_ok(),
+            changed = last.changed() => changed.is_ok(),
             () = &mut late => false,
             () = app.stopping.cancelled() => false,
         };

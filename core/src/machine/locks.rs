@@ -152,6 +152,9 @@ impl Machine {
             return;
         };
         self.index.leave_lock(name, &lock);
+        if !lock.waiters.is_empty() {
+            self.line_moves();
+        }
         let mut waiters = lock.waiters.into_iter().filter(|waiter| waiter.until > now);
         let Some(Waiter { owner, ttl, until: _ }) = waiters.next() else {
             return;
@@ -196,6 +199,11 @@ impl Machine {
         Ok(Reply::LockQueued { position: u32::try_from(position).unwrap_or(u32::MAX), until })
     }
 
+    /// Somebody is in line no longer; counted, so that who waits need look at nothing else.
+    const fn line_moves(&mut self) {
+        self.facts.lines_moved = self.facts.lines_moved.saturating_add(1);
+    }
+
     fn leave_line(&mut self, name: &LockName, owner: &str) {
         let Some(lock) = self.facts.locks.get_mut(name) else {
             return;
@@ -203,6 +211,7 @@ impl Machine {
         if let Some(at) = lock.waiters.iter().position(|waiter| waiter.owner == owner) {
             let Waiter { owner, until, ttl: _ } = lock.waiters.remove(at);
             self.index.waits_due.remove(&(until, name.clone(), owner));
+            self.line_moves();
         }
     }
 }

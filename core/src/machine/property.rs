@@ -16,7 +16,7 @@ use self::history::{
 use super::Machine;
 use super::model::{Answer, Model};
 use super::tests::{gauntlet, job, pair_result, task};
-use crate::id::{Position, RunId, SessionId, Token, WorkId};
+use crate::id::{LockName, Position, RunId, SessionId, Token, WorkId};
 use crate::queue::command::{Batch, Command, Refusal, Reply, WorkResult};
 use crate::queue::item::{NewItem, Origin, Payload, State};
 use crate::queue::lock::Asker;
@@ -209,7 +209,11 @@ impl Pairing {
             None => batch.clone(),
             Some(bug) => planted(bug, &self.machine, &batch),
         };
+        let before = self.lines();
+        let moved = self.machine.lines_moved();
         let replies = self.machine.apply(position, &fed);
+        let left = !before.is_subset(&self.lines());
+        prop_assert!(!left || self.machine.lines_moved() > moved, "a line moved in silence");
         let answers: Vec<Answer> = replies.iter().map(Answer::from).collect();
         prop_assert_eq!(&answers, &expected, "replies to {:?}", &batch);
         for (command, reply) in batch.commands.iter().zip(&replies) {
@@ -221,6 +225,13 @@ impl Pairing {
         self.note(&replies)?;
         self.note_locks();
         self.compare()
+    }
+
+    /// Who waits for which lock.
+    fn lines(&self) -> BTreeSet<(LockName, String)> {
+        let locks = self.machine.facts.locks.iter();
+        let waiters = locks.flat_map(|(name, lock)| lock.waiters.iter().map(move |it| (name, it)));
+        waiters.map(|(name, waiter)| (name.clone(), waiter.owner.clone())).collect()
     }
 
     /// Who waits is not told when its turn has come.

@@ -192,15 +192,15 @@ async fn wait_for(app: &App, wish: &Wish, wait: Duration) -> Result<Held, Failur
     locked(app.commit_all(vec![wish.acquire(None), wish.leave(None)]).await?)
 }
 
-/// Looks at the machine after each entry until the wait has an end.
+/// Looks at the machine whenever a line has moved, until the wait has an end.
 async fn watch(app: &App, wish: &Wish, left: Duration) -> Result<End, Failure> {
     let replica = app.replica()?;
-    let (mut applied, mut leadership) = (replica.applied(), replica.leadership());
+    let (mut lines, mut leadership) = (replica.lines_moved(), replica.leadership());
     let late = tokio::time::sleep(left);
     tokio::pin!(late);
     // Ends with the wait.
     loop {
-        applied.borrow_and_update();
+        lines.borrow_and_update();
         if !leadership.borrow_and_update().is_leader {
             return Err(Failure::NotLeader);
         }
@@ -208,7 +208,7 @@ async fn watch(app: &App, wish: &Wish, left: Duration) -> Result<End, Failure> {
             return Ok(End::Out);
         }
         let there = tokio::select! {
-            changed = applied.changed() => changed.is_ok(),
+            changed = lines.changed() => changed.is_ok(),
             changed = leadership.changed() => changed.is_ok(),
             () = &mut late => return Ok(End::Late),
             () = app.stopping.cancelled() => false,
