@@ -15,6 +15,7 @@ use ringrift_core::voters::Rules;
 
 use crate::args::Args;
 use crate::consensus::{Profile, VoterCount, VoterPolicy};
+use crate::http::observe::WAITS_MAX;
 
 /// A token file is one short line; a larger file is another file.
 const TOKEN_BYTES_MAX: usize = 1_024;
@@ -119,6 +120,8 @@ pub struct Config {
     pub match_program: Option<PathBuf>,
     /// The executable that knows the subcommand `leash`: this one, except in tests.
     pub leash_program: PathBuf,
+    /// Requests that wait at once: half of all that are in progress, except in tests.
+    pub waits_max: usize,
     /// Token of the cluster.
     pub token: Option<ClusterToken>,
     /// How fast a silent leader is replaced.
@@ -198,6 +201,7 @@ impl Config {
             labels: labels(&label)?,
             match_program: find_match_program(match_program, search_path.as_deref())?,
             leash_program: crate::process::leash::own_executable(),
+            waits_max: WAITS_MAX,
             token,
             profile: profile(&consensus_profile)?,
             voters: voter_policy(voters, replace_voters_after)?,

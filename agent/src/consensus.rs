@@ -237,6 +237,19 @@ impl Consensus {
         self.inner.shared.applied()
     }
 
+    /// How often owners left the line before a lock, as it grows: who waits for a lock need not look
+    /// before.
+    #[must_use]
+    pub fn lines_moved(&self) -> watch::Receiver<u64> {
+        self.inner.shared.lines_moved()
+    }
+
+    /// The number of the last event, as it grows.
+    #[must_use]
+    pub fn last_event(&self) -> watch::Receiver<u64> {
+        self.inner.shared.last_event()
+    }
+
     /// The moment that a batch proposed now would carry.
     #[must_use]
     pub fn next_moment(&self) -> Moment {

@@ -84,6 +84,8 @@ pub(crate) struct App {
     pub(crate) streams: Streams,
     /// Places for requests in progress.
     pub(crate) requests: Semaphore,
+    /// Places for those of them that wait.
+    pub(crate) waits: Semaphore,
     /// The OpenAPI document, made from the table of routes.
     pub(crate) openapi: OnceLock<String>,
 }
@@ -99,7 +101,7 @@ impl App {
         self.commit_all(vec![command]).await
     }
 
-    /// Carries out commands one after another in one log entry, and answers the reply of the last.
+    /// Carries out commands one after another in one log entry, and answers the reply of the first.
     pub(crate) async fn commit_all(&self, commands: Vec<Command>) -> Result<Reply, Failure> {
         let replica = self.replica()?;
         if commands.iter().any(Command::brings_work) {
@@ -107,7 +109,7 @@ impl App {
         }
         let outcome = replica.propose(commands).await;
         self.metrics.count_proposal(&outcome);
-        let reply = outcome?.replies.pop();
+        let reply = outcome?.replies.into_iter().next();
         Ok(reply.ok_or_else(|| Failure::internal("a command was committed without a reply"))??)
     }
 

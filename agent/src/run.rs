@@ -222,9 +222,10 @@ impl Agent {
             spool: data_dir.spool(),
             match_program: config.match_program,
             claims,
-            lock_waits: Default::default(),
+            lock_waits: http::locks::line::Waits::new(chance),
             streams: Streams::new(),
             requests: Semaphore::new(observe::REQUESTS_MAX),
+            waits: Semaphore::new(config.waits_max),
             openapi: OnceLock::new(),
         };
         let app = Arc::new(app);

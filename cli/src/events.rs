@@ -13,7 +13,8 @@ use crate::output::{self, Failure};
 const PAGE: usize = 500;
 /// Seconds that a page is waited for when following: shorter than the client's patience.
 const WAIT_SECONDS: u32 = 10;
-/// Times that a cluster that does not answer is asked again when following, in a row.
+/// Times that a cluster that does not answer, or asks for patience, is asked again when following, in a
+/// row.
 const RETRIES_MAX: u32 = 60;
 /// Pause before that.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -29,7 +30,7 @@ pub(crate) async fn run(
     loop {
         let page: Events = match client.get(&path(args, after)).await {
             Ok(page) => page,
-            Err(ClientError::Unreachable { .. }) if args.follow && silent < RETRIES_MAX => {
+            Err(error) if args.follow && silent < RETRIES_MAX && may_pass(&error) => {
                 silent += 1;
                 tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
@@ -53,6 +54,15 @@ pub(crate) async fn run(
             return Ok(ExitCode::SUCCESS);
         }
         after = page.next;
+    }
+}
+
+/// Whether the same question may be answered soon: nobody answered, or the agent said when to ask again.
+fn may_pass(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } => true,
+        ClientError::Refused(problem) => problem.retry_after_seconds.is_some(),
+        ClientError::Foreign { .. } => false,
     }
 }
 
@@ -82,6 +92,7 @@ fn sentence(event: &Event) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ringrift_wire::problem::{Code, Problem};
     use serde_json::json;
 
     use super::*;
@@ -97,6 +108,19 @@ mod tests {
             data: json!({ "work_id": "w3", "attempts": 2, "dependency": null }),
         };
         assert_eq!(sentence(&event), "7 1.250 item_died attempts=2 work_id=w3");
+    }
+
+    #[test]
+    fn who_follows_asks_again_when_told_so() {
+        let refused = |code, retry_after_seconds| {
+            let (error, field) = (String::new(), None);
+            let problem = Problem { error, status: 503, code, field, retry_after_seconds };
+            may_pass(&ClientError::Refused(Box::new(problem)))
+        };
+        assert!(refused(Code::Unavailable, Some(1)));
+        assert!(!refused(Code::Unauthorized, None));
+        let (tried, cause) = (String::new(), String::new());
+        assert!(may_pass(&ClientError::Unreachable { tried, cause }));
     }
 
     #[test]

@@ -171,10 +171,12 @@ impl Machine {
             Command::InSession { session, seq, acknowledged, command } => {
                 self.in_session(*session, *seq, *acknowledged, command, expired, grants)
             }
-            Command::LockAcquire { name, owner, ttl, wait } => {
-                self.acquire_lock(name, owner, *ttl, *wait, grants)
+            Command::LockAcquire { name, owner, ttl, wait, asker } => {
+                self.acquire_lock(name, owner, *ttl, *wait, *asker, grants)
             }
-            Command::LockLeave { name, owner } => self.leave_lock(name, owner, grants),
+            Command::LockLeave { name, owner, asker } => {
+                self.leave_lock(name, owner, *asker, grants)
+            }
             Command::LockRelease { name, token } => self.release_lock(name, *token, grants),
             Command::SubmitRun { run, spec } => self.submit_run(run, spec),
             Command::AdvanceRun { run, version, advance } => {

@@ -3,6 +3,7 @@
 //! openraft counts entries, and its bound stays as the second one: a restart applies each entry again,
 //! however small it is.
 
+use std::collections::VecDeque;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -15,6 +16,11 @@ const LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// The log may grow to this many times the last snapshot. So snapshots never cost more than half of
 /// what the log itself writes.
 const LOG_PER_SNAPSHOT: u64 = 2;
+/// Bytes of log from one mark to the next: little beside what is worth a snapshot.
+const MARK_BYTES: u64 = 1024 * 1024;
+/// Marks behind the last snapshot. When there are as many, every second one goes: where snapshots are that
+/// far apart, bytes need not be counted that closely.
+const MARKS_MAX: usize = 1_024;
 /// How often it is looked at. A disk writes a few hundred megabytes meanwhile at most.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -32,9 +38,11 @@ pub(super) async fn watch(inner: Weak<Inner>) {
             return;
         };
         let metrics = inner.raft.metrics();
-        let snapshot = metrics.borrow_watched().snapshot.map_or(0, |snapshot| snapshot.index);
-        inner.log.forget_bytes(count.settle(snapshot));
-        let log_bytes = inner.log.appended_bytes();
+        let snapshot = metrics.borrow_watched().snapshot.map(|snapshot| snapshot.index);
+        let Some((last, appended)) = inner.log.appended_bytes() else {
+            continue;
+        };
+        let log_bytes = count.since(snapshot, last, appended);
         if !is_due(log_bytes, inner.snapshots.current_bytes()) {
             continue;
         }
@@ -44,27 +52,47 @@ pub(super) async fn watch(inner: Weak<Inner>) {
             tracing::debug!(%error, "no snapshot, the raft core has stopped");
             return;
         }
-        count.asked.get_or_insert(log_bytes);
     }
 }
 
-/// Which bytes of the log a snapshot that was asked for will have behind it.
+/// How much of the log no snapshot has behind it, whichever snapshot that is: one that was asked for here
+/// or by openraft, or one that arrived.
 #[derive(Debug, Default)]
 struct Count {
-    /// Index of the last snapshot.
-    snapshot: u64,
-    /// Bytes of log when one was asked for that is not there yet.
-    asked: Option<u64>,
+    /// Bytes that were appended up to the last snapshot, to the mark before it.
+    behind: u64,
+    /// An index, and the bytes that were appended up to it at most; both grow.
+    marks: VecDeque<(u64, u64)>,
 }
 
 impl Count {
-    /// Answers the bytes that count no more, now that the last snapshot is at this index.
-    fn settle(&mut self, snapshot: u64) -> u64 {
-        if snapshot <= self.snapshot {
-            return 0;
+    /// Answers the bytes that were appended behind the last snapshot, when so many were appended up to
+    /// the last index.
+    fn since(&mut self, snapshot: Option<u64>, last: u64, appended: u64) -> u64 {
+        self.mark(last, appended);
+        while let Some((_, bytes)) =
+            self.marks.pop_front_if(|(index, _)| snapshot.is_some_and(|upto| *index <= upto))
+        {
+            self.behind = bytes;
         }
-        self.snapshot = snapshot;
-        self.asked.take().unwrap_or(0)
+        appended.saturating_sub(self.behind)
+    }
+
+    fn mark(&mut self, last: u64, appended: u64) {
+        // Entries that another leader's took the place of.
+        while self.marks.pop_back_if(|(index, _)| *index >= last).is_some() {}
+        let before = self.marks.back().map_or(self.behind, |(_, bytes)| *bytes);
+        if appended.saturating_sub(before) < MARK_BYTES {
+            return;
+        }
+        if self.marks.len() >= MARKS_MAX {
+            let mut stays = false;
+            self.marks.retain(|_| {
+                stays = !stays;
+                stays
+            });
+        }
+        self.marks.push_back((last, appended));
     }
 }
 
@@ -86,13 +114,39 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_counted_until_the_snapshot_behind_them_is_there() {
+    fn bytes_count_until_a_snapshot_has_them_behind_it_whichever_it_is() {
         let mut count = Count::default();
-        assert_eq!(count.settle(0), 0);
-        count.asked.get_or_insert(70);
-        assert_eq!(count.settle(0), 0, "it is being written, or did not fit");
-        count.asked.get_or_insert(90);
-        assert_eq!(count.settle(9), 70, "what came after it was asked for counts on");
-        assert_eq!(count.settle(12), 0, "this one came by itself");
+        assert_eq!(count.since(None, 10, 70 * MIB), 70 * MIB);
+        assert_eq!(count.since(None, 20, 90 * MIB), 90 * MIB, "the one asked for did not fit");
+        assert_eq!(count.since(Some(20), 30, 95 * MIB), 5 * MIB, "this one came by itself");
+        assert_eq!(count.since(Some(25), 40, 99 * MIB), 9 * MIB, "to the mark before it");
+        assert_eq!(count.since(Some(20), 40, 99 * MIB), 9 * MIB);
+        assert_eq!(count.since(Some(90), 90, 99 * MIB), 0, "one that arrived");
+        assert_eq!(count.since(Some(90), 91, 99 * MIB + 5), 5);
+    }
+
+    #[test]
+    fn what_another_leader_cut_off_counts_on_until_the_next_snapshot() {
+        let mut count = Count::default();
+        assert_eq!(count.since(None, 10, 10 * MIB), 10 * MIB);
+        assert_eq!(count.since(None, 30, 30 * MIB), 30 * MIB);
+        assert_eq!(count.since(None, 12, 31 * MIB), 31 * MIB);
+        assert_eq!(count.since(Some(11), 12, 31 * MIB), 21 * MIB);
+        assert_eq!(count.since(Some(12), 12, 31 * MIB), 0);
+    }
+
+    #[test]
+    fn marks_have_a_bound_and_lose_no_bytes() {
+        let mut count = Count::default();
+        let many = 5 * MARKS_MAX as u64;
+        for index in 1..=many {
+            assert_eq!(count.since(None, index, index * MIB), index * MIB);
+            assert!(count.marks.len() <= MARKS_MAX);
+        }
+        for snapshot in [1, 999, many / 2, many - 1] {
+            let left = count.since(Some(snapshot), many, many * MIB);
+            assert!(left >= (many - snapshot) * MIB, "{left} after {snapshot}");
+        }
+        assert_eq!(count.since(Some(many), many, many * MIB), 0);
     }
 }

@@ -71,7 +71,7 @@ pub(super) struct LogStore {
     /// Empty once closed, so that the directory is free while stray readers still hold the store.
     log: Arc<RwLock<Option<Box<dyn Log>>>>,
     flushes: Flushes,
-    /// Bytes of the entries that were appended and not yet forgotten.
+    /// Bytes of the entries that were appended since the start.
     appended: Arc<AtomicU64>,
 }
 
@@ -80,14 +80,13 @@ impl LogStore {
         Self { log: Arc::new(RwLock::new(Some(log))), flushes, appended: Arc::default() }
     }
 
-    /// Bytes of the entries appended since the start, less those that were forgotten.
-    pub(super) fn appended_bytes(&self) -> u64 {
-        self.appended.load(Ordering::Relaxed)
-    }
-
-    /// Counts so many bytes no more. They must have been counted.
-    pub(super) fn forget_bytes(&self, bytes: u64) {
-        self.appended.fetch_sub(bytes, Ordering::Relaxed);
+    /// The last index, and the bytes of entries up to it that were appended since the start; nothing
+    /// when the log is empty or closed.
+    pub(super) fn appended_bytes(&self) -> Option<(u64, u64)> {
+        // Before the index is looked at: it may be of more entries than the bytes, never of fewer.
+        let bytes = self.appended.load(Ordering::Acquire);
+        let last = self.with_log(|log| Ok(log.ends().last)).ok().flatten();
+        last.map(|last| (last.index, bytes))
     }
 
     /// Waits for writes in progress and gives the files back.
@@ -228,14 +227,16 @@ impl RaftLogStorage<Ring> for LogStore {
         let entries =
             entries.into_iter().map(|entry| encode(&entry)).collect::<io::Result<Vec<_>>>()?;
         let bytes: usize = entries.iter().map(|(_, bytes)| bytes.len()).sum();
-        self.appended.fetch_add(bytes as u64, Ordering::Relaxed);
         // Begun before the queue is entered: a full one makes this call wait.
         let flushed = self.flushes.begin();
         let done = Done::new(move |outcome| {
             flushed();
             callback.io_completed(outcome);
         });
-        self.with_log_mut(|log| log.append(entries, done))
+        self.with_log_mut(|log| log.append(entries, done))?;
+        // Behind the append: no byte is counted whose entry is not there.
+        self.appended.fetch_add(bytes as u64, Ordering::Release);
+        Ok(())
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {

@@ -57,6 +57,10 @@ impl Frozen {
 pub(super) struct Shared {
     replica: RwLock<Held>,
     applied: watch::Sender<u64>,
+    /// As the machine counts them. Thousands may wait for these, and entries come by the thousand a
+    /// second: they are not to be woken by each.
+    lines_moved: watch::Sender<u64>,
+    last_event: watch::Sender<u64>,
     /// The last snapshot that did not fit on the disk, until one does.
     too_large: Mutex<Option<TooLarge>>,
     presence: Mutex<Presence>,
@@ -82,10 +86,12 @@ impl Shared {
     pub(super) fn new(replica: Replica, clock: Clock) -> Self {
         let presence = Presence::new(clock.monotonic());
         let held = Held { replica, batch_applied_at: presence.running() };
-        let (applied, _) = watch::channel(index_of(held.replica.applied));
+        let signs = Signs::of(&held.replica);
         Self {
             replica: RwLock::new(held),
-            applied,
+            applied: watch::Sender::new(signs.applied),
+            lines_moved: watch::Sender::new(signs.lines_moved),
+            last_event: watch::Sender::new(signs.last_event),
             too_large: Mutex::default(),
             presence: Mutex::new(presence),
             clock,
@@ -111,6 +117,25 @@ impl Shared {
     /// Index of the last applied entry, as it grows.
     pub(super) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
+    }
+
+    /// How often owners left the line before a lock, as it grows.
+    pub(super) fn lines_moved(&self) -> watch::Receiver<u64> {
+        self.lines_moved.subscribe()
+    }
+
+    /// The number of the last event, as it grows.
+    pub(super) fn last_event(&self) -> watch::Receiver<u64> {
+        self.last_event.subscribe()
+    }
+
+    /// Tells those who watch what they may find now.
+    fn show(&self, signs: &Signs) {
+        let Signs { applied, lines_moved, last_event } = *signs;
+        self.applied.send_replace(applied);
+        for (sign, now) in [(&self.lines_moved, lines_moved), (&self.last_event, last_event)] {
+            sign.send_if_modified(|before| std::mem::replace(before, now) != now);
+        }
     }
 
     /// The last snapshot that did not fit on the disk, unless that may have changed since.
@@ -144,7 +169,7 @@ impl Shared {
     /// Applies entries in order. Those before one that cannot be read are applied.
     fn apply(&self, entries: Vec<EntryResponder<Ring>>) -> io::Result<()> {
         let mut answers: Vec<(ApplyResponder<Ring>, Replies)> = Vec::with_capacity(entries.len());
-        let (mut applied, mut failure) = (None, None);
+        let (mut signs, mut failure) = (None, None);
         // Decoded before the lock is taken: readers need not wait for that.
         let decoded: Vec<_> = entries
             .into_iter()
@@ -162,7 +187,6 @@ impl Shared {
                         break;
                     }
                 };
-                applied = Some(log_id.index);
                 if matches!(change, Change::Batch(_)) {
                     held.batch_applied_at = at;
                 }
@@ -170,11 +194,12 @@ impl Shared {
                 if let Some(responder) = responder {
                     answers.push((responder, replies));
                 }
+                signs = Some(Signs::of(&held.replica));
             }
         }
-        // Readers that follow `applied` must find what it names; answered callers read at once.
-        if let Some(index) = applied {
-            self.applied.send_replace(index);
+        // Readers that follow a sign must find what it names; answered callers read at once.
+        if let Some(signs) = signs {
+            self.show(&signs);
         }
         for (responder, replies) in answers {
             responder.send(replies);
@@ -183,12 +208,27 @@ impl Shared {
     }
 
     fn replace(&self, replica: Replica) {
-        let index = index_of(replica.applied);
+        let signs = Signs::of(&replica);
         {
             let mut held = self.replica.write().unwrap_or_else(PoisonError::into_inner);
             *held = Held { replica, batch_applied_at: self.running() };
         }
-        self.applied.send_replace(index);
+        self.show(&signs);
+    }
+}
+
+/// What those who watch are told of a replica.
+struct Signs {
+    applied: u64,
+    lines_moved: u64,
+    last_event: u64,
+}
+
+impl Signs {
+    fn of(replica: &Replica) -> Self {
+        let (lines_moved, last_event) =
+            (replica.machine.lines_moved(), replica.machine.last_event());
+        Self { applied: index_of(replica.applied), lines_moved, last_event }
     }
 }
 

@@ -16,7 +16,7 @@ use super::body::JsonBody;
 use super::convert::Viewer;
 use super::failure::{Answer, Failure};
 use super::sessions::Retry;
-use super::{App, convert};
+use super::{App, convert, observe};
 
 /// The longest wait in one request, for work, a lock or events: proxies on the way give up at about
 /// a minute.
@@ -61,6 +61,7 @@ async fn take_or_wait(
     if !items.is_empty() || wait.is_zero() {
         return Ok(items);
     }
+    let _place = observe::place_to_wait(app)?;
     match app.claims.wait(claim, wait, &app.stopping).await {
         Some(Ok(granted)) => written(app, &granted.items),
         Some(Err(unserved)) => Err(unserved.into()),

@@ -13,7 +13,7 @@ use ringrift_wire::problem::Problem;
 
 use super::body::UrlQuery;
 use super::failure::{Answer, Failure};
-use super::{App, convert};
+use super::{App, convert, observe};
 
 /// Events of one reply.
 const PAGE_MAX: u32 = 1_000;
@@ -33,12 +33,13 @@ pub(crate) async fn list(
     let wait = convert::wait("wait_seconds", wait_seconds)?;
     let kinds = wanted(kinds.as_deref())?;
     let replica = app.replica()?;
-    let mut applied = replica.applied();
+    let mut last = replica.last_event();
+    let mut place = None;
     let late = tokio::time::sleep(wait);
     tokio::pin!(late);
     // Ends with the wait.
     loop {
-        applied.borrow_and_update();
+        last.borrow_and_update();
         let page = replica.read(|machine| {
             // What an event is known by has the cluster's name in it.
             let max = if machine.cluster_id().is_empty() { 0 } else { max };
@@ -47,10 +48,13 @@ pub(crate) async fn list(
         if !page.events.is_empty() || page.gap || wait.is_zero() {
             return Ok(Json(page));
         }
+        if place.is_none() {
+            place = Some(observe::place_to_wait(&app)?);
+        }
         // What was passed over need not be looked at again.
         after = page.next;
         let more = tokio::select! {
-            changed = applied.changed() => changed.is_ok(),
+            changed = last.changed() => changed.is_ok(),
             () = &mut late => false,
             () = app.stopping.cancelled() => false,
         };

@@ -24,9 +24,8 @@ use ringrift_wire::{
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::App;
-use super::body;
 use super::failure::{Failure, Untouched};
+use super::{App, body, observe};
 use crate::consensus::{Consensus, Leadership};
 
 /// Header of a forwarded reply: the agent that passed it on.
@@ -194,6 +193,9 @@ async fn lead_to_answer(
                 obstacle = format!("the request passed through {hops} agents");
             }
             Whereabouts::There(address) => {
+                // What waits there waits here too.
+                let waits = observe::asks_to_wait(&parts, &body);
+                let _place = waits.then(|| observe::place_to_wait(app)).transpose()?;
                 let passed = tokio::select! {
                     passed = pass_on(app, &address, &parts, &body) => passed,
                     () = another_leads(leadership.clone(), &address) => {

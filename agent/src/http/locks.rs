@@ -33,7 +33,8 @@ pub(crate) async fn acquire(
     let name = convert::id("name", &lock_name)?;
     let ttl = convert::span("ttl_seconds", ttl_seconds)?;
     let wait = convert::wait("wait_seconds", wait_seconds)?;
-    let wish = Wish { name, owner: owner.clone(), ttl };
+    let asker = app.lock_waits.asker();
+    let wish = Wish { name, owner: owner.clone(), ttl, asker };
     let (token, expires) = line::take(&app, wish, wait).await.map_err(convert::wire_field)?;
     Ok(Json(Acquired {
         acquired: true,

@@ -2,18 +2,52 @@
 
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use ringrift_wire::problem::Code;
 use ringrift_wire::{NODE_HEADER, POSITION_HEADER};
+use tokio::sync::SemaphorePermit;
 
 use super::App;
 use super::failure::Failure;
 
-/// Requests in progress, claims that wait for work among them: each may hold a body in memory.
+/// Requests in progress, those that wait among them: each may hold a body in memory.
 pub(crate) const REQUESTS_MAX: usize = 4_096;
+/// Of these, requests that wait for work, a lock or events. What ends their waits, such as a release or
+/// a completion, must find a place however many they are.
+pub(crate) const WAITS_MAX: usize = REQUESTS_MAX / 2;
+
+const _: () = assert!(WAITS_MAX < REQUESTS_MAX);
+
+/// Marks the requests of a route that wait when they say so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MayWait;
+
+/// The part of a body or a query that says so.
+#[derive(serde::Deserialize)]
+struct Asked {
+    #[serde(default)]
+    wait_seconds: f64,
+}
+
+/// Whether a request asks to wait. What cannot be read is refused where it is answered.
+pub(crate) fn asks_to_wait(parts: &Parts, body: &[u8]) -> bool {
+    let waits = |asked: Asked| asked.wait_seconds > 0.0;
+    parts.extensions.get::<MayWait>().is_some()
+        && (Query::<Asked>::try_from_uri(&parts.uri).is_ok_and(|Query(asked)| waits(asked))
+            || serde_json::from_slice::<Asked>(body).is_ok_and(waits))
+}
+
+/// A place for a request that is about to wait.
+pub(crate) fn place_to_wait(app: &App) -> Result<SemaphorePermit<'_>, Failure> {
+    app.waits.try_acquire().map_err(|_full| {
+        let text = "too many requests wait at this agent already; retry later, or do not wait";
+        Failure::problem(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, text).retry_after(1)
+    })
+}
 
 pub(crate) async fn request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -47,4 +81,31 @@ fn with_headers(app: &App, mut response: Response) -> Response {
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn only_who_says_so_waits() {
+        let asks = |path: &str, body: &str, may: bool| {
+            let (mut parts, _) =
+                Request::builder().uri(path).body(Body::empty()).unwrap().into_parts();
+            if may {
+                parts.extensions.insert(MayWait);
+            }
+            asks_to_wait(&parts, body.as_bytes())
+        };
+        assert!(asks("/work/claim", r#"{"node_id":"a","wait_seconds":0.5}"#, true));
+        assert!(asks("/events?after=1&wait_seconds=3", "", true));
+        assert!(!asks("/events?after=1&wait_seconds=3", "", false));
+        for body in
+            ["", "{", r#"{"node_id":"a"}"#, r#"{"wait_seconds":0}"#, r#"{"wait_seconds":"x"}"#]
+        {
+            assert!(!asks("/work/claim?after=1", body, true), "{body}");
+        }
+    }
 }

@@ -4,10 +4,12 @@
 //! only who sends the token when there is one. A plain line is answered by this agent, `replica` by
 //! any agent that holds the log, `leader` by the leader. Requests whose reply got lost are sent
 //! again, except those marked `once`, since a repeat would do more or be answered otherwise, and
-//! those marked `keyed` that carry no idempotency key.
+//! those marked `keyed` that carry no idempotency key. Those marked `waiting` may wait, up to a bound of
+//! their own.
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::middleware::from_fn_with_state;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt as _};
@@ -15,6 +17,7 @@ use utoipa_axum::routes;
 
 use super::body::{BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX};
 use super::forward::{self, Passage, Repeat};
+use super::observe::MayWait;
 use super::{
     App, auth, backup, claims, cluster, events, gauntlet, health, locks, logs, members, queue,
     raft, runs, sessions, status, swim, tenancy, work,
@@ -54,6 +57,11 @@ impl Table {
         through(self.passage(body_bytes_max, Repeat::WithKeys), methods)
     }
 
+    /// Goes around those that pass requests on: a request that waits elsewhere takes a place here.
+    fn waiting(methods: Methods) -> Methods {
+        methods.map(|it| it.route_layer(Extension(MayWait)))
+    }
+
     /// Goes around the others, so that a token is asked for before anything else.
     fn guarded(&self, methods: Methods) -> Methods {
         let app = Arc::clone(&self.app);
@@ -88,11 +96,11 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.leader(routes!(queue::populator)))
         .routes(t.leader(routes!(members::list)))
         // Guarded: whatever changes something, or shows payloads, results or output.
-        .routes(t.guarded(t.leader(routes!(locks::acquire, locks::show))))
+        .routes(t.guarded(Table::waiting(t.leader(routes!(locks::acquire, locks::show)))))
         .routes(t.guarded(t.leader_once(routes!(locks::release))))
         .routes(t.guarded(t.leader_keyed(BODY_BYTES_MAX, routes!(work::add))))
         .routes(t.guarded(t.leader_keyed(BATCH_BODY_BYTES_MAX, routes!(work::add_batch))))
-        .routes(t.guarded(t.leader_once(routes!(claims::claim))))
+        .routes(t.guarded(Table::waiting(t.leader_once(routes!(claims::claim)))))
         .routes(t.guarded(routes!(stream::open)))
         .routes(t.guarded(t.leader(routes!(work::start))))
         .routes(t.guarded(t.leader(routes!(claims::heartbeat))))
@@ -109,7 +117,7 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.guarded(t.leader(routes!(tenancy::set_capacity, tenancy::remove_capacity))))
         .routes(t.guarded(t.leader_once(routes!(sessions::open))))
         .routes(t.guarded(t.leader(routes!(sessions::close))))
-        .routes(t.guarded(t.replica(routes!(events::list))))
+        .routes(t.guarded(Table::waiting(t.replica(routes!(events::list)))))
         .routes(t.guarded(t.leader(routes!(queue::why))))
         .routes(t.guarded(t.leader(routes!(queue::status))))
         .routes(t.guarded(t.leader(routes!(queue::history))))

@@ -71,6 +71,15 @@ pub(crate) async fn start(flags: &str) -> Running {
 /// Starts an agent, on free ports where `flags` name none, in a directory that may have been used
 /// before.
 pub(crate) async fn launch(flags: &str, directory: TempDir) -> Running {
+    launch_set(flags, directory, |_| {}).await
+}
+
+/// The same, with settings that have no flag.
+pub(crate) async fn launch_set(
+    flags: &str,
+    directory: TempDir,
+    set: impl FnOnce(&mut Config),
+) -> Running {
     let path = directory.path().display().to_string();
     let mut line = format!("ringrift-agent --data-dir {path} {flags}");
     for (flag, free) in [("--listen", "127.0.0.1:0"), ("--swim-port", "0"), ("--raft-port", "0")] {
@@ -83,6 +92,7 @@ pub(crate) async fn launch(flags: &str, directory: TempDir) -> Running {
     let mut config = Config::from_args(args).unwrap();
     // This program does not know the subcommand.
     config.leash_program = env!("CARGO_BIN_EXE_ringrift-agent").into();
+    set(&mut config);
     let agent = Agent::start(config, Clock::start()).await.unwrap();
     let (address, node_id) = (agent.http_address().to_string(), agent.node_id().to_string());
     let stop = CancellationToken::new();

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use super::harness::{Reply, Running, send, start, until};
+use super::harness::{Reply, Running, launch_set, send, start, until};
+use super::killed::{Process, spawn};
 
 const LOCK: &str = "/raft/lock/deploy";
 
@@ -123,4 +126,91 @@ async fn a_lock_whose_time_ends_goes_to_who_waits() {
     assert!(number(&second) > number(&first));
     assert_eq!(release(&agent, &first["token"]).await.problem().1, "LOCK_NOT_HELD");
     agent.stop().await;
+}
+
+/// Waits until an agent's log has grown beyond an index. Answers its new end.
+async fn until_beyond(agent: &Process, index: u64) -> u64 {
+    until("the log grows", || async {
+        let last = agent.get("/raft/status").await?["last_log_index"].as_u64()?;
+        (last > index).then_some(last)
+    })
+    .await
+}
+
+/// While one of two voters stands still nothing is committed, and neither can be elected by itself: what
+/// was proposed meanwhile takes effect in that order when it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_granted_while_its_caller_goes_away_is_given_back() {
+    let first = spawn("--node-id n1", TempDir::new().unwrap()).await;
+    let join = format!("--node-id n2 --join {}", first.address);
+    let second = spawn(&join, TempDir::new().unwrap()).await;
+    until("both vote", || async {
+        let status = second.get("/status").await?;
+        (status["voter_node_ids"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+    let lock = format!("http://{}{LOCK}", first.address);
+    let http = reqwest::Client::new();
+    let held = send(http.post(&lock).json(&asking("a", 0.0))).await.ok();
+    let gone = tokio::spawn(reqwest::Client::new().post(&lock).json(&asking("gone", 50.0)).send());
+    until("it waits", || async {
+        (first.get(LOCK).await?["waiters"][0]["owner"] == "gone").then_some(())
+    })
+    .await;
+
+    let before = until_beyond(&first, 0).await;
+    second.signal(Signal::STOP);
+    let release = tokio::spawn(send(http.delete(&lock).json(&json!({ "token": held["token"] }))));
+    let released = until_beyond(&first, before).await;
+    gone.abort();
+    until_beyond(&first, released).await;
+    second.signal(Signal::CONT);
+    release.await.unwrap();
+    until("nobody holds the lock", || async {
+        (first.get(LOCK).await?["held"] == false).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_waits_leaves_room_for_what_ends_the_wait() {
+    let directory = TempDir::new().unwrap();
+    let agent = launch_set("--slots 0", directory, |config| config.waits_max = 1).await;
+    agent.until_healthy().await;
+    let first = acquire(&agent, "a").await.ok();
+    let second = wait_for(&agent, "b", 30.0);
+    until_in_line(&agent, &["b"]).await;
+
+    let last = agent.get("/events").await.ok()["next"].clone();
+    let claim = json!({ "node_id": "n", "wait_seconds": 5 });
+    for refused in [
+        wait_for(&agent, "c", 30.0).await.unwrap(),
+        agent.post("/work/claim", &claim).await,
+        agent.get(&format!("/events?after={last}&wait_seconds=5")).await,
+    ] {
+        assert_eq!(refused.problem(), (503, "UNAVAILABLE".to_owned(), None));
+        assert_eq!(refused.header("retry-after"), Some("1"));
+    }
+    // What finds its answer at once needs no place.
+    assert_eq!(agent.post("/raft/lock/other", &asking("c", 30.0)).await.ok()["holder"], "c");
+    assert_eq!(agent.get("/events?wait_seconds=5").await.status, 200);
+    agent.post("/work/add", &json!({})).await.ok();
+    assert_eq!(agent.post("/work/claim", &claim).await.ok()["status"], "claimed");
+    // Nor does what does not wait.
+    assert_eq!(acquire(&agent, "c").await.problem().1, "LOCK_HELD");
+
+    let join = format!("--slots 0 --join {}", agent.address);
+    let forwarder = launch_set(&join, TempDir::new().unwrap(), |it| it.waits_max = 0).await;
+    forwarder.until_healthy().await;
+    let refused = forwarder.post("/work/claim", &claim).await;
+    assert_eq!(refused.problem().1, "UNAVAILABLE", "who passes a wait on waits too");
+    assert_eq!(forwarder.post("/work/claim", &json!({ "node_id": "n" })).await.status, 200);
+
+    assert_eq!(release(&agent, &first["token"]).await.status, 200);
+    let second = second.await.unwrap().ok();
+    assert_eq!(second["holder"], "b");
+    let third = wait_for(&agent, "c", 30.0);
+    until_in_line(&agent, &["c"]).await;
+    assert_eq!(release(&agent, &second["token"]).await.status, 200);
+    assert_eq!(third.await.unwrap().ok()["holder"], "c", "the place is free again");
 }

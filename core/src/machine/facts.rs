@@ -53,6 +53,8 @@ pub(super) struct Facts {
     pub(super) forgotten: Pages<u64, ForgottenKey>,
     /// The locks that are held.
     pub(super) locks: BTreeMap<LockName, Lock>,
+    /// How often owners left the line before a lock, with the lock or without.
+    pub(super) lines_moved: u64,
     /// What others react to.
     pub(super) events: Events,
     /// Active runs, and the ended ones that are still remembered.

@@ -205,7 +205,7 @@ impl Machine {
     fn check_locks(&self, findings: &mut Findings) {
         let now = self.facts.now;
         for (name, lock) in &self.facts.locks {
-            let Lock { owner, token: _, acquired, expires, waiters } = lock;
+            let Lock { owner, token: _, acquired, expires, told: _, waiters } = lock;
             findings.expect(*acquired <= now && acquired <= expires, "a hold has a time", || {
                 format!("{name} is held from {acquired:?} to {expires:?}")
             });

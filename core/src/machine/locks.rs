@@ -3,6 +3,11 @@
 //! Who waits is a fact like who holds: the line survives the leader, and the lock goes to the first
 //! of it in the very entry in which its holder gives it up or its time ends. So a lock that nobody
 //! holds has no line.
+//!
+//! Whom the machine told of a hold is a fact too. A request whose caller has gone gives back a lock that
+//! was granted to nobody else's knowledge. No shell could decide that: another request of the owner may
+//! have been told by another leader, or be about to be. Here the order of the log decides: who was told
+//! before keeps the lock, and who asks after it is answered as if it had never been granted.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -13,7 +18,7 @@ use super::{Grants, Machine, invalid};
 use crate::id::{LockName, Token};
 use crate::limits;
 use crate::queue::command::{Refusal, Reply};
-use crate::queue::lock::{Lock, Waiter};
+use crate::queue::lock::{Asker, Lock, Told, Waiter};
 use crate::time::Span;
 
 impl Machine {
@@ -25,6 +30,7 @@ impl Machine {
         owner: &str,
         ttl: Span,
         wait: Option<Span>,
+        asker: Asker,
         grants: &mut Grants,
     ) -> Result<Reply, Refusal> {
         check_text("owner", owner, limits::NAME_BYTES_MAX)?;
@@ -41,11 +47,15 @@ impl Machine {
                 return Err(invalid("name", problem));
             }
             let (owner, token) = (owner.to_string(), grants.take());
-            let lock = Lock { owner, token, acquired: now, expires, waiters: Vec::new() };
+            let told = Told::Only(asker);
+            let lock = Lock { owner, token, acquired: now, expires, told, waiters: Vec::new() };
             self.put_lock(name, lock);
             return Ok(Reply::Locked { token, expires });
         };
         if held.owner == owner {
+            // Another request of the owner was told that it holds the lock until then.
+            let expires = expires.max(held.expires);
+            held.told = held.told.and(asker);
             self.index.locks_due.remove(&(held.expires, name.clone()));
             self.index.locks_due.insert((expires, name.clone()));
             held.expires = expires;
@@ -79,16 +89,22 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    /// Takes an owner out of a lock's line. A repeat changes nothing.
+    /// Takes an owner out of a lock's line, and the lock from it when none but this request can know of
+    /// it. A repeat changes nothing.
     pub(super) fn leave_lock(
         &mut self,
         name: &LockName,
         owner: &str,
+        asker: Option<Asker>,
         grants: &mut Grants,
     ) -> Result<Reply, Refusal> {
         // What was due before the owner left was granted before.
         self.settle_lock(name, grants);
         self.leave_line(name, owner);
+        let held = self.lock(name).filter(|held| held.owner == owner);
+        if held.zip(asker).is_some_and(|(held, asker)| held.told.nobody_but(asker)) {
+            self.pass_lock_on(name, grants);
+        }
         Ok(Reply::Done)
     }
 
@@ -136,13 +152,16 @@ impl Machine {
             return;
         };
         self.index.leave_lock(name, &lock);
+        if !lock.waiters.is_empty() {
+            self.line_moves();
+        }
         let mut waiters = lock.waiters.into_iter().filter(|waiter| waiter.until > now);
         let Some(Waiter { owner, ttl, until: _ }) = waiters.next() else {
             return;
         };
         let (token, waiters) = (grants.take(), waiters.collect());
-        let next = Lock { owner, token, acquired: now, expires: now.after(ttl), waiters };
-        self.put_lock(name, next);
+        let (expires, told) = (now.after(ttl), Told::Nobody);
+        self.put_lock(name, Lock { owner, token, acquired: now, expires, told, waiters });
     }
 
     fn put_lock(&mut self, name: &LockName, lock: Lock) {
@@ -150,8 +169,10 @@ impl Machine {
         self.facts.locks.insert(name.clone(), lock);
     }
 
-    /// Puts an owner at the end of the line; one that stands there keeps its place.
-    fn stand_in_line(&mut self, name: &LockName, waiter: Waiter) -> Result<Reply, Refusal> {
+    /// Puts an owner at the end of the line; one that stands there keeps its place. A place serves every
+    /// request of its owner: none of them is given less than it asked for, neither of the wait nor of
+    /// the hold, which its owner may release.
+    fn stand_in_line(&mut self, name: &LockName, mut waiter: Waiter) -> Result<Reply, Refusal> {
         let in_all = self.index.waits_due.len();
         let Some(lock) = self.facts.locks.get_mut(name) else {
             return Err(invalid("name", "is held by nobody"));
@@ -163,18 +184,24 @@ impl Machine {
             let (waiting, in_all) = (waiting as u64, in_all as u64);
             return Err(Refusal::LockCrowded { name: name.clone(), waiting, in_all });
         }
+        let position = place.unwrap_or(waiting);
+        if let Some(known) = lock.waiters.get(position) {
+            waiter.until = waiter.until.max(known.until);
+            waiter.ttl = waiter.ttl.max(known.ttl);
+            self.index.waits_due.remove(&(known.until, name.clone(), known.owner.clone()));
+        }
         let until = waiter.until;
         self.index.waits_due.insert((until, name.clone(), waiter.owner.clone()));
-        let position = place.unwrap_or(waiting);
         match lock.waiters.get_mut(position) {
-            Some(known) if known.until == until => *known = waiter,
-            Some(known) => {
-                let before = core::mem::replace(known, waiter);
-                self.index.waits_due.remove(&(before.until, name.clone(), before.owner));
-            }
+            Some(known) => *known = waiter,
             None => lock.waiters.push(waiter),
         }
         Ok(Reply::LockQueued { position: u32::try_from(position).unwrap_or(u32::MAX), until })
+    }
+
+    /// Somebody is in line no longer; counted, so that who waits need look at nothing else.
+    const fn line_moves(&mut self) {
+        self.facts.lines_moved = self.facts.lines_moved.saturating_add(1);
     }
 
     fn leave_line(&mut self, name: &LockName, owner: &str) {
@@ -184,6 +211,7 @@ impl Machine {
         if let Some(at) = lock.waiters.iter().position(|waiter| waiter.owner == owner) {
             let Waiter { owner, until, ttl: _ } = lock.waiters.remove(at);
             self.index.waits_due.remove(&(until, name.clone(), owner));
+            self.line_moves();
         }
     }
 }

@@ -11,7 +11,7 @@ mod runs;
 mod sessions;
 mod tenants;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::sessions::Sessions;
 use self::tenants::{Lane, Room};
@@ -107,6 +107,8 @@ pub(super) struct HeldLock {
     pub(super) owner: String,
     pub(super) token: Token,
     pub(super) expires: u64,
+    /// Who was told of it.
+    pub(super) told: BTreeSet<u64>,
     /// Owner, time to live, end of the wait.
     pub(super) line: Vec<(String, u64, u64)>,
 }
@@ -224,10 +226,12 @@ impl Model {
             Command::InSession { session, seq, acknowledged, command } => {
                 self.in_session(*session, *seq, *acknowledged, command, expired)
             }
-            Command::LockAcquire { name, owner, ttl, wait } => {
-                self.lock(name.as_str(), owner, ttl.0, wait.map(|wait| wait.0))
+            Command::LockAcquire { name, owner, ttl, wait, asker } => {
+                self.lock(name.as_str(), owner, ttl.0, wait.map(|wait| wait.0), asker.0)
             }
-            Command::LockLeave { name, owner } => self.leave(name.as_str(), owner),
+            Command::LockLeave { name, owner, asker } => {
+                self.leave(name.as_str(), owner, asker.map(|asker| asker.0))
+            }
             Command::LockRelease { name, token } => self.release(name.as_str(), *token),
             Command::SubmitRun { run, spec } => self.submit(run, spec),
             Command::AdvanceRun { run, version, advance } => self.advance(run, *version, advance),

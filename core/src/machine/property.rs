@@ -16,9 +16,10 @@ use self::history::{
 use super::Machine;
 use super::model::{Answer, Model};
 use super::tests::{gauntlet, job, pair_result, task};
-use crate::id::{Position, RunId, SessionId, Token, WorkId};
+use crate::id::{LockName, Position, RunId, SessionId, Token, WorkId};
 use crate::queue::command::{Batch, Command, Refusal, Reply, WorkResult};
 use crate::queue::item::{NewItem, Origin, Payload, State};
+use crate::queue::lock::Asker;
 use crate::run::{Advance, Outcome, PlanState};
 use crate::time::{Moment, Span};
 
@@ -111,15 +112,18 @@ impl Pairing {
 
     fn concrete_rare(&self, op: Op) -> Command {
         match op {
-            Op::Lock { name, owner, ttl, wait } => Command::LockAcquire {
+            Op::Lock { name, owner, ttl, wait, asker } => Command::LockAcquire {
                 name: lock_name(name),
                 owner: OWNERS[owner].into(),
                 ttl: Span(ttl),
                 wait: wait.map(Span),
+                asker: Asker(asker),
             },
-            Op::Leave { name, owner } => {
-                Command::LockLeave { name: lock_name(name), owner: OWNERS[owner].into() }
-            }
+            Op::Leave { name, owner, asker } => Command::LockLeave {
+                name: lock_name(name),
+                owner: OWNERS[owner].into(),
+                asker: asker.map(Asker),
+            },
             Op::Release { name, pick } => {
                 let at = pick % self.locks.len().clamp(1, 4);
                 Command::LockRelease {
@@ -205,7 +209,11 @@ impl Pairing {
             None => batch.clone(),
             Some(bug) => planted(bug, &self.machine, &batch),
         };
+        let before = self.lines();
+        let moved = self.machine.lines_moved();
         let replies = self.machine.apply(position, &fed);
+        let left = !before.is_subset(&self.lines());
+        prop_assert!(!left || self.machine.lines_moved() > moved, "a line moved in silence");
         let answers: Vec<Answer> = replies.iter().map(Answer::from).collect();
         prop_assert_eq!(&answers, &expected, "replies to {:?}", &batch);
         for (command, reply) in batch.commands.iter().zip(&replies) {
@@ -217,6 +225,13 @@ impl Pairing {
         self.note(&replies)?;
         self.note_locks();
         self.compare()
+    }
+
+    /// Who waits for which lock.
+    fn lines(&self) -> BTreeSet<(LockName, String)> {
+        let locks = self.machine.facts.locks.iter();
+        let waiters = locks.flat_map(|(name, lock)| lock.waiters.iter().map(move |it| (name, it)));
+        waiters.map(|(name, waiter)| (name.clone(), waiter.owner.clone())).collect()
     }
 
     /// Who waits is not told when its turn has come.
@@ -516,6 +531,8 @@ fn the_model_catches_planted_bugs() {
         Bug::NoWaits,
         Bug::EndlessWaits,
         Bug::NoLeaving,
+        Bug::KeptByNobody,
+        Bug::TakenFromHolders,
     ] {
         let mut runner = TestRunner::new(Config {
             cases: 4_000,
@@ -524,7 +541,14 @@ fn the_model_catches_planted_bugs() {
             failure_persistence: None,
             ..Config::default()
         });
-        let of_locks = matches!(bug, Bug::NoWaits | Bug::EndlessWaits | Bug::NoLeaving);
+        let of_locks = matches!(
+            bug,
+            Bug::NoWaits
+                | Bug::EndlessWaits
+                | Bug::NoLeaving
+                | Bug::KeptByNobody
+                | Bug::TakenFromHolders
+        );
         let histories = if of_locks { lock_history().boxed() } else { history().boxed() };
         let played = runner.run(&histories, |history| play(&history, Some(bug)).map(drop));
         assert!(matches!(played, Err(TestError::Fail(..))), "{bug:?} went unseen");

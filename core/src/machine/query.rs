@@ -175,6 +175,19 @@ impl Machine {
         self.facts.locks.get(name).filter(|lock| lock.expires > self.facts.now)
     }
 
+    /// How often owners left the line before a lock, with the lock or without: as long as it stays the
+    /// same, whoever waits for a lock waits on.
+    #[must_use]
+    pub const fn lines_moved(&self) -> u64 {
+        self.facts.lines_moved
+    }
+
+    /// The number of the last event.
+    #[must_use]
+    pub const fn last_event(&self) -> u64 {
+        self.facts.events.last
+    }
+
     /// The earliest moment at which a [`crate::queue::command::Command::Tick`] changes something.
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {

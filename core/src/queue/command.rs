@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{LockName, NodeId, QueueName, RunId, SessionId, Token, WorkId};
 use crate::queue::item::{Item, NewItem};
+use crate::queue::lock::Asker;
 use crate::queue::resources::Capacity;
 use crate::queue::tenant::QueueSettings;
 use crate::run::{Advance, GameResult, RunSpec};
@@ -144,8 +145,9 @@ pub enum Command {
         /// The command; not itself one of a session.
         command: Box<Command>,
     },
-    /// Takes a lock, or renews it for the same owner. Answers [`Reply::Locked`]; when another owner
-    /// holds it and `wait` is given, [`Reply::LockQueued`]. Who waits and asks again keeps its place.
+    /// Takes a lock, or renews it for the same owner, never for less than it has. Answers [`Reply::Locked`]; when another owner
+    /// holds it and `wait` is given, [`Reply::LockQueued`]. Who waits and asks again keeps its place, with
+    /// the latest end of its wait and the longest time to live of all that it asked for.
     LockAcquire {
         /// The lock.
         name: LockName,
@@ -156,14 +158,19 @@ pub enum Command {
         /// How long to wait for it while another owner holds it, at most
         /// [`crate::limits::LOCK_WAIT_MAX`]; nothing is to be refused at once.
         wait: Option<Span>,
+        /// Which of the owner's requests this is.
+        asker: Asker,
     },
-    /// Gives a place in a lock's line up. Answers [`Reply::Done`], also when there is none: the lock
-    /// may have been granted meanwhile.
+    /// Gives a place in a lock's line up, and the lock itself when no other request was told that the
+    /// owner holds it. Answers [`Reply::Done`], also when there is neither.
     LockLeave {
         /// The lock.
         name: LockName,
         /// Who waits no longer.
         owner: String,
+        /// The request that went away before it was answered; nothing when it was answered, and only the
+        /// place is given up.
+        asker: Option<Asker>,
     },
     /// Frees a lock: who waits first gets it in the same step. Answers [`Reply::Done`].
     LockRelease {

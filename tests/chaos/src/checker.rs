@@ -30,7 +30,7 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::history::Call;
+use crate::history::{Call, Outcome};
 
 /// Findings that are kept; further ones are counted.
 const FINDINGS_KEPT: usize = 200;
@@ -74,7 +74,9 @@ pub(crate) struct Verdict {
 pub(crate) struct Extent {
     /// Calls with an answer.
     pub(crate) answered: u64,
-    /// Calls without one.
+    /// Calls that were refused before anything was proposed.
+    pub(crate) declined: u64,
+    /// Calls without an answer.
     pub(crate) unknown: u64,
     /// Items that were acknowledged.
     pub(crate) items: u64,
@@ -114,8 +116,12 @@ impl Verdict {
 pub(crate) fn check(history: &[Call]) -> Verdict {
     let mut verdict = Verdict::default();
     for call in history {
-        let count =
-            if call.is_unknown() { &mut verdict.seen.unknown } else { &mut verdict.seen.answered };
+        let seen = &mut verdict.seen;
+        let count = match &call.outcome {
+            Outcome::Done(..) | Outcome::Refused(..) => &mut seen.answered,
+            Outcome::Declined(_) => &mut seen.declined,
+            Outcome::Unknown(_) => &mut seen.unknown,
+        };
         *count += 1;
     }
     order::check(history, &mut verdict);

@@ -103,6 +103,9 @@ pub(crate) enum Outcome {
     Done(Position, Answer),
     /// The machine refused it, with this code. Nothing was changed.
     Refused(Position, String),
+    /// The agent refused it before anything was proposed. What the library had sent of it before, if it
+    /// sent it again by itself, may have been carried out.
+    Declined(String),
     /// It may have been carried out, or may be later, or never.
     Unknown(String),
 }
@@ -155,13 +158,23 @@ impl Call {
     pub(crate) fn index(&self) -> Option<u64> {
         match &self.outcome {
             Outcome::Done(position, _) | Outcome::Refused(position, _) => Some(position.index),
-            Outcome::Unknown(_) => None,
+            Outcome::Declined(_) | Outcome::Unknown(_) => None,
         }
     }
 
-    /// Whether its outcome is not known.
-    pub(crate) fn is_unknown(&self) -> bool {
-        matches!(self.outcome, Outcome::Unknown(_))
+    /// Whether the machine did not answer it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.outcome.open().is_some()
+    }
+}
+
+impl Outcome {
+    /// Why the machine did not answer; nothing when it did.
+    pub(crate) fn open(&self) -> Option<&str> {
+        match self {
+            Self::Done(..) | Self::Refused(..) => None,
+            Self::Declined(reason) | Self::Unknown(reason) => Some(reason),
+        }
     }
 }
 

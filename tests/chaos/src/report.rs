@@ -25,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) minutes: f64,
     /// Calls with an answer.
     pub(crate) operations: u64,
+    /// Calls that were refused before anything was proposed.
+    pub(crate) declined: u64,
     pub(crate) unknown: u64,
     pub(crate) faults: BTreeMap<String, u64>,
     pub(crate) faults_total: u64,
@@ -105,6 +107,7 @@ impl Report {
         let Verdict { lost, doubled, disorder, findings: _, seen } = &self.verdict;
         let report = Self {
             operations: seen.answered,
+            declined: seen.declined,
             unknown: seen.unknown,
             lost: *lost,
             doubled: *doubled,
@@ -122,9 +125,10 @@ pub(crate) fn verdict(verdict: &Verdict) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{} operations answered, {} unknown; {} items acknowledged, {} completions accepted; {} \
+        "{} operations answered, {} declined, {} unknown; {} items acknowledged, {} completions accepted; {} \
          claims, {} refusals by token, {} empty claims, {} repeats in sessions, {} locks",
         seen.answered,
+        seen.declined,
         seen.unknown,
         seen.items,
         seen.completed,

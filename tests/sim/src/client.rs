@@ -4,6 +4,7 @@
 use ringrift_core::id::{LockName, NodeId, SessionId, Token, WorkId};
 use ringrift_core::queue::command::{Claim, Command, Refusal, Reply};
 use ringrift_core::queue::item::{Item, NewItem, State};
+use ringrift_core::queue::lock::Asker;
 use ringrift_core::queue::tenant::QueueSettings;
 use ringrift_core::time::Span;
 
@@ -19,6 +20,8 @@ const PATIENCE: u64 = 400;
 /// A worker renews its leases this often.
 const BEAT: u64 = 350;
 const LEASE: Span = Span(1_200);
+/// Requests of one owner that are told apart.
+const ASKERS: u64 = 3;
 /// Items that a worker holds at once.
 const HELD_MAX: usize = 3;
 
@@ -393,11 +396,15 @@ fn lock(name: &LockName, owner: &str, token: Option<Token>, chance: &mut Chance)
     let name = name.clone();
     vec![match token {
         Some(token) if chance.per_mille(400) => Command::LockRelease { name, token },
-        None if chance.per_mille(100) => Command::LockLeave { name, owner: owner.to_owned() },
+        None if chance.per_mille(100) => {
+            let asker = chance.per_mille(500).then(|| Asker(chance.between(1, ASKERS)));
+            Command::LockLeave { name, owner: owner.to_owned(), asker }
+        }
         Some(_) | None => {
             let (owner, ttl) = (owner.to_owned(), Span(1_000));
             let wait = chance.per_mille(700).then(|| Span(chance.between(200, 4_000)));
-            Command::LockAcquire { name, owner, ttl, wait }
+            let asker = Asker(chance.between(1, ASKERS));
+            Command::LockAcquire { name, owner, ttl, wait, asker }
         }
     }]
 }

@@ -1,15 +1,20 @@
 use std::io::Seek as _;
 
 use ringrift_core::queue::command::Command;
-use ringrift_core::time::Moment;
+use ringrift_core::queue::lock::Asker;
+use ringrift_core::time::{Moment, Span};
 
 use super::*;
 use crate::consensus::entry::{Encoded, Proposal};
 use crate::consensus::vocabulary::LeaderId;
 
 fn entry(index: u64, now: u64) -> EntryResponder<Ring> {
+    entry_of(index, now, Command::Tick)
+}
+
+fn entry_of(index: u64, now: u64, command: Command) -> EntryResponder<Ring> {
     let log_id = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index };
-    let commands = Encoded::of(&[Command::Tick]).unwrap();
+    let commands = Encoded::of(&[command]).unwrap();
     let proposal = Proposal::merge(Moment(now), [commands].iter()).unwrap();
     (Entry { log_id, payload: Payload::Normal(proposal) }, None)
 }
@@ -28,6 +33,39 @@ async fn applied_is_published_after_what_it_names() {
     machine.apply(futures::stream::iter(entries)).await.unwrap();
     assert_eq!(*applied.borrow(), 100);
     assert_eq!(machine.shared.read(|replica| replica.machine.now()), Moment(1_100));
+}
+
+/// Asks for the one lock.
+fn acquire(owner: &str) -> Command {
+    let (name, owner) = ("deploy".parse().unwrap(), owner.to_owned());
+    let (ttl, wait) = (Span::seconds(1), Some(Span::seconds(60)));
+    Command::LockAcquire { name, owner, ttl, wait, asker: Asker(1) }
+}
+
+#[tokio::test]
+async fn who_waits_is_woken_by_what_it_waits_for_and_by_nothing_else() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut machine = state_machine(&here);
+    let entries = [entry(0, 1), entry_of(1, 2, acquire("a")), entry_of(2, 3, acquire("b"))];
+    machine.apply(futures::stream::iter(entries.map(Ok))).await.unwrap();
+    let (mut lines, mut events) = (machine.shared.lines_moved(), machine.shared.last_event());
+    let entries = [entry(3, 4), entry_of(4, 5, acquire("c"))];
+    machine.apply(futures::stream::iter(entries.map(Ok))).await.unwrap();
+    assert!(!lines.has_changed().unwrap() && !events.has_changed().unwrap());
+
+    // The first hold ends, and who waits first gets the lock.
+    machine.apply(futures::stream::iter([Ok(entry(5, 2_000))])).await.unwrap();
+    assert!(lines.has_changed().unwrap() && !events.has_changed().unwrap());
+    lines.borrow_and_update();
+    let named = Command::InitCluster { cluster_id: "ring".to_owned() };
+    machine.apply(futures::stream::iter([Ok(entry_of(6, 2_000, named))])).await.unwrap();
+    assert!(!lines.has_changed().unwrap() && events.has_changed().unwrap());
+    assert_eq!(*events.borrow_and_update(), 2, "a term, and the name");
+
+    let mut behind = state_machine(&there);
+    let (lines, events) = (behind.shared.lines_moved(), behind.shared.last_event());
+    carry(&mut machine, &mut behind).await;
+    assert!(lines.has_changed().unwrap() && events.has_changed().unwrap(), "by a snapshot too");
 }
 
 #[tokio::test]
@@ -49,19 +87,24 @@ async fn a_snapshot_carries_one_replica_to_another() {
         .apply(futures::stream::iter((0..=7).map(|index| Ok(entry(index, 5_000)))))
         .await
         .unwrap();
-    let built = source.get_snapshot_builder().await.build_snapshot().await.unwrap();
-
     let mut target = state_machine(&there);
+    let meta = carry(&mut source, &mut target).await;
+
+    assert_eq!(*target.shared.applied().borrow(), 7);
+    assert_eq!(target.shared.read(|replica| replica.machine.now()), Moment(5_000));
+    let current = target.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(current.meta, meta);
+}
+
+/// Installs a snapshot of one machine in another.
+async fn carry(source: &mut StateMachine, target: &mut StateMachine) -> SnapshotMeta {
+    let built = source.get_snapshot_builder().await.build_snapshot().await.unwrap();
     let mut draft = target.snapshots.draft().unwrap();
     let mut original = source.get_current_snapshot().await.unwrap().unwrap().snapshot;
     original.file.rewind().unwrap();
     io::copy(&mut original.file, &mut draft.file).unwrap();
     target.install_snapshot(&built.meta, draft).await.unwrap();
-
-    assert_eq!(*target.shared.applied().borrow(), 7);
-    assert_eq!(target.shared.read(|replica| replica.machine.now()), Moment(5_000));
-    let current = target.get_current_snapshot().await.unwrap().unwrap();
-    assert_eq!(current.meta, built.meta);
+    built.meta
 }
 
 #[tokio::test]

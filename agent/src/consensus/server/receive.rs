@@ -1,5 +1,9 @@
 //! A snapshot that arrives in parts. What has arrived outlives the connection that brought it, so that
 //! the sender goes on where it broke off.
+//!
+//! The last part is answered when the snapshot is verified and installed, which may take longer than the
+//! sender's patience. Meanwhile nothing else arrives: the sender, which asks again, waits for the outcome
+//! over and over, and then learns that it need send nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -10,12 +14,13 @@ use tokio::sync::Mutex;
 
 use crate::consensus::machine::snapshot::{SNAPSHOT_BYTES_MAX, SnapshotDirectory, SnapshotFile};
 use crate::consensus::server::Service;
-use crate::consensus::vocabulary::{Ring, Snapshot};
+use crate::consensus::vocabulary::{Ring, Snapshot, SnapshotMeta};
 use crate::consensus::wire::{Response, SnapshotBegin, SnapshotPart};
 
-/// The one snapshot that is arriving; dropped when another is announced.
+/// The one snapshot that is arriving; dropped when another is announced, or when it brings nothing more.
 #[derive(Clone, Default)]
 pub(in crate::consensus) struct Arrivals {
+    /// Locked until the last part is installed.
     arriving: Arc<Mutex<Option<Arriving>>>,
 }
 
@@ -37,6 +42,10 @@ impl Arrivals {
         service: &Service,
     ) -> Response {
         let mut slot = self.arriving.lock().await;
+        slot.take_if(|arriving| service.has_applied(&arriving.announced.meta));
+        if service.has_applied(&announced.meta) {
+            return Response::SnapshotBegun(announced.total);
+        }
         if let Some(known) = slot.as_ref()
             && known.from == from
             && known.announced == announced
@@ -57,22 +66,36 @@ impl Arrivals {
     /// Takes the next part; the last one installs the snapshot. A part that does not follow, such as
     /// one that a broken connection still brings, changes nothing: the sender asks where to go on.
     pub(super) async fn take(&self, from: u64, part: SnapshotPart, service: &Service) -> Response {
-        match self.add(from, &part).await {
-            Ok(None) => Response::SnapshotPart(None),
-            Ok(Some(whole)) => match whole.install(part, service).await {
-                Ok(response) => Response::SnapshotPart(Some(response)),
-                Err(error) => {
-                    tracing::warn!(%error, "a snapshot that arrived is not installed");
-                    Response::Failed(error.to_string())
-                }
-            },
-            Err(error) => Response::Failed(error.to_string()),
+        let mut slot = self.arriving.lock().await;
+        slot.take_if(|arriving| service.has_applied(&arriving.announced.meta));
+        let outcome = if service.has_applied(&part.meta) {
+            // The raft core installs nothing that it has applied: it only looks at the vote.
+            match SnapshotFile::none() {
+                Ok(none) => install(part, none, service).await,
+                Err(error) => Err(error),
+            }
+        } else {
+            match Self::add(&mut slot, from, &part).await {
+                Ok(None) => return Response::SnapshotPart(None),
+                Ok(Some(whole)) => whole.install(part, service).await,
+                Err(error) => return Response::Failed(error.to_string()),
+            }
+        };
+        match outcome {
+            Ok(response) => Response::SnapshotPart(Some(response)),
+            Err(error) => {
+                tracing::warn!(%error, "a snapshot that arrived is not installed");
+                Response::Failed(error.to_string())
+            }
         }
     }
 
     /// Adds a part; answers the snapshot when that makes it whole. It is dropped when the disk fails.
-    async fn add(&self, from: u64, part: &SnapshotPart) -> io::Result<Option<Arriving>> {
-        let mut slot = self.arriving.lock().await;
+    async fn add(
+        slot: &mut Option<Arriving>,
+        from: u64,
+        part: &SnapshotPart,
+    ) -> io::Result<Option<Arriving>> {
         let nothing = || io::Error::other("a part of a snapshot came without announcement");
         let arriving = slot.as_mut().ok_or_else(nothing)?;
         arriving.expect(from, part)?;
@@ -84,6 +107,13 @@ impl Arrivals {
                 Err(error)
             }
         }
+    }
+}
+
+impl Service {
+    /// Whether a snapshot brings nothing that is not here.
+    fn has_applied(&self, meta: &SnapshotMeta) -> bool {
+        self.shared.read(|replica| replica.applied >= meta.last_log_id)
     }
 }
 
@@ -137,8 +167,19 @@ impl Arriving {
         // A damaged one is refused here: inside the raft core it would stop this agent.
         let checked = tokio::task::spawn_blocking(move || SnapshotDirectory::check(file, &meta));
         let file = checked.await.map_err(io::Error::other)??;
-        let snapshot = Snapshot { meta: part.meta, snapshot: file };
-        let installed = service.raft.install_full_snapshot(part.vote, snapshot).await;
-        installed.map_err(io::Error::other)
+        install(part, file, service).await
     }
 }
+
+async fn install(
+    part: SnapshotPart,
+    file: SnapshotFile,
+    service: &Service,
+) -> io::Result<SnapshotResponse<Ring>> {
+    let snapshot = Snapshot { meta: part.meta, snapshot: file };
+    let installed = service.raft.install_full_snapshot(part.vote, snapshot).await;
+    installed.map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,19 @@
 //! The model's locks.
 
+use std::collections::BTreeSet;
+
 use super::{Answer, HeldLock, Model};
 use crate::id::Token;
 
 impl Model {
-    pub(super) fn lock(&mut self, name: &str, owner: &str, ttl: u64, wait: Option<u64>) -> Answer {
+    pub(super) fn lock(
+        &mut self,
+        name: &str,
+        owner: &str,
+        ttl: u64,
+        wait: Option<u64>,
+        asker: u64,
+    ) -> Answer {
         if owner.is_empty()
             || !(100..=86_400_000).contains(&ttl)
             || wait.is_some_and(|wait| !(1..=300_000).contains(&wait))
@@ -15,35 +24,42 @@ impl Model {
         let Some(at) = self.locks.iter().position(|lock| lock.name == name) else {
             let token = self.grant();
             let (name, owner) = (name.to_owned(), owner.to_owned());
-            self.locks.push(HeldLock { name, owner, token, expires, line: vec![] });
+            let told = BTreeSet::from([asker]);
+            self.locks.push(HeldLock { name, owner, token, expires, told, line: vec![] });
             return Answer::Locked(token, expires);
         };
         if self.locks[at].owner == owner {
-            self.locks[at].expires = expires;
-            return Answer::Locked(self.locks[at].token, expires);
+            let lock = &mut self.locks[at];
+            lock.expires = lock.expires.max(expires);
+            lock.told.insert(asker);
+            return Answer::Locked(lock.token, lock.expires);
         }
         let Some(wait) = wait else {
             return Answer::Refused("LockHeld");
         };
-        let waiter = (owner.to_owned(), ttl, self.now + wait);
-        let until = waiter.2;
+        let until = self.now + wait;
         let line = &mut self.locks[at].line;
         let place = match line.iter().position(|(other, _, _)| other == owner) {
-            Some(place) => {
-                line[place] = waiter;
-                place
-            }
+            Some(place) => place,
             None => {
-                line.push(waiter);
+                line.push((owner.to_owned(), ttl, until));
                 line.len() - 1
             }
         };
-        Answer::Queued(u32::try_from(place).expect("few"), until)
+        let (_, longest, last) = &mut line[place];
+        (*longest, *last) = (ttl.max(*longest), until.max(*last));
+        Answer::Queued(u32::try_from(place).expect("few"), *last)
     }
 
-    pub(super) fn leave(&mut self, name: &str, owner: &str) -> Answer {
-        for lock in self.locks.iter_mut().filter(|lock| lock.name == name) {
-            lock.line.retain(|(other, _, _)| other != owner);
+    pub(super) fn leave(&mut self, name: &str, owner: &str, asker: Option<u64>) -> Answer {
+        let Some(at) = self.locks.iter().position(|lock| lock.name == name) else {
+            return Answer::Done;
+        };
+        let lock = &mut self.locks[at];
+        lock.line.retain(|(other, _, _)| other != owner);
+        let unknown = |asker| lock.told.iter().all(|told| *told == asker);
+        if lock.owner == owner && asker.is_some_and(unknown) {
+            self.next_owner(at);
         }
         Answer::Done
     }
@@ -83,5 +99,6 @@ impl Model {
         let lock = &mut self.locks[at];
         let (owner, ttl, _) = lock.line.remove(0);
         (lock.owner, lock.token, lock.expires) = (owner, token, now + ttl);
+        lock.told.clear();
     }
 }

@@ -4,6 +4,7 @@ use super::history::node_id;
 use crate::machine::Machine;
 use crate::queue::command::{Batch, Command};
 use crate::queue::item::{NewItem, State};
+use crate::queue::lock::Told;
 use crate::queue::tenant::QueueSettings;
 use crate::time::{Moment, Span};
 
@@ -56,6 +57,10 @@ pub(super) enum Bug {
     EndlessWaits,
     /// Who leaves a lock's line stays in it.
     NoLeaving,
+    /// A lock that nobody was told of is kept.
+    KeptByNobody,
+    /// Whoever was told of a lock loses it when a request of its owner goes away.
+    TakenFromHolders,
 }
 
 /// What a machine with this fault would have made of the batch.
@@ -124,6 +129,12 @@ fn plant(bug: Bug, machine: &Machine, command: &mut Command) {
             *wait = Span(300_000);
         }
         (Bug::NoLeaving, Command::LockLeave { owner, .. }) => owner.push('!'),
+        (Bug::KeptByNobody, Command::LockLeave { asker, .. }) => *asker = None,
+        (Bug::TakenFromHolders, Command::LockLeave { name, asker: Some(asker), .. }) => {
+            if let Some(Told::Only(other)) = machine.lock(name).map(|held| held.told) {
+                *asker = other;
+            }
+        }
         (Bug::NoNodeExpiry, Command::ExpireNode { node }) => *node = node_id(9),
         _ => {}
     }

@@ -72,10 +72,12 @@ pub(super) enum Op {
         owner: usize,
         ttl: u64,
         wait: Option<u64>,
+        asker: u64,
     },
     Leave {
         name: usize,
         owner: usize,
+        asker: Option<u64>,
     },
     Release {
         name: usize,
@@ -298,11 +300,16 @@ fn lock() -> impl Strategy<Value = Op> {
         8 => prop_oneof![Just(1_000_u64), Just(5_000)].prop_map(Some),
         1 => Just(Some(0)),
     ];
-    (0..2_usize, 0..OWNERS.len(), ttl, wait).prop_map(|(name, owner, ttl, wait)| Op::Lock {
+    (0..2_usize, 0..OWNERS.len(), ttl, wait, 0..ASKERS)
+        .prop_map(|(name, owner, ttl, wait, asker)| Op::Lock { name, owner, ttl, wait, asker })
+}
+
+fn leave() -> impl Strategy<Value = Op> {
+    let asker = prop_oneof![1 => Just(None), 3 => (0..ASKERS).prop_map(Some)];
+    (0..2_usize, 0..OWNERS.len(), asker).prop_map(|(name, owner, asker)| Op::Leave {
         name,
         owner,
-        ttl,
-        wait,
+        asker,
     })
 }
 
@@ -322,6 +329,9 @@ pub(super) fn history() -> impl Strategy<Value = Vec<(u64, Vec<Op>)>> {
 /// Who takes locks; the first is nobody.
 pub(super) const OWNERS: [&str; 4] = ["", "me", "you", "they"];
 
+/// Requests of an owner that are told apart.
+const ASKERS: u64 = 2;
+
 pub(super) fn lock_name(number: usize) -> LockName {
     ["first", "second"][number].parse().expect("a name")
 }
@@ -332,7 +342,7 @@ pub(super) fn lock_history() -> impl Strategy<Value = Vec<(u64, Vec<Op>)>> {
     let step = prop_oneof![8 => 0..300_u64, 4 => 300..2_500_u64, 1 => Just(6_000_u64)];
     let asked = prop_oneof![
         8 => lock(),
-        2 => (0..2_usize, 0..OWNERS.len()).prop_map(|(name, owner)| Op::Leave { name, owner }),
+        3 => leave(),
         4 => (0..2_usize, 0..64_usize).prop_map(|(name, pick)| Op::Release { name, pick }),
     ];
     let numbered = (1..3_u64, 0..4_u64, lock()).prop_map(|(session, seq, op)| Op::InSession {

@@ -1,12 +1,12 @@
 //! Adds: who asked for which item, one item for each name and key, numbered in the order of the log.
 //! Sorts all operations to the items that they are about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringrift_core::id::{Token, WorkId};
 
 use super::clock::Clock;
-use super::ops::{Op, Window};
+use super::ops::{Known, Op, Window};
 use super::{Kind, Verdict};
 use crate::history::{Answer, Ask, Grant, Hold, NewItem};
 
@@ -46,7 +46,7 @@ pub(super) fn check<'a>(ops: &[Op<'a>], clock: &Clock, verdict: &mut Verdict) ->
         adds.sort(op);
     }
     adds.numbers(verdict);
-    let Adds { items, names: _ } = adds;
+    let Adds { items, names: _, possible: _ } = adds;
     for (id, item) in &items {
         begins_after_its_add(*id, item, clock, verdict);
         verdict.seen.items += u64::from(item.acknowledged);
@@ -59,6 +59,8 @@ struct Adds<'a> {
     items: Items<'a>,
     /// Names that were asked for, and which item has each.
     names: BTreeMap<&'a str, (&'a NewItem, Option<WorkId>)>,
+    /// Of these, names of which at least one add may have been carried out.
+    possible: BTreeSet<&'a str>,
 }
 
 impl<'a> Adds<'a> {
@@ -78,6 +80,10 @@ impl<'a> Adds<'a> {
         };
         for item in asked {
             self.names.entry(&item.name).or_insert((item, None));
+            // A refusal may be that of a repeat.
+            if !matches!(op.result, Known::Declined) {
+                self.possible.insert(&item.name);
+            }
         }
         if let Some(Answer::Added(added)) = op.answer() {
             for (item, (id, fresh)) in asked.iter().zip(added) {
@@ -121,6 +127,11 @@ impl<'a> Adds<'a> {
         if spec.is_none() {
             let text =
                 format!("{id} was claimed under the name {:?}, which nobody asked for", grant.name);
+            verdict.find(Kind::Order, text);
+        }
+        if spec.is_some() && !self.possible.contains(grant.name.as_str()) {
+            let text =
+                format!("{id} was claimed as {:?}, and every add of it was refused", grant.name);
             verdict.find(Kind::Order, text);
         }
         let item = self.items.entry(id).or_default();

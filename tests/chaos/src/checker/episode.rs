@@ -31,7 +31,8 @@ fn ruling(op: &Op<'_>) -> Ruling {
     match op.result {
         Known::Done(Answer::Renewed(false)) | Known::Refused(_) => Ruling::Fenced,
         Known::Done(_) => Ruling::Accepted,
-        Known::Nothing => Ruling::Unknown,
+        // One that surely was not carried out says nothing of the holder either.
+        Known::Declined | Known::Nothing => Ruling::Unknown,
     }
 }
 

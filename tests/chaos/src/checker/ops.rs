@@ -28,6 +28,8 @@ pub(super) struct Op<'a> {
 pub(super) enum Known<'a> {
     Done(&'a Answer),
     Refused(&'a str),
+    /// It was not carried out and never will be.
+    Declined,
     Nothing,
 }
 
@@ -35,7 +37,7 @@ impl<'a> Op<'a> {
     pub(super) const fn answer(&self) -> Option<&'a Answer> {
         match self.result {
             Known::Done(answer) => Some(answer),
-            Known::Refused(_) | Known::Nothing => None,
+            Known::Refused(_) | Known::Declined | Known::Nothing => None,
         }
     }
 
@@ -79,7 +81,7 @@ pub(super) fn of<'a>(history: &'a [Call], verdict: &mut Verdict) -> Vec<Op<'a>> 
     for (stamp, mut calls) in stamped {
         calls.sort_unstable_by_key(|at| history[*at].sent);
         let Some(first) = calls.first().copied() else { continue };
-        let answered = calls.iter().map(|at| &history[*at]).filter(|call| !call.is_unknown());
+        let answered = calls.iter().map(|at| &history[*at]).filter(|call| !call.is_open());
         let mut result = Known::Nothing;
         let mut hi = u64::MAX;
         for call in answered {
@@ -110,7 +112,8 @@ fn known(call: &Call) -> Known<'_> {
     match &call.outcome {
         Outcome::Done(_, answer) => Known::Done(answer),
         Outcome::Refused(_, code) => Known::Refused(code),
-        Outcome::Unknown(_) => Known::Nothing,
+        // A session's requests are sent again by the client's library.
+        Outcome::Declined(_) | Outcome::Unknown(_) => Known::Nothing,
     }
 }
 
@@ -131,9 +134,13 @@ fn alone(call: &Call, floor: u64) -> Op<'_> {
         | Ask::Lock { .. }
         | Ask::Unlock { .. } => true,
     };
-    let exact = call.way == Way::Stream && sent_once && !call.is_unknown();
+    let exact = call.way == Way::Stream && sent_once && !call.is_open();
     let lo = if exact { hi } else { floor.min(hi) };
-    Op { call, window: Window { lo, hi }, result: known(call) }
+    // Over HTTP an agent may have passed it on before, to one that no longer led.
+    let declined = matches!(call.outcome, Outcome::Declined(_));
+    let surely = declined && sent_once && call.way == Way::Stream;
+    let result = if surely { Known::Declined } else { known(call) };
+    Op { call, window: Window { lo, hi }, result }
 }
 
 /// Whether a repeat was answered as the first time. A claim that is told again leaves out what is
@@ -146,6 +153,6 @@ fn same(before: Known<'_>, now: Known<'_>) -> bool {
         (Known::Done(before), Known::Done(now)) => before == now,
         (Known::Refused(before), Known::Refused(now)) => before == now,
         (Known::Done(_), Known::Refused(_)) | (Known::Refused(_), Known::Done(_)) => false,
-        (Known::Nothing, _) | (_, Known::Nothing) => true,
+        (Known::Declined | Known::Nothing, _) | (_, Known::Declined | Known::Nothing) => true,
     }
 }

@@ -82,7 +82,7 @@ fn nothing_there(history: &[Call], verdict: &mut Verdict) {
     let mut lost_claims: Vec<Micros> = Vec::new();
     let mut first_claims: BTreeMap<u64, Micros> = BTreeMap::new();
     for call in history {
-        if matches!(call.ask, Ask::Claim { .. }) && call.is_unknown() {
+        if matches!(call.ask, Ask::Claim { .. }) && call.is_open() {
             lost_claims.push(call.sent);
         }
         let mut taken = Vec::new();

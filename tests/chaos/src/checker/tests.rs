@@ -53,6 +53,11 @@ fn unknown(ask: Ask, index: u64) -> Call {
     Call { outcome, ..done(ask, index, Answer::Started) }
 }
 
+fn declined(ask: Ask, index: u64) -> Call {
+    let outcome = Outcome::Declined("no room".to_owned());
+    Call { outcome, ..done(ask, index, Answer::Started) }
+}
+
 fn add(index: u64, id: u64, name: &str) -> Call {
     done(Ask::Add(vec![new(name)]), index, Answer::Added(vec![(WorkId(id), true)]))
 }
@@ -189,6 +194,27 @@ fn an_item_that_vanishes_is_found() {
     breaks(&dead, Kind::Lost, "dead after 0 of 3 attempts");
     let cancelled = [add(10, 1, "a"), look(20, 1, Some("cancelled"), None)];
     breaks(&cancelled, Kind::Order, "nobody asked for it");
+}
+
+#[test]
+fn an_add_that_was_refused_for_want_of_room_is_not_carried_out() {
+    let refused = declined(Ask::Add(vec![new("b")]), 70);
+    let there = |add: Call| {
+        let ends = [claim(80, 2, "b", 0), complete(90, hold(2, 80))];
+        life().into_iter().chain([add]).chain(ends).collect::<Vec<_>>()
+    };
+    breaks(&there(refused.clone()), Kind::Order, "every add of it was refused");
+    holds(&there(unknown(Ask::Add(vec![new("b")]), 70)));
+    // The client's library sends these again by itself: an earlier try may have had the effect.
+    holds(&there(stamped(refused.clone(), 1)));
+    let keyed = NewItem { key: Some("k".to_owned()), ..new("b") };
+    holds(&there(declined(Ask::Add(vec![keyed]), 70)));
+    let mut again = there(refused);
+    again.push(unknown(Ask::Add(vec![new("b")]), 71));
+    holds(&again);
+    let verdict = check(&[declined(Ask::Add(vec![new("b")]), 70)]);
+    let seen = verdict.seen;
+    assert_eq!((seen.declined, seen.unknown, seen.answered), (1, 0, 0));
 }
 
 #[test]

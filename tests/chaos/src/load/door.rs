@@ -86,6 +86,7 @@ impl Door {
             Ok(At { position, value: Ok(answer) }) => words::answered(position, answer),
             Ok(At { position, value: Err(refused) }) => match refused.code() {
                 Some(code) if decides(code) => Outcome::Refused(position, refused.code),
+                Some(code) if declines(code) => Outcome::Declined(refused.to_string()),
                 _ => Outcome::Unknown(refused.to_string()),
             },
             Err(error) => Outcome::Unknown(error.to_string()),
@@ -105,6 +106,9 @@ impl Door {
                 } else {
                     Outcome::Refused(position, problem.code.as_str().to_owned())
                 }
+            }
+            Ok((_, Err(problem))) if declines(problem.code) => {
+                Outcome::Declined(problem.to_string())
             }
             Ok((_, Err(problem))) => Outcome::Unknown(problem.to_string()),
             Err(cause) => Outcome::Unknown(cause),
@@ -175,4 +179,10 @@ const fn decides(code: Code) -> bool {
             | Code::LockHeld
             | Code::LockNotHeld
     )
+}
+
+/// Codes of a refusal that changed nothing and is not for good: there is no room, on the disk or in a
+/// queue. It comes before anything is proposed, or from the machine.
+const fn declines(code: Code) -> bool {
+    matches!(code, Code::StorageFull | Code::Backpressure)
 }

@@ -99,10 +99,10 @@ impl Caller {
             session.next += 1;
         }
         let outcome = self.again_and_again(&ask, Some(place)).await;
-        let gone = matches!(&outcome, Outcome::Unknown(text) if text.contains(SESSION_GONE));
+        let gone = outcome.open().is_some_and(|text| text.contains(SESSION_GONE));
         if gone {
             self.session = None;
-        } else if !matches!(outcome, Outcome::Unknown(_)) && self.chance(REPEATS_PERCENT) {
+        } else if outcome.open().is_none() && self.chance(REPEATS_PERCENT) {
             self.send(&ask, Some(place)).await;
         }
         outcome
@@ -111,7 +111,7 @@ impl Caller {
     async fn again_and_again(&mut self, ask: &Ask, place: Option<Place>) -> Outcome {
         let mut outcome = self.send(ask, place).await;
         for _ in 1..TRIES_MAX {
-            let Outcome::Unknown(text) = &outcome else { return outcome };
+            let Some(text) = outcome.open() else { return outcome };
             let gives_up = self.phase() == Phase::Work && self.chance(GIVES_UP_PERCENT);
             if gives_up || self.phase() == Phase::Over || text.contains(SESSION_GONE) {
                 return outcome;

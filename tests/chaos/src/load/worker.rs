@@ -100,7 +100,7 @@ impl Worker {
         let Some(id) = self.added.pop_front() else { return };
         if self.caller.chance(70) {
             self.caller.insist(Ask::Look(id)).await;
-        } else if matches!(self.caller.insist(Ask::Cancel(id)).await, Outcome::Unknown(_)) {
+        } else if self.caller.insist(Ask::Cancel(id)).await.open().is_some() {
             self.doubt(id);
         }
     }
@@ -161,7 +161,7 @@ impl Worker {
             }
             _ => self.caller.insist(complete(hold, Vec::new())).await,
         };
-        if matches!(outcome, Outcome::Unknown(_)) {
+        if outcome.open().is_some() {
             self.doubt(hold.item);
         }
     }
@@ -182,8 +182,8 @@ impl Worker {
             return;
         };
         for grant in grants {
-            if let Outcome::Unknown(_) = self.caller.insist(complete(grant.hold, Vec::new())).await
-            {
+            let ended = self.caller.insist(complete(grant.hold, Vec::new())).await;
+            if ended.open().is_some() {
                 self.doubt(grant.hold.item);
             }
         }

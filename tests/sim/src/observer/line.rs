@@ -1,9 +1,11 @@
 //! The lock and the line before it, as they follow from commands and replies: who comes first gets it
 //! first, and nobody gets it while another one holds it.
 
+use std::collections::BTreeSet;
+
 use ringrift_core::id::Token;
 use ringrift_core::queue::command::{Command, Refusal, Reply};
-use ringrift_core::queue::lock::{Lock, Waiter};
+use ringrift_core::queue::lock::{Asker, Lock, Waiter};
 use ringrift_core::time::{Moment, Span};
 
 /// Who holds the lock.
@@ -13,6 +15,8 @@ struct Hold {
     /// Nothing until somebody was told: a lock that is handed on is granted without a reply.
     token: Option<Token>,
     expires: Moment,
+    /// Requests of the owner that were told.
+    told: BTreeSet<Asker>,
 }
 
 /// What a grant's token must exceed.
@@ -45,7 +49,8 @@ impl Line {
         self.held = None;
         if !self.waiting.is_empty() {
             let (owner, ttl, _) = self.waiting.remove(0);
-            self.held = Some(Hold { owner, token: None, expires: now.after(ttl) });
+            let (expires, told) = (now.after(ttl), BTreeSet::new());
+            self.held = Some(Hold { owner, token: None, expires, told });
         }
     }
 
@@ -57,8 +62,10 @@ impl Line {
         reply: &Result<Reply, Refusal>,
     ) -> Result<Option<Granted>, String> {
         match command {
-            Command::LockAcquire { name: _, owner, ttl, wait } => match reply {
-                Ok(Reply::Locked { token, expires }) => self.locked(owner, *token, *expires),
+            Command::LockAcquire { name: _, owner, ttl, wait, asker } => match reply {
+                Ok(Reply::Locked { token, expires }) => {
+                    self.locked(owner, *asker, *token, *expires)
+                }
                 Ok(Reply::LockQueued { position, until }) => {
                     let ends = wait.map(|wait| now.after(wait));
                     self.queued(owner, (*position, *until), *ttl, ends).map(|()| None)
@@ -71,8 +78,15 @@ impl Line {
                 }
                 other => Err(format!("{command:?} was answered by {other:?}")),
             },
-            Command::LockLeave { name: _, owner } => {
+            Command::LockLeave { name: _, owner, asker } => {
                 self.waiting.retain(|(other, _, _)| other != owner);
+                let untold = |held: &Hold| {
+                    held.owner == *owner
+                        && held.told.iter().all(|told| Some(told) == asker.as_ref())
+                };
+                if asker.is_some() && self.held.as_ref().is_some_and(untold) {
+                    self.hand_on(now);
+                }
                 Ok(None)
             }
             Command::LockRelease { name: _, token } => {
@@ -93,17 +107,23 @@ impl Line {
     fn locked(
         &mut self,
         owner: &str,
+        asker: Asker,
         token: Token,
         expires: Moment,
     ) -> Result<Option<Granted>, String> {
         let Some(held) = &mut self.held else {
-            self.held = Some(Hold { owner: owner.to_owned(), token: Some(token), expires });
+            let (owner, told) = (owner.to_owned(), BTreeSet::from([asker]));
+            self.held = Some(Hold { owner, token: Some(token), expires, told });
             return Ok(Some(Granted::Now(token)));
         };
         if held.owner != owner || held.token.is_some_and(|first| first != token) {
             return Err(format!("the lock of {held:?} was given to {owner} under {token}"));
         }
+        if expires < held.expires {
+            return Err(format!("{owner} was told of {expires:?}, and holds the lock as {held:?}"));
+        }
         held.expires = expires;
+        held.told.insert(asker);
         Ok(held.token.replace(token).is_none().then_some(Granted::InThisEntry(token)))
     }
 
@@ -120,10 +140,18 @@ impl Line {
         if self.held.as_ref().is_none_or(|held| held.owner == owner) {
             return Err(format!("{owner} must wait for a lock of {:?}", self.held));
         }
-        let place = self.waiting.iter().position(|(other, _, _)| other == owner);
-        let place = place.unwrap_or(self.waiting.len());
-        self.waiting
-            .splice(place..(place + 1).min(self.waiting.len()), [(owner.to_owned(), ttl, until)]);
+        // Nothing that was asked for is taken back by asking again.
+        let mut known = self.waiting.iter_mut().enumerate();
+        let (place, until) = match known.find(|(_, (other, _, _))| other == owner) {
+            Some((place, (_, longest, last))) => {
+                (*longest, *last) = (ttl.max(*longest), until.max(*last));
+                (place, *last)
+            }
+            None => {
+                self.waiting.push((owner.to_owned(), ttl, until));
+                (self.waiting.len() - 1, until)
+            }
+        };
         let expected = (u32::try_from(place).unwrap_or(u32::MAX), until);
         if told == expected {
             return Ok(());
