@@ -16,7 +16,7 @@ use self::history::{
 use super::Machine;
 use super::model::{Answer, Model};
 use super::tests::{gauntlet, job, pair_result, task};
-use crate::id::{Position, RunId, SessionId, Token, WorkId};
+use crate::id::{Position, QueueName, RunId, SessionId, Token, WorkId};
 use crate::queue::command::{Batch, Command, Refusal, Reply, WorkResult};
 use crate::queue::item::{NewItem, Origin, Payload, State};
 use crate::run::{Advance, Outcome, PlanState};
@@ -79,8 +79,9 @@ impl Pairing {
                 Command::Start { work_id: self.pick(item).0, token: self.pick(token).1 }
             }
             Op::Cancel(id) => Command::Cancel { work_id: WorkId(id) },
-            Op::Submit { run, job: is_job } => Command::SubmitRun {
+            Op::Submit { run, queue, job: is_job } => Command::SubmitRun {
                 run: run_id(run),
+                queue,
                 spec: if is_job { job() } else { gauntlet() },
             },
             Op::Advance { run, .. } => self.advance(run_id(run), op),
@@ -147,7 +148,9 @@ impl Pairing {
                 Command::SetQueue { queue: queue_name(queue), settings }
             }
             Op::RemoveQueue(queue) => Command::RemoveQueue { queue: queue_name(queue) },
-            Op::Node { node, capacity } => Command::SetCapacity { node: node_id(node), capacity },
+            Op::Node { node, capacity, by } => {
+                Command::SetCapacity { node: node_id(node), capacity, by }
+            }
             Op::ExpireNode(node) => Command::ExpireNode { node: node_id(node) },
             Op::OpenSession => Command::OpenSession,
             Op::CloseSession(session) => Command::CloseSession { session: SessionId(session) },
@@ -181,13 +184,16 @@ impl Pairing {
         }
     }
 
-    fn part(&self, run: &RunId, (matchup, index, replay): (u16, u32, u16)) -> NewItem {
-        let is_job = self.machine.run(run).is_some_and(|run| run.spec.matchups() == 0);
+    fn part(&self, run: &RunId, (matchup, index, replay, own): (u16, u32, u16, bool)) -> NewItem {
+        let known = self.machine.run(run);
+        let is_job = known.is_some_and(|run| run.spec.matchups() == 0);
+        let queue = known.map(|run| run.queue.clone()).filter(|_| own).unwrap_or_default();
         let matchup = if is_job { 0 } else { matchup };
         let origin = Origin { run: run.clone(), matchup, index, replay };
         NewItem {
             key: Some(format!("run/{run}/{matchup}/{index}/{replay}")),
             payload: Payload::OfRun(origin),
+            queue,
             ..task("pair")
         }
     }
@@ -406,7 +412,7 @@ fn word(answer: &Answer) -> &'static str {
 }
 
 /// What histories must reach.
-const WANTED: [&str; 44] = [
+const WANTED: [&str; 46] = [
     "Enqueued",
     "Claimed",
     "Renewed",
@@ -451,6 +457,8 @@ const WANTED: [&str; 44] = [
     "a pair",
     "a task done",
     "a fallen part",
+    "a part in another queue",
+    "a run that keeps its queue",
 ];
 
 /// Histories that reached nothing would agree with any model.
@@ -471,6 +479,8 @@ fn the_histories_reach_every_answer_and_every_end() {
                 seen.extend(waited.then_some("a lock handed on"));
             }
             for reply in replies {
+                let kept = matches!(reply, Err(Refusal::QueueInUse { held: 0, .. }));
+                seen.extend(kept.then_some("a run that keeps its queue"));
                 seen.insert(word(&Answer::from(&reply)));
             }
         }
@@ -481,6 +491,9 @@ fn the_histories_reach_every_answer_and_every_end() {
             seen.extend(pairs.then_some("a pair"));
             seen.extend((run.ledger.tasks_done > 0).then_some("a task done"));
             seen.extend((run.failures_count > 0).then_some("a fallen part"));
+            let ended = run.ledger.tasks_done > 0 || pairs;
+            let elsewhere = ended && run.queue != QueueName::default();
+            seen.extend(elsewhere.then_some("a part in another queue"));
         }
         Ok(())
     });
