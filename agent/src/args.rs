@@ -71,6 +71,11 @@ pub struct Args {
     )]
     pub replace_voters_after: u32,
 
+    /// Zone of this agent: machines that fail together, such as a rack. The leader spreads the votes
+    /// that it gives over zones
+    #[arg(long, env = "RINGRIFT_ZONE", value_name = "NAME")]
+    pub zone: Option<String>,
+
     /// Take no part in Raft: run work and forward requests only. Needs --join
     #[arg(long, env = "RINGRIFT_CLIENT", value_parser = BoolishValueParser::new())]
     pub client: bool,
@@ -78,6 +83,20 @@ pub struct Args {
     /// Tasks that this agent runs at once; 0 runs none [default: the number of processors]
     #[arg(long, env = "RINGRIFT_SLOTS", value_name = "N")]
     pub slots: Option<u32>,
+
+    /// Processors for work that asks for some, such as 3.5; auto is what this process may use. With
+    /// --slots 0 nothing is offered
+    #[arg(long, env = "RINGRIFT_CPUS", value_name = "N", default_value = "auto")]
+    pub cpus: String,
+
+    /// Mebibytes of memory for work that asks for some; auto is the machine's, or less when the control
+    /// group allows less
+    #[arg(long, env = "RINGRIFT_MEMORY_MIB", value_name = "N", default_value = "auto")]
+    pub memory_mib: String,
+
+    /// GPU devices for work that asks for some, numbered from 0; auto is none, since nobody looks for them yet
+    #[arg(long, env = "RINGRIFT_GPUS", value_name = "N", default_value = "auto")]
+    pub gpus: String,
 
     /// Label of this agent, which work may ask for; repeatable, or a list with commas
     #[arg(long, env = "RINGRIFT_LABEL", value_name = "KEY=VALUE", value_delimiter = ',')]

@@ -232,10 +232,13 @@ fn wish(claim: &Claim, machine: &Machine) -> Wish {
     (node, capabilities.clone(), labels.clone(), work_types.clone())
 }
 
+/// Those who wish the same, by arrival.
+type Alike = VecDeque<(i64, Waiter)>;
+
 /// Who waits: by wish, and in order of arrival.
 #[derive(Debug, Default)]
 struct Line {
-    wishes: BTreeMap<Wish, VecDeque<(i64, Waiter)>>,
+    wishes: BTreeMap<Wish, Alike>,
     length: usize,
     last: i64,
     /// Numbers of those who came back empty-handed: before everyone who has one.
@@ -274,23 +277,26 @@ impl Line {
     /// serve, in order of arrival. Nothing when there are no such items.
     fn choose(&mut self, machine: &Machine, promised: u64) -> Option<Vec<Waiter>> {
         let mut free = machine.counts().ready.checked_sub(promised).filter(|free| *free > 0)?;
-        let mut heads: BTreeMap<i64, &mut VecDeque<(i64, Waiter)>> = BTreeMap::new();
+        // Each with whether the machine was asked: only those whose turn comes are asked about, for
+        // there may be as many wishes as nodes.
+        let mut heads: BTreeMap<i64, (bool, &mut Alike)> = BTreeMap::new();
         for waiters in self.wishes.values_mut() {
-            if let Some((number, waiter)) = waiters.front()
-                && machine.claimable(&waiter.claim)
-            {
-                heads.insert(*number, waiters);
+            if let Some((number, _)) = waiters.front() {
+                heads.insert(*number, (false, waiters));
             }
         }
         let (mut chosen, mut taken) = (Vec::new(), 0_usize);
         while free > 0
             && chosen.len() < ROUND_CLAIMS_MAX
-            && let Some((_, waiters)) = heads.pop_first()
-            && let Some((_, waiter)) = waiters.pop_front()
+            && let Some((_, (asked, waiters))) = heads.pop_first()
         {
+            let fits = |waiter: &Waiter| asked || machine.claimable(&waiter.claim);
+            let Some((_, waiter)) = waiters.pop_front_if(|(_, waiter)| fits(waiter)) else {
+                continue;
+            };
             taken = taken.saturating_add(1);
             if let Some((number, _)) = waiters.front() {
-                heads.insert(*number, waiters);
+                heads.insert(*number, (true, waiters));
             }
             // Who has gone is skipped.
             if !waiter.answer.is_closed() && waiter.standing.choose() {

@@ -1,6 +1,8 @@
 //! What the settings mean together. Made once at start; a contradiction is an error that names the
 //! setting, and nothing behind this file looks at a flag again.
 
+mod resources;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -8,12 +10,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ringrift_core::id::NodeId;
+use ringrift_core::id::{NodeId, ZoneName};
 use ringrift_core::limits;
 use ringrift_core::time::Span;
 use ringrift_core::voters::Rules;
 
 use crate::args::Args;
+use crate::capacity::Given;
 use crate::consensus::{Profile, VoterCount, VoterPolicy};
 use crate::http::observe::WAITS_MAX;
 
@@ -114,6 +117,8 @@ pub struct Config {
     pub client: bool,
     /// Tasks at once.
     pub slots: u32,
+    /// What is given of what this node has.
+    pub given: Given,
     /// Labels that work may ask for.
     pub labels: BTreeMap<String, String>,
     /// The game runner, when one was found.
@@ -124,6 +129,8 @@ pub struct Config {
     pub waits_max: usize,
     /// Token of the cluster.
     pub token: Option<ClusterToken>,
+    /// The machines that fail together with this one.
+    pub zone: Option<ZoneName>,
     /// How fast a silent leader is replaced.
     pub profile: Profile,
     /// How many voters there shall be, and when a dead one is replaced.
@@ -149,6 +156,9 @@ impl Config {
             bootstrap_host,
             client,
             slots,
+            cpus,
+            memory_mib,
+            gpus,
             label,
             match_program,
             token,
@@ -157,6 +167,7 @@ impl Config {
             consensus_profile,
             voters,
             replace_voters_after,
+            zone,
             log_format: _,
             log: _,
             xdg_state_home,
@@ -180,13 +191,8 @@ impl Config {
         }
         let bootstrap = bootstrap || (bootstrap_host.is_some() && bootstrap_host == advertise);
         let entry = entry(join, bootstrap)?;
-        if client && entry == Entry::Found {
-            let problem = "a client has no cluster of its own; name an agent to join";
-            return Err(contradiction("--client", "the missing --join", problem));
-        }
-        if client && bootstrap {
-            let problem = "a client cannot start a cluster";
-            return Err(contradiction("--client", "--bootstrap", problem));
+        if client {
+            check_client(&entry, bootstrap)?;
         }
         Ok(Self {
             node_id: node_id.map(|text| node_name(&text)).transpose()?,
@@ -198,11 +204,13 @@ impl Config {
             entry,
             client,
             slots: slot_count(slots)?,
+            given: resources::given(&cpus, &memory_mib, &gpus)?,
             labels: labels(&label)?,
             match_program: find_match_program(match_program, search_path.as_deref())?,
             leash_program: crate::process::leash::own_executable(),
             waits_max: WAITS_MAX,
             token,
+            zone: zone_name(zone)?,
             profile: profile(&consensus_profile)?,
             voters: voter_policy(voters, replace_voters_after)?,
         })
@@ -223,6 +231,25 @@ const fn contradiction(
 
 fn node_name(text: &str) -> Result<NodeId, ConfigError> {
     text.parse().map_err(|error| setting("--node-id", format!("cannot be used: {error}")))
+}
+
+fn check_client(entry: &Entry, bootstrap: bool) -> Result<(), ConfigError> {
+    if *entry == Entry::Found {
+        let problem = "a client has no cluster of its own; name an agent to join";
+        return Err(contradiction("--client", "the missing --join", problem));
+    }
+    if bootstrap {
+        let problem = "a client cannot start a cluster";
+        return Err(contradiction("--client", "--bootstrap", problem));
+    }
+    Ok(())
+}
+
+/// Set but empty is as good as not set: charts and unit files write variables so.
+fn zone_name(text: Option<String>) -> Result<Option<ZoneName>, ConfigError> {
+    let given = text.filter(|text| !text.is_empty());
+    let parsed = given.map(|text| text.parse()).transpose();
+    parsed.map_err(|error| setting("--zone", format!("cannot be used: {error}")))
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, ConfigError> {

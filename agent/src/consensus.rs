@@ -47,7 +47,7 @@ use std::time::Duration;
 use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::metrics::WaitError;
-use ringrift_core::id::{NodeId, Position};
+use ringrift_core::id::{NodeId, Position, ZoneName};
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Command, Refusal, Reply};
 use ringrift_core::time::Moment;
@@ -90,6 +90,8 @@ pub struct Member {
     pub raft_address: String,
     /// Host and port of its HTTP listener.
     pub http_address: String,
+    /// The machines that fail with it, when it says which.
+    pub zone: Option<ZoneName>,
 }
 
 /// What part an agent takes.
@@ -116,6 +118,8 @@ pub struct ConsensusConfig {
     pub raft_address: String,
     /// Where others reach this agent's HTTP listener.
     pub http_address: String,
+    /// The machines that fail with it, when it says which.
+    pub zone: Option<ZoneName>,
     /// How fast a lost leader is noticed.
     pub timing: Timing,
     /// How many voters there shall be while this agent leads, and when a dead one is replaced.

@@ -3,6 +3,7 @@
 //! A shell carries bytes, time and effects between the world and `ringrift-core`. It does not decide.
 
 pub mod args;
+pub mod capacity;
 mod claims;
 pub mod clock;
 pub mod config;

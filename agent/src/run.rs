@@ -25,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::capacity::Offer;
 use crate::claims::Hub;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, host_and_port};
@@ -157,8 +158,8 @@ pub struct Agent {
     http_listen: SocketAddr,
     listener: TcpListener,
     joiner: Joiner,
-    client: Client,
     worker: WorkerConfig,
+    offer: Offer,
     /// The line of claims that wait; nothing on an agent that never leads.
     line: Option<AbortOnDropHandle<()>>,
 }
@@ -200,8 +201,8 @@ impl Agent {
             joining,
             chance,
         };
-        let client = own_client(&config, http_listen)?;
         let worker = worker_config(&config, &data_dir, node_id.clone());
+        let offer = offer(&config, &data_dir, &node_id, own_client(&config, http_listen)?);
         let (claims, line) = match &consensus {
             Some(consensus) => {
                 let (hub, line) = Hub::new(consensus.clone());
@@ -230,7 +231,7 @@ impl Agent {
         };
         let app = Arc::new(app);
         let config = settings;
-        Ok(Self { app, config, data_dir, http_listen, listener, joiner, client, worker, line })
+        Ok(Self { app, config, data_dir, http_listen, listener, joiner, worker, offer, line })
     }
 
     /// Where it listens and stores, in one line.
@@ -299,8 +300,8 @@ impl Agent {
             http_listen: _,
             listener,
             joiner,
-            client,
             worker,
+            offer,
             line: _line,
         } = self;
         let stops = Stops::default();
@@ -320,8 +321,13 @@ impl Agent {
             Ok(())
         });
         let stop = stops.worker.clone();
-        let working = worker::run(worker, client, app.clock, stop);
+        let working = worker::run(worker, offer.client.clone(), app.clock, stop);
         tasks.spawn(Part::Worker, async { Ok(working.await?) });
+        let stop = stops.offer.clone();
+        tasks.spawn(Part::Offering, async {
+            offer.run(stop).await;
+            Ok(())
+        });
         tasks.spawn(Part::Keeping, tasks::keep(Arc::clone(&app), data_dir, stops.duties.clone()));
         if let Some(consensus) = app.consensus.clone() {
             let (duties, gossip) = (consensus.clone(), app.gossip.clone());
@@ -423,6 +429,7 @@ async fn open_consensus(
         listen: SocketAddr::new(config.listen.ip(), config.raft_port),
         raft_address: host_and_port(&config.advertise, config.raft_port),
         http_address: http_address.to_owned(),
+        zone: config.zone.clone(),
         timing: config.profile.timing(),
         voters: config.voters,
     };
@@ -449,6 +456,16 @@ fn own_client(config: &Config, listen: SocketAddr) -> Result<Client, RunError> {
     let own = SocketAddr::new(ip, listen.port()).to_string();
     let token = config.token.as_ref().map(|token| token.reveal().to_owned());
     Ok(Client::new(&[own], token, WORKER_PATIENCE)?)
+}
+
+fn offer(config: &Config, data_dir: &DataDir, node_id: &NodeId, client: Client) -> Offer {
+    Offer {
+        node_id: node_id.clone(),
+        works: config.slots > 0,
+        given: config.given,
+        data_dir: data_dir.path().to_owned(),
+        client,
+    }
 }
 
 fn worker_config(config: &Config, data_dir: &DataDir, node_id: NodeId) -> WorkerConfig {

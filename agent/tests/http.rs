@@ -7,6 +7,7 @@
 )]
 
 mod http {
+    mod capacity;
     mod cluster;
     mod events;
     mod failover;

@@ -123,7 +123,8 @@ pub(crate) struct Backup {
 /// Submit a run from a file, or a command as a Job.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Submit {
-    /// YAML or JSON: `run_id` (optional) and `spec`, as in `POST /runs`; `-` is standard input.
+    /// YAML or JSON: `spec`, and optionally `run_id` and `queue`, as in `POST /runs`; `-` is
+    /// standard input.
     #[arg(
         short,
         long,
@@ -135,6 +136,9 @@ pub(crate) struct Submit {
     /// The run's id; made from the time when absent.
     #[arg(long)]
     pub(crate) run_id: Option<String>,
+    /// The queue of its items, instead of the file's or `default`; it must exist.
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
     /// How many times the command runs; each finds its index in `RINGRIFT_INDEX`.
     #[arg(long, default_value_t = 1, conflicts_with = "file")]
     pub(crate) count: u32,
@@ -217,6 +221,9 @@ pub(crate) struct GauntletRun {
     /// The run's id; made from the time when absent. An id that exists is watched, not run again.
     #[arg(long)]
     pub(crate) run_id: Option<String>,
+    /// The queue of its pairs; it must exist.
+    #[arg(long, default_value = "default")]
+    pub(crate) queue: String,
     /// Only submit; do not watch.
     #[arg(long)]
     pub(crate) detach: bool,

@@ -78,7 +78,8 @@ async fn members(client: &Client, json: bool) -> Result<(), Failure> {
         ago(seen.last_change_seconds),
         seen.voters_outlook
     ));
-    let header = ["agent", "part", "state", "behind", "last contact", "raft id", "raft", "http"];
+    let header =
+        ["agent", "part", "state", "zone", "behind", "last contact", "raft id", "raft", "http"];
     let mut table = output::table(&header);
     for member in &seen.members {
         let contact = member.last_contact_seconds;
@@ -86,6 +87,7 @@ async fn members(client: &Client, json: bool) -> Result<(), Failure> {
             member.node_id.clone(),
             member.part.clone(),
             member.state.clone(),
+            member.zone.clone().unwrap_or_else(|| "-".to_owned()),
             member.behind.map_or_else(|| "-".to_owned(), |behind| behind.to_string()),
             contact.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.1}s")),
             member.raft_id.clone(),

@@ -22,7 +22,8 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let run_id = args.run_id.clone().unwrap_or_else(|| submit::fresh_id("gauntlet"));
     let (detach, expect) = (args.detach, args.expect.clone());
-    let submit = Submit { run_id: run_id.clone(), spec: RunSpec::Gauntlet(spec(args)?) };
+    let queue = args.queue.clone();
+    let submit = Submit { run_id: run_id.clone(), queue, spec: RunSpec::Gauntlet(spec(args)?) };
     let submitted = client.submit(&submit).await?;
     if detach {
         if json {

@@ -77,6 +77,7 @@ fn show_array(progress: &ArrayProgress) {
 
 fn show_run(status: &RunStatus) {
     output::line(&format!("run      {} ({})", status.run_id, status.kind));
+    output::line(&format!("queue    {}", status.queue));
     output::line(&format!("phase    {}", status.phase));
     output::line(&format!("done     {} of at most {}", status.done, status.total));
     output::line(&format!("message  {}", status.message));

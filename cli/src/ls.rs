@@ -23,7 +23,7 @@ pub(crate) async fn run(client: &Client, args: &args::Ls, json: bool) -> Result<
         return Ok(ExitCode::SUCCESS);
     }
     let mut table =
-        output::table(&["run", "kind", "phase", "done", "running", "failed", "message"]);
+        output::table(&["run", "kind", "queue", "phase", "done", "running", "failed", "message"]);
     for run in &list.runs {
         table.add_row(row(run));
     }
@@ -31,10 +31,11 @@ pub(crate) async fn run(client: &Client, args: &args::Ls, json: bool) -> Result<
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(run: &RunStatus) -> [String; 7] {
+fn row(run: &RunStatus) -> [String; 8] {
     [
         run.run_id.clone(),
         run.kind.clone(),
+        run.queue.clone(),
         run.verdict.clone().unwrap_or_else(|| run.phase.clone()),
         format!("{}/{}", run.done, run.total),
         run.running.to_string(),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use ringrift_wire::client::Client;
-use ringrift_wire::run::{JobSpec, RunSpec, RunStatus, Submit};
+use ringrift_wire::run::{JobSpec, RunSpec, RunStatus, Submit, default_queue};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -20,12 +20,14 @@ const POLL: Duration = Duration::from_millis(250);
 /// Input files are specs, not data.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A run in a file: its id may be left out.
+/// A run in a file: its id and its queue may be left out.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RunFile {
     #[serde(default)]
     run_id: Option<String>,
+    #[serde(default)]
+    queue: Option<String>,
     spec: RunSpec,
 }
 
@@ -39,10 +41,15 @@ pub(crate) async fn run(
         Some(path) => {
             let file: RunFile = read(path)?;
             let run_id = args.run_id.or(file.run_id);
-            Submit { run_id: run_id.unwrap_or_else(|| fresh_id("run")), spec: file.spec }
+            Submit {
+                run_id: run_id.unwrap_or_else(|| fresh_id("run")),
+                queue: args.queue.or(file.queue).unwrap_or_else(default_queue),
+                spec: file.spec,
+            }
         }
         None => Submit {
             run_id: args.run_id.clone().unwrap_or_else(|| fresh_id("job")),
+            queue: args.queue.clone().unwrap_or_else(default_queue),
             spec: RunSpec::Job(job(args)),
         },
     };
@@ -129,6 +136,7 @@ mod tests {
     fn a_gauntlet_is_read_from_yaml() {
         let text = "
 run_id: nightly
+queue: research
 spec:
   gauntlet:
     candidate: {name: new, argv: [own], limit: {nodes: 800}}
@@ -138,6 +146,7 @@ spec:
 ";
         let file: RunFile = serde_saphyr::from_str(text).unwrap();
         assert_eq!(file.run_id.as_deref(), Some("nightly"));
+        assert_eq!(file.queue.as_deref(), Some("research"));
         let RunSpec::Gauntlet(gauntlet) = file.spec else { panic!("a gauntlet was written") };
         assert_eq!(gauntlet.candidate.limit, Limit::Nodes(800));
         assert_eq!((gauntlet.stop.pairs_min, gauntlet.stop.alpha_ppm), (10, 50_000));

@@ -114,6 +114,10 @@ name! {
     /// Items that exclude each other.
     GroupName
 }
+name! {
+    /// Machines that fail together: a room, a rack, a zone of a cloud.
+    ZoneName
+}
 
 impl Default for QueueName {
     fn default() -> Self {

@@ -161,7 +161,9 @@ impl Machine {
             Command::Redrive { work_id } => self.redrive(*work_id),
             Command::SetQueue { queue, settings } => self.set_queue(queue, *settings),
             Command::RemoveQueue { queue } => self.remove_queue(queue),
-            Command::SetCapacity { node, capacity } => self.set_capacity(node, capacity.as_ref()),
+            Command::SetCapacity { node, capacity, by } => {
+                self.set_capacity(node, capacity.as_ref(), *by)
+            }
             Command::ExpireNode { node } => Ok(Reply::Ticked { expired: self.expire_node(node) }),
             Command::OpenSession => self.open_session(),
             Command::CloseSession { session } => {
@@ -178,7 +180,7 @@ impl Machine {
                 self.leave_lock(name, owner, *asker, grants)
             }
             Command::LockRelease { name, token } => self.release_lock(name, *token, grants),
-            Command::SubmitRun { run, spec } => self.submit_run(run, spec),
+            Command::SubmitRun { run, queue, spec } => self.submit_run(run, queue, spec),
             Command::AdvanceRun { run, version, advance } => {
                 self.advance_run(run, *version, advance)
             }

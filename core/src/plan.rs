@@ -21,6 +21,7 @@ pub(crate) mod chance;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::limits;
 use crate::run::{Advance, Run, RunSpec};
 
 /// Work type of a Job's tasks.
@@ -32,16 +33,21 @@ pub const WORK_TYPE_PAIR: &str = "pair";
 /// that they were: without it, a window as large as the run would make planning quadratic.
 const UNREMEMBERED_MAX: u64 = 64;
 
-/// The next step of a run; nothing when there is nothing to do.
+/// The next step of a run whose queue takes `room` more items; nothing when there is nothing to do.
+///
+/// Without room there may still be something: a match-up is decided, or the run ends. Nothing without
+/// room means that the run may have to wait for some.
 #[must_use]
-pub fn plan(run: &Run) -> Option<Advance> {
+pub fn plan(run: &Run, room: u64) -> Option<Advance> {
     if run.outcome.is_some() {
         return None;
     }
+    // One step is one log entry, however much room there is.
+    let items_max = usize::try_from(room).unwrap_or(usize::MAX).min(limits::BATCH_ITEMS_MAX);
     let advance = match &run.spec {
-        RunSpec::Job(spec) => job::step(run, spec),
-        RunSpec::Gauntlet(spec) => gauntlet::step(run, spec),
-        RunSpec::Tournament(spec) => tournament::step(run, spec),
+        RunSpec::Job(spec) => job::step(run, spec, items_max),
+        RunSpec::Gauntlet(spec) => gauntlet::step(run, spec, items_max),
+        RunSpec::Tournament(spec) => tournament::step(run, spec, items_max),
     };
     changes_something(run, &advance).then_some(advance)
 }

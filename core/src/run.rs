@@ -17,7 +17,7 @@ pub use spec::{
     TournamentSpec,
 };
 
-use crate::id::RunId;
+use crate::id::{QueueName, RunId};
 use crate::queue::item::{NewItem, Origin};
 use crate::time::Moment;
 
@@ -26,6 +26,8 @@ use crate::time::Moment;
 pub struct Run {
     /// Its id.
     pub id: RunId,
+    /// The queue that its items go to.
+    pub queue: QueueName,
     /// What was asked.
     pub spec: RunSpec,
     /// Grows with every change of the run: results, failures, planner steps.

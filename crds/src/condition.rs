@@ -59,6 +59,8 @@ pub enum Reason {
     AgentsFaulty,
     /// The agents' queue is full; the run is offered again.
     QueueFull,
+    /// The agents have no queue of that name; the run is offered again, until somebody makes it.
+    QueueUnknown,
     /// A Job's last task has ended well.
     TasksSucceeded,
     /// A Gauntlet's candidate is better than every baseline.
@@ -87,7 +89,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them: the set of label values in metrics is bounded by this list.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::WaitingForWorkers,
         Self::ItemsRunning,
         Self::AgentsUnreachable,
@@ -95,6 +97,7 @@ impl Reason {
         Self::AgentsUnauthorized,
         Self::AgentsFaulty,
         Self::QueueFull,
+        Self::QueueUnknown,
         Self::TasksSucceeded,
         Self::CandidatePromoted,
         Self::CandidateRejected,
@@ -120,6 +123,7 @@ impl Reason {
             Self::AgentsUnauthorized => "AgentsUnauthorized",
             Self::AgentsFaulty => "AgentsFaulty",
             Self::QueueFull => "QueueFull",
+            Self::QueueUnknown => "QueueUnknown",
             Self::TasksSucceeded => "TasksSucceeded",
             Self::CandidatePromoted => "CandidatePromoted",
             Self::CandidateRejected => "CandidateRejected",

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::contest::{Contestant, Play};
+use crate::queue;
 use crate::status::Status;
 
 /// One candidate against baselines.
@@ -49,6 +50,11 @@ pub struct GauntletSpec {
     #[x_kube(validation = Rule::new("self.pairsMin <= self.pairsMax").message("pairsMin must be less than or equal to pairsMax"))]
     #[x_kube(validation = Rule::new("self.elo0Milli < self.elo1Milli").message("elo0Milli must be less than elo1Milli"))]
     pub stop: Stop,
+    /// The agents' queue that the pairs go to. `default` always exists. While another one does not, the
+    /// object waits for it.
+    #[serde(default = "queue")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub queue: String,
 }
 
 /// When a match-up ends.

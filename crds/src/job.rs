@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::contest::string_map;
+use crate::queue;
 use crate::status::Status;
 
 /// The same task, a number of times.
@@ -69,6 +70,11 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "labels")]
     pub node_labels: BTreeMap<String, String>,
+    /// The agents' queue that the tasks go to. `default` always exists. While another one does not, the
+    /// object waits for it.
+    #[serde(default = "queue")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub queue: String,
 }
 
 /// A variable of the environment.

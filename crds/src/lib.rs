@@ -32,6 +32,11 @@ pub const GROUP: &str = "ringrift.dev";
 /// The finalizer that holds a deleted object until its run was cancelled.
 pub const FINALIZER: &str = "ringrift.dev/run";
 
+/// The queue of objects that name none.
+fn queue() -> String {
+    "default".to_owned()
+}
+
 /// The annotation that keeps Helm from deleting the definition, and with it every object.
 const KEEP: (&str, &str) = ("helm.sh/resource-policy", "keep");
 

@@ -72,6 +72,7 @@ fn what_is_not_given_has_its_default() {
     assert_eq!(gauntlet.stop, gauntlet::Stop::default());
     let job: JobSpec = serde_json::from_value(json!({ "command": ["/bin/true"] })).expect("a job");
     assert_eq!((job.completions, job.parallelism, job.max_attempts), (1, 16, 3));
+    assert_eq!((gauntlet.queue.as_str(), job.queue.as_str()), ("default", "default"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::contest::{Contestant, Play};
+use crate::queue;
 use crate::status::Status;
 
 /// Everyone against everyone.
@@ -44,6 +45,11 @@ pub struct TournamentSpec {
     #[serde(default = "pairs")]
     #[schemars(range(min = 1, max = 100_000))]
     pub pairs: i32,
+    /// The agents' queue that the pairs go to. `default` always exists. While another one does not, the
+    /// object waits for it.
+    #[serde(default = "queue")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub queue: String,
 }
 
 const fn pairs() -> i32 {

@@ -117,6 +117,7 @@ mod tests {
         };
         RunStatus {
             run_id: "demo".to_owned(),
+            queue: "default".to_owned(),
             kind: "gauntlet".to_owned(),
             phase: "succeeded".to_owned(),
             version: 1,

@@ -60,12 +60,13 @@ async fn helm_finds_no_fault() {
 #[tokio::test]
 async fn what_is_wrong_in_the_values_is_refused_by_name() {
     let tools = Tools::locate().unwrap();
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&[], "choose exactly one of auth.token, auth.existingSecret"),
         (&["auth.token=of-a-test", "auth.insecureNoToken=true"], "choose exactly one"),
         (&["auth.token=short"], "/auth/token"),
         (&["auth.token=of-a-test", "voters.replica=3"], "replica"),
         (&["auth.token=of-a-test", "voters.replicas=2"], "/voters/replicas"),
+        (&["auth.token=of-a-test", "voters.zone=east/1"], "/voters/zone"),
         (&["auth.token=of-a-test", "persistence.type=disk"], "/persistence/type"),
         (&["auth.token=of-a-test", "image.pullPolicy=Sometimes"], "/image/pullPolicy"),
         (&["auth.token=of-a-test", "agents.slots=many"], "/agents/slots"),

@@ -8,7 +8,9 @@ use ringrift_tests::agents::{Binaries, Cluster, wait_for};
 use ringrift_tests::evidence::{self, Evidence};
 use ringrift_wire::client::Client;
 use ringrift_wire::pair::{Contestant, Limit};
-use ringrift_wire::run::{GauntletSpec, LedgerPage, Play, RunSpec, RunStatus, Stop, Submit};
+use ringrift_wire::run::{
+    GauntletSpec, LedgerPage, Play, RunSpec, RunStatus, Stop, Submit, default_queue,
+};
 
 const RUN: &str = "failover";
 const PAIRS_MIN: u32 = 30;
@@ -35,7 +37,7 @@ fn gauntlet() -> Submit {
         play: Play { seed: 7, ..Play::default() },
         stop: Stop { pairs_min: PAIRS_MIN, pairs_max: 60, elo1_milli: 60_000, ..Stop::default() },
     };
-    Submit { run_id: RUN.to_owned(), spec: RunSpec::Gauntlet(spec) }
+    Submit { run_id: RUN.to_owned(), queue: default_queue(), spec: RunSpec::Gauntlet(spec) }
 }
 
 async fn done_at_least(client: &Client, pairs: u64) {

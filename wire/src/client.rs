@@ -115,6 +115,18 @@ impl Client {
         self.call(reqwest::Method::POST, path, Some(body)).await
     }
 
+    /// Any PUT of JSON that answers JSON.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn put<B: Serialize + Sync, R: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<R, ClientError> {
+        self.call(reqwest::Method::PUT, path, Some(body)).await
+    }
+
     /// Any DELETE with a JSON body that answers JSON.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ringrift_core::id::DEFAULT_QUEUE;
 use ringrift_core::limits;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,6 +15,9 @@ use crate::pair::Contestant;
 pub struct Submit {
     /// The run's id: letters, digits, `-`, `_`, `.`, `:`, at most 128.
     pub run_id: String,
+    /// The queue that its items go to; `default` always exists, another one must have been made.
+    #[serde(default = "default_queue")]
+    pub queue: String,
     /// What to do.
     pub spec: RunSpec,
 }
@@ -24,6 +28,9 @@ pub struct Submit {
 pub struct Execute {
     /// The run's id: letters, digits, `-`, `_`, `.`, `:`, at most 128.
     pub run_id: String,
+    /// The queue that its items go to; `default` always exists, another one must have been made.
+    #[serde(default = "default_queue")]
+    pub queue: String,
     /// Who wants to be promoted.
     pub candidate: Contestant,
     /// Whom it must beat, 1 to 63.
@@ -182,6 +189,11 @@ pub enum Model {
     Logistic,
 }
 
+/// The queue of runs that name none.
+#[must_use]
+pub fn default_queue() -> String {
+    DEFAULT_QUEUE.to_owned()
+}
 const fn one() -> u32 {
     1
 }
@@ -219,6 +231,8 @@ pub struct Submitted {
 pub struct RunStatus {
     /// The run.
     pub run_id: String,
+    /// The queue that its items go to.
+    pub queue: String,
     /// `job`, `gauntlet` or `tournament`.
     pub kind: String,
     /// `active`, `succeeded`, `failed` or `cancelled`.

@@ -469,6 +469,9 @@ pub struct ClusterMember {
     pub raft_address: String,
     /// Where it serves HTTP, as `host:port`.
     pub http_address: String,
+    /// The machines that fail with it; absent when it says none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 /// Body of `POST /cluster/members`.

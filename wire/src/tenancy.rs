@@ -73,6 +73,36 @@ pub struct Capacity {
     pub disk_free_mib: u32,
 }
 
+/// Who says what a node has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Teller {
+    /// A person. What they say stands until it is removed.
+    #[default]
+    Operator,
+    /// The node's own agent. It changes nothing while an operator's word stands.
+    Agent,
+}
+
+/// Query of `PUT` and `DELETE /nodes/{node_id}/capacity`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct CapacityQuery {
+    /// Who says so.
+    #[param(inline)]
+    pub by: Teller,
+}
+
+/// Query of `GET /nodes`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct NodesQuery {
+    /// Only this node.
+    pub node_id: Option<String>,
+}
+
 /// What a node has, and what is reserved of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeCapacity {
@@ -80,6 +110,8 @@ pub struct NodeCapacity {
     pub node_id: String,
     /// What it has.
     pub capacity: Capacity,
+    /// Who said so.
+    pub said_by: Teller,
     /// Thousandths of a processor that are reserved.
     pub reserved_cpu_milli: u64,
     /// Mebibytes of memory that are reserved.
@@ -91,7 +123,7 @@ pub struct NodeCapacity {
 /// Reply of `GET /nodes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Nodes {
-    /// Nodes that said what they have, by name.
+    /// Nodes of which is known what they have, by name.
     pub nodes: Vec<NodeCapacity>,
 }
 

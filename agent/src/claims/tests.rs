@@ -1,7 +1,7 @@
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::Batch;
 use ringrift_core::queue::item::{Needs, NewItem, Payload};
-use ringrift_core::queue::resources::{Capacity, Demand};
+use ringrift_core::queue::resources::{Capacity, Demand, Teller};
 use ringrift_core::time::{Moment, Span};
 
 use super::*;
@@ -108,6 +108,7 @@ fn a_node_without_room_holds_up_no_other() {
     let has = |node: &str, gpu_devices| Command::SetCapacity {
         node: node.parse().unwrap(),
         capacity: Some(Capacity { gpu_devices, ..Capacity::default() }),
+        by: Teller::Agent,
     };
     let enqueue = Command::Enqueue(vec![NewItem { needs, ..item("a") }]);
     let commands = vec![has("full", 0), has("free", 1), enqueue];

@@ -30,6 +30,17 @@ fn no_flags_mean_an_own_cluster_on_loopback() {
 }
 
 #[test]
+fn what_the_node_has_is_measured_unless_given() {
+    let given = |line: &str| config(line).unwrap().given;
+    assert_eq!(given(""), Given::default());
+    assert_eq!(given("--cpus auto --memory-mib auto --gpus auto"), Given::default());
+    let all = Given { cpu_milli: Some(3_500), memory_mib: Some(2_048), gpu_devices: Some(2) };
+    assert_eq!(given("--cpus 3.5 --memory-mib 2048 --gpus 2"), all);
+    let milli = |text: &str| given(&format!("--cpus {text}")).cpu_milli;
+    assert_eq!(["0", "0.125", "65536"].map(milli), [Some(0), Some(125), Some(65_536_000)]);
+}
+
+#[test]
 fn joining_takes_lists_and_addresses_in_either_form() {
     let config = config("--join a:1,http://b.c:2/ --join [::1]:3 --bootstrap").unwrap();
     let addresses = ["a:1", "b.c:2", "[::1]:3"].map(str::to_owned).to_vec();
@@ -54,6 +65,13 @@ fn contradictions_name_the_setting() {
         ("--bootstrap", "--bootstrap"),
         ("--client", "--client"),
         ("--client --join a:1 --bootstrap", "--bootstrap"),
+        ("--cpus some", "--cpus"),
+        ("--cpus 1.2345", "--cpus"),
+        ("--cpus .5", "--cpus"),
+        ("--cpus 65536.001", "--cpus"),
+        ("--memory-mib -1", "--memory-mib"),
+        ("--gpus 65", "--gpus"),
+        ("--zone a/b", "--zone"),
         ("--voters 2", "--voters"),
         ("--voters 4", "--voters"),
         ("--voters 7", "--voters"),

@@ -73,11 +73,13 @@ impl Consensus {
     /// [`MembershipError::Retired`] when it went for good; [`MembershipError::Foreign`] when it belongs
     /// to another cluster; others when it cannot be reached or does not catch up. What was done so far
     /// stays.
-    pub async fn add_member(&self, member: Member) -> Result<Part, MembershipError> {
+    pub async fn add_member(&self, mut member: Member) -> Result<Part, MembershipError> {
         // One change at a time from here; openraft refuses a second one anyway.
         let _turn = self.inner.membership_turn.lock().await;
         self.must_lead()?;
-        let raft_id = self.identify(&member).await?;
+        let Identity { raft_id, zone, .. } = self.identify(&member).await?;
+        // Nobody else knows where it stands.
+        member.zone = zone;
         let membership = self.membership();
         let known = membership.nodes().find(|(_, known)| known.node_id == member.node_id);
         let known = known.map(|(id, known)| (*id, known.clone()));
@@ -158,14 +160,14 @@ impl Consensus {
     }
 
     /// Asks the newcomer itself who it is, which shows too that it can be reached.
-    async fn identify(&self, member: &Member) -> Result<u64, MembershipError> {
+    async fn identify(&self, member: &Member) -> Result<Identity, MembershipError> {
         let address = &member.raft_address;
         let identity = self.inner.caller.identify(address).await;
         let identity = identity.map_err(|error| MembershipError::Unreachable {
             address: address.clone(),
             cause: error.to_string(),
         })?;
-        let Identity { node_id, raft_id, cluster_id, initialized } = identity;
+        let Identity { node_id, raft_id, zone: _, cluster_id, initialized } = identity.clone();
         if node_id != member.node_id {
             let (expected, found) = (member.node_id.clone(), node_id);
             return Err(MembershipError::Impostor { address: address.clone(), expected, found });
@@ -177,7 +179,7 @@ impl Consensus {
         if initialized && !ours && cluster_id != self.inner.caller.cluster_id() {
             return Err(MembershipError::Foreign { node_id, cluster_id });
         }
-        Ok(raft_id)
+        Ok(identity)
     }
 
     pub(super) fn membership(&self) -> Membership {

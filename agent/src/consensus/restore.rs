@@ -118,6 +118,7 @@ pub fn restore(
         node_id: node_id.clone(),
         raft_address: ADDRESS_UNKNOWN.to_owned(),
         http_address: ADDRESS_UNKNOWN.to_owned(),
+        zone: None,
     };
     let voters = vec![BTreeSet::from([raft_id])];
     let membership = openraft::Membership::new(voters, BTreeMap::from([(raft_id, alone)]));

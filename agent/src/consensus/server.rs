@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Future, SinkExt as _, StreamExt as _};
+use ringrift_core::id::ZoneName;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
@@ -40,6 +41,8 @@ pub(super) struct Service {
     pub(super) raft: Raft,
     /// Who this agent is.
     pub(super) this: Arc<Caller>,
+    /// Where it stands.
+    pub(super) zone: Option<ZoneName>,
     pub(super) shared: Arc<Shared>,
     pub(super) snapshots: SnapshotDirectory,
     /// The snapshot that is arriving.
@@ -132,6 +135,7 @@ impl Service {
             Ok(initialized) => Welcome::Accepted(Identity {
                 node_id: self.this.node_id().clone(),
                 raft_id: self.this.raft_id(),
+                zone: self.zone.clone(),
                 cluster_id,
                 initialized,
             }),

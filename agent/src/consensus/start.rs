@@ -70,6 +70,7 @@ impl Consensus {
             listen,
             raft_address,
             http_address,
+            zone,
             timing,
             voters,
         } = config;
@@ -78,7 +79,8 @@ impl Consensus {
         let log = LogStore::new(log, flushes.clone());
         let (listener, listen) = bind(&*transport, listen).await?;
         let raft_address = with_port(raft_address, listen);
-        let this = Member { node_id: node_id.clone(), raft_address, http_address };
+        let this =
+            Member { node_id: node_id.clone(), raft_address, http_address, zone: zone.clone() };
 
         let caller = Arc::new(Caller::new(node_id, raft_id, Arc::clone(&shared), transport));
         let machine = StateMachine::new(Arc::clone(&shared), snapshots.clone());
@@ -92,6 +94,7 @@ impl Consensus {
         let service = server::Service {
             raft: raft.clone(),
             this: Arc::clone(&caller),
+            zone,
             shared: Arc::clone(&shared),
             snapshots: snapshots.clone(),
             arrivals: server::receive::Arrivals::default(),

@@ -10,7 +10,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use ringrift_core::id::NodeId;
+use ringrift_core::id::{NodeId, ZoneName};
 use serde::de::{self, DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use tokio::io::AsyncWrite;
@@ -24,7 +24,7 @@ use crate::consensus::vocabulary::{Ring, SnapshotMeta, Vote};
 /// Opens every connection, so that a stray client is recognised at once.
 pub(super) const MAGIC: [u8; 8] = *b"RINGRAFT";
 /// Raised with every change of the types in this file or of a log entry.
-pub(super) const PROTOCOL: u16 = 3;
+pub(super) const PROTOCOL: u16 = 5;
 /// The largest log entry that is accepted for replication.
 pub(super) const ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The largest frame: an append with one entry of the largest kind behind a full batch, and room
@@ -67,6 +67,7 @@ pub(super) struct Hello {
 pub(super) struct Identity {
     pub(super) node_id: NodeId,
     pub(super) raft_id: u64,
+    pub(super) zone: Option<ZoneName>,
     /// Empty before its cluster has a name.
     pub(super) cluster_id: String,
     /// Whether it belongs to a cluster.

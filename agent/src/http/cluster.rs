@@ -40,7 +40,8 @@ pub(crate) async fn join(
         None => part(Part::Client),
         Some(raft_address) => {
             host_and_port("raft_address", &raft_address)?;
-            let member = Member { node_id, raft_address, http_address };
+            // It is asked where it stands.
+            let member = Member { node_id, raft_address, http_address, zone: None };
             tracing::info!(node_id = %member.node_id, raft_address = member.raft_address, "taking in");
             part(app.replica()?.add_member(member).await.map_err(refused)?)
         }

@@ -1,5 +1,6 @@
 //! Between the wire and the core: requests are checked here once, and everything behind trusts them.
 
+pub(crate) mod capacity;
 pub(crate) mod event;
 pub(crate) mod pair;
 pub(crate) mod run;

@@ -21,11 +21,11 @@ use super::{App, convert, runs};
 )]
 pub(crate) async fn execute(
     State(app): State<Arc<App>>,
-    JsonBody(Execute { run_id, candidate, baselines, play, stop }): JsonBody<Execute>,
+    JsonBody(Execute { run_id, queue, candidate, baselines, play, stop }): JsonBody<Execute>,
 ) -> Answer<Submitted> {
     let spec = RunSpec::Gauntlet(GauntletSpec { candidate, baselines, play, stop });
     let spec = convert::run::spec("", spec)?;
-    runs::submit_spec(&app, run_id, spec, "").await
+    runs::submit_spec(&app, run_id, &queue, spec, "").await
 }
 
 /// Whether this agent can play, and which gauntlets are active in the cluster.

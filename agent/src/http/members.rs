@@ -46,6 +46,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer<ClusterMembers> 
             raft_id: format!("{raft_id:016x}"),
             raft_address: member.raft_address,
             http_address: member.http_address,
+            zone: member.zone.as_ref().map(ToString::to_string),
         }
     };
     let mut members: Vec<ClusterMember> = seen.standings.into_iter().map(view).collect();
@@ -103,7 +104,8 @@ pub(crate) async fn add(
         );
         Failure::problem(StatusCode::CONFLICT, Code::InvalidValue, text).at("node_id")
     })?;
-    let member = Member { node_id, raft_address, http_address: known.http_address };
+    // It is asked where it stands.
+    let member = Member { node_id, raft_address, http_address: known.http_address, zone: None };
     let name = member.node_id.to_string();
     let taken = app.replica()?.add_member(member).await.map_err(refused)?;
     Ok(Json(Added { node_id: name, part: part(taken).to_owned() }))

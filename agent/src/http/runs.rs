@@ -29,27 +29,29 @@ const LEDGER_PAGE_MAX: u32 = 10_000;
 )]
 pub(crate) async fn submit(
     State(app): State<Arc<App>>,
-    JsonBody(Submit { run_id, spec }): JsonBody<Submit>,
+    JsonBody(Submit { run_id, queue, spec }): JsonBody<Submit>,
 ) -> Answer<Submitted> {
     let spec = convert::run::spec("spec", spec)?;
-    submit_spec(&app, run_id, spec, "spec").await
+    submit_spec(&app, run_id, &queue, spec, "spec").await
 }
 
 /// Registers a checked spec. `path` is where the spec stands in the caller's body.
 pub(crate) async fn submit_spec(
     app: &App,
     run_id: String,
+    queue: &str,
     spec: RunSpec,
     path: &str,
 ) -> Answer<Submitted> {
     let run = convert::id("run_id", &run_id)?;
+    let queue = convert::id("queue", queue)?;
     let in_spec = |failure: Failure| {
         failure.rename(|field| match (field, path) {
-            ("run_id", _) | (_, "") => field.to_owned(),
+            ("run_id" | "queue", _) | (_, "") => field.to_owned(),
             (field, path) => format!("{path}.{field}"),
         })
     };
-    match app.commit(Command::SubmitRun { run, spec }).await.map_err(in_spec)? {
+    match app.commit(Command::SubmitRun { run, queue, spec }).await.map_err(in_spec)? {
         Reply::RunAccepted { fresh } => Ok(Json(Submitted {
             success: true,
             node_id: app.node_id.to_string(),

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use ringrift_core::id::NodeId;
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Command, Reply};
-use ringrift_core::queue::resources;
 use ringrift_core::queue::tenant;
 use ringrift_wire::problem::Problem;
-use ringrift_wire::tenancy::{Capacity, NodeCapacity, Nodes, Queue, QueueSettings, Queues, Set};
+use ringrift_wire::tenancy::{
+    Capacity, CapacityQuery, NodeCapacity, Nodes, NodesQuery, Queue, QueueSettings, Queues, Set,
+};
 
-use super::body::JsonBody;
+use super::body::{JsonBody, UrlQuery};
 use super::failure::Answer;
 use super::{App, convert};
 
@@ -72,62 +74,74 @@ pub(crate) async fn remove_queue(
     set(&app, Command::RemoveQueue { queue }, name, "removed").await
 }
 
-/// Nodes that said what they have, with what is reserved of it.
+/// Nodes of which is known what they have, with what is reserved of it.
 #[utoipa::path(
     get, path = "/nodes", operation_id = "nodes", tag = "nodes",
+    params(NodesQuery),
     responses((status = 200, body = Nodes), (status = "default", body = Problem))
 )]
-pub(crate) async fn nodes(State(app): State<Arc<App>>) -> Answer<Nodes> {
+pub(crate) async fn nodes(
+    State(app): State<Arc<App>>,
+    UrlQuery(NodesQuery { node_id }): UrlQuery<NodesQuery>,
+) -> Answer<Nodes> {
+    let only = node_id.map(|name| convert::id::<NodeId>("node_id", &name)).transpose()?;
     let nodes = app.view(|machine: &Machine| {
         let nodes = machine.capacities();
+        let nodes = nodes.filter(|(node, _, _)| only.as_ref().is_none_or(|only| only == *node));
         nodes
-            .map(|(node, capacity, reserved)| {
-                let resources::Capacity { cpu_milli, memory_mib, gpu_devices, disk_free_mib } =
-                    *capacity;
-                NodeCapacity {
-                    node_id: node.to_string(),
-                    capacity: Capacity { cpu_milli, memory_mib, gpu_devices, disk_free_mib },
-                    reserved_cpu_milli: reserved.cpu_milli,
-                    reserved_memory_mib: reserved.memory_mib,
-                    reserved_gpu_milli: reserved.gpus.values().copied().map(u64::from).sum(),
-                }
+            .map(|(node, stated, reserved)| NodeCapacity {
+                node_id: node.to_string(),
+                capacity: convert::capacity::told(&stated.capacity),
+                said_by: convert::capacity::teller(stated.by),
+                reserved_cpu_milli: reserved.cpu_milli,
+                reserved_memory_mib: reserved.memory_mib,
+                reserved_gpu_milli: reserved.gpus.values().copied().map(u64::from).sum(),
             })
             .collect()
     });
     Ok(Json(Nodes { nodes: nodes.await? }))
 }
 
-/// Says what a node has. Claims that no longer fit end, newest first.
+/// Says what a node has. Claims that no longer fit end, newest first. An operator's word stands until
+/// it is removed; the node's own agent changes nothing meanwhile.
 #[utoipa::path(
     put, path = "/nodes/{node_id}/capacity", operation_id = "node_capacity", tag = "nodes",
-    params(("node_id" = String, Path, description = "The node.")),
+    params(("node_id" = String, Path, description = "The node."), CapacityQuery),
     request_body = Capacity,
     responses((status = 200, body = Set), (status = "default", body = Problem))
 )]
 pub(crate) async fn set_capacity(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
+    UrlQuery(CapacityQuery { by }): UrlQuery<CapacityQuery>,
     JsonBody(capacity): JsonBody<Capacity>,
 ) -> Answer<Set> {
-    let Capacity { cpu_milli, memory_mib, gpu_devices, disk_free_mib } = capacity;
-    let capacity = resources::Capacity { cpu_milli, memory_mib, gpu_devices, disk_free_mib };
+    let capacity = Some(convert::capacity::capacity(&capacity));
     let node = convert::id("node_id", &name)?;
-    let command = Command::SetCapacity { node, capacity: Some(capacity) };
-    set(&app, command, name, "set").await
+    set(
+        &app,
+        Command::SetCapacity { node, capacity, by: convert::capacity::said_by(by) },
+        name,
+        "set",
+    )
+    .await
 }
 
-/// Forgets what a node has: it has left. Claims that reserve something there end.
+/// Forgets what a node has. Claims that reserve something there end. The node's own agent, when it
+/// runs, says within a minute again what there is.
 #[utoipa::path(
     delete, path = "/nodes/{node_id}/capacity", operation_id = "node_gone", tag = "nodes",
-    params(("node_id" = String, Path, description = "The node.")),
+    params(("node_id" = String, Path, description = "The node."), CapacityQuery),
     responses((status = 200, body = Set), (status = "default", body = Problem))
 )]
 pub(crate) async fn remove_capacity(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
+    UrlQuery(CapacityQuery { by }): UrlQuery<CapacityQuery>,
 ) -> Answer<Set> {
     let node = convert::id("node_id", &name)?;
-    set(&app, Command::SetCapacity { node, capacity: None }, name, "removed").await
+    let command = Command::SetCapacity { node, capacity: None, by: convert::capacity::said_by(by) };
+    set(&app, command, name, "removed").await
 }
 
 async fn set(app: &App, command: Command, name: String, word: &str) -> Answer<Set> {

@@ -111,6 +111,7 @@ mod tests {
             node_id: node(name),
             raft_address: "127.0.0.1:2".to_owned(),
             http_address: "127.0.0.1:1".to_owned(),
+            zone: None,
         };
         let members = ["own", "alive", "suspected", "failed", "unknown"].map(member);
         let roster = [

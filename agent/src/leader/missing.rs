@@ -1,4 +1,4 @@
-//! Nodes that are gone: what they hold need not wait for its leases.
+//! Nodes that are gone: what they hold need not wait for its leases, and what they have is no room.
 //!
 //! SWIM says that a node has failed; that is a hint and moves nothing by itself. The leader looks for
 //! itself, by a connection to the node's HTTP port. Only when that is refused or meets silence too,
@@ -51,7 +51,8 @@ struct Departures {
 }
 
 impl Departures {
-    /// The nodes to look at: failed, not dealt with in this life, and holding something. Forgets
+    /// The nodes to look at: failed, not dealt with in this life, and of some weight: they hold
+    /// something, or count as room. Forgets
     /// nodes that gossip has forgotten.
     fn suspects(&mut self, members: &[Member], holds: impl Fn(&NodeId) -> bool) -> Vec<Suspect> {
         self.settled.retain(|node_id, _| members.iter().any(|member| member.node_id == *node_id));
@@ -108,7 +109,9 @@ pub(super) async fn expire_missing(consensus: &Consensus, gossip: &Gossip) {
 async fn look(consensus: &Consensus, gossip: &Gossip, departures: &mut Departures) -> bool {
     let members = gossip.members();
     let suspects = consensus.read(|machine| {
-        departures.suspects(&members, |node_id| machine.held_by(node_id).next().is_some())
+        departures.suspects(&members, |node_id| {
+            machine.held_by(node_id).next().is_some() || machine.is_counted_on(node_id)
+        })
     });
     let mut checks = futures::stream::iter(suspects)
         .map(|suspect| async {

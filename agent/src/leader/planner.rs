@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use ringrift_core::id::RunId;
+use ringrift_core::machine::Machine;
 use ringrift_core::plan::plan;
 use ringrift_core::queue::command::{Command, Refusal};
 use ringrift_core::run::Run;
@@ -23,6 +24,8 @@ const PLAN_INTERVAL: Duration = Duration::from_millis(20);
 enum Planned {
     /// Nothing is to do before its version changes.
     Settled(u64),
+    /// Nothing is to do before its version changes or its queue has room.
+    Crowded(u64),
     /// It moved on; look again.
     Moved,
     /// The step did not go through; look again soon.
@@ -31,12 +34,19 @@ enum Planned {
     Stopped,
 }
 
+/// A run whose planner had nothing to do.
+#[derive(Debug, Clone, Copy)]
+struct Settled {
+    version: u64,
+    /// Whether room in its queue might give the planner something to do.
+    crowded: bool,
+}
+
 /// Steps runs whenever they change. Returns when consensus has stopped.
 pub(super) async fn step_runs(consensus: &Consensus) {
     let mut applied = consensus.applied();
     while leads(consensus).await {
-        // The version of each active run at which its planner had nothing to do.
-        let mut settled: BTreeMap<RunId, u64> = BTreeMap::new();
+        let mut settled: BTreeMap<RunId, Settled> = BTreeMap::new();
         let leadership = consensus.leadership();
         while leadership.borrow().is_leader {
             applied.borrow_and_update();
@@ -50,7 +60,10 @@ pub(super) async fn step_runs(consensus: &Consensus) {
             for (id, planned) in planned {
                 match planned {
                     Planned::Settled(version) => {
-                        settled.insert(id, version);
+                        settled.insert(id, Settled { version, crowded: false });
+                    }
+                    Planned::Crowded(version) => {
+                        settled.insert(id, Settled { version, crowded: true });
                     }
                     Planned::Moved | Planned::Failed => {}
                     Planned::Stopped => return,
@@ -65,15 +78,16 @@ pub(super) async fn step_runs(consensus: &Consensus) {
     }
 }
 
-/// The active runs that changed since their planner had nothing to do. Forgets runs that ended.
-fn runs_to_plan(consensus: &Consensus, settled: &mut BTreeMap<RunId, u64>) -> Vec<RunId> {
+/// The active runs for which something changed since their planner had nothing to do. Forgets runs
+/// that ended.
+fn runs_to_plan(consensus: &Consensus, settled: &mut BTreeMap<RunId, Settled>) -> Vec<RunId> {
     let mut due = Vec::new();
     let mut still = BTreeMap::new();
     consensus.read(|machine| {
         for run in machine.active_runs() {
             match settled.get(&run.id) {
-                Some(version) if *version == run.version => {
-                    still.insert(run.id.clone(), *version);
+                Some(known) if is_settled(machine, run, *known) => {
+                    still.insert(run.id.clone(), *known);
                 }
                 Some(_) | None => due.push(run.id.clone()),
             }
@@ -83,22 +97,32 @@ fn runs_to_plan(consensus: &Consensus, settled: &mut BTreeMap<RunId, u64>) -> Ve
     due
 }
 
+fn is_settled(machine: &Machine, run: &Run, known: Settled) -> bool {
+    let Settled { version, crowded } = known;
+    version == run.version && !(crowded && machine.room(&run.queue) > 0)
+}
+
 /// Plans one run as it is now and proposes the step.
 async fn step(consensus: &Consensus, id: RunId) -> (RunId, Planned) {
-    let run = consensus.read(|machine| machine.run(&id).cloned());
-    let planned = match run.filter(|run| run.outcome.is_none()) {
+    let run = consensus.read(|machine| {
+        let run = machine.run(&id).filter(|run| run.outcome.is_none())?;
+        Some((run.clone(), machine.room(&run.queue)))
+    });
+    let planned = match run {
         None => Planned::Moved,
-        Some(run) => propose_step(consensus, run).await,
+        Some((run, room)) => propose_step(consensus, run, room).await,
     };
     (id, planned)
 }
 
-async fn propose_step(consensus: &Consensus, run: Run) -> Planned {
+async fn propose_step(consensus: &Consensus, run: Run, room: u64) -> Planned {
     let version = run.version;
     let id = run.id.clone();
     // A long ledger takes milliseconds to judge; the runtime's threads serve others meanwhile.
-    let advance = match tokio::task::spawn_blocking(move || plan(&run)).await {
+    let advance = match tokio::task::spawn_blocking(move || plan(&run, room)).await {
         Ok(Some(advance)) => advance,
+        // Nothing goes into the log while the queue is full.
+        Ok(None) if room == 0 => return Planned::Crowded(version),
         Ok(None) => return Planned::Settled(version),
         Err(error) => {
             tracing::error!(run = %id, version, %error, "planning failed; the run waits for its next change");
@@ -128,8 +152,8 @@ async fn propose_step(consensus: &Consensus, run: Run) -> Planned {
         Some(Err(Refusal::StaleRun { .. } | Refusal::RunEnded(_) | Refusal::UnknownRun(_))) => {
             Planned::Moved
         }
-        // The queue has no room for the run's items yet.
-        Some(Err(Refusal::Full { .. })) => Planned::Failed,
+        // Others have taken the room meanwhile.
+        Some(Err(Refusal::Full { .. } | Refusal::QueueFull { .. })) => Planned::Failed,
         Some(Err(refusal)) => {
             tracing::error!(run = %id, version, %refusal, "the machine refuses a planner's step");
             Planned::Settled(version)

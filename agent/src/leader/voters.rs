@@ -60,6 +60,7 @@ fn picture(
     let look = |standing: &Standing| Look {
         raft_id: standing.raft_id,
         node_id: standing.member.node_id.clone(),
+        zone: standing.member.zone.clone(),
         votes: standing.votes,
         lives: lives(standing),
         silent_for: standing.silent_for.map(span),

@@ -15,6 +15,8 @@ use crate::http::App;
 
 /// The worker ends within 15 s by its own promise; a hung one must not keep the agent.
 const WORKER_STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// What this node has is taken back within a second, or left.
+const OFFER_STOP_PATIENCE: Duration = Duration::from_secs(2);
 /// Requests in progress end within this time, or are cut off.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -25,6 +27,8 @@ pub enum Part {
     Http,
     /// The worker.
     Worker,
+    /// Telling what this node has.
+    Offering,
     /// The leader's duties.
     Duties,
     /// Joining, and making itself known.
@@ -41,17 +45,21 @@ pub enum Part {
 #[derive(Default)]
 pub(super) struct Stops {
     pub(super) worker: CancellationToken,
+    pub(super) offer: CancellationToken,
     pub(super) duties: CancellationToken,
     pub(super) http: CancellationToken,
 }
 
-/// The worker hands its items back, the members hear a farewell, leadership goes to another, and
-/// requests in progress end.
+/// The worker hands its items back, what this node has is taken back, the members hear a farewell,
+/// leadership goes to another, and requests in progress end.
 pub(super) async fn stop_in_order(app: &App, stops: &Stops, tasks: &mut Tasks) {
     // From here on health says no, and claims that wait are answered.
     app.stopping.cancel();
     stops.worker.cancel();
     tasks.wait_for(Part::Worker, WORKER_STOP_PATIENCE).await;
+    // After the worker, for the claims that reserve something end with it.
+    stops.offer.cancel();
+    tasks.wait_for(Part::Offering, OFFER_STOP_PATIENCE).await;
     app.gossip.leave().await;
     stops.duties.cancel();
     if let Some(consensus) = &app.consensus {

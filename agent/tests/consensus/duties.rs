@@ -7,9 +7,10 @@ use ringrift_agent::clock::Clock;
 use ringrift_agent::consensus::Consensus;
 use ringrift_agent::gossip::{Gossip, GossipConfig, Profile, State as Presence};
 use ringrift_agent::leader;
-use ringrift_core::id::RunId;
+use ringrift_core::id::{QueueName, RunId};
 use ringrift_core::queue::command::{Claim, Command, Reply, WorkResult};
 use ringrift_core::queue::item::{Needs, State, Status};
+use ringrift_core::queue::tenant::QueueSettings;
 use ringrift_core::run::{JobSpec, Outcome, RunSpec, Task};
 use ringrift_core::time::Span;
 use tokio_util::sync::CancellationToken;
@@ -103,7 +104,7 @@ async fn what_a_node_holds_ends_when_it_is_gone_for_the_leader_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_leader_steps_runs_to_their_end() {
+async fn the_leader_steps_runs_to_their_end_as_their_queue_has_room() {
     let agents = cluster(&["a", "b", "c"]).await;
     let stop = CancellationToken::new();
     for agent in &agents {
@@ -121,7 +122,31 @@ async fn the_leader_steps_runs_to_their_end() {
         priority: 50,
         needs: Needs::default(),
     });
-    leader.propose(vec![Command::SubmitRun { run: run.clone(), spec }]).await.unwrap();
+    let queue: QueueName = "team".parse().unwrap();
+    let settings = QueueSettings { max_queued: Some(1), ..QueueSettings::default() };
+    let mut foreign = enqueue("foreign");
+    for command in &mut foreign {
+        let Command::Enqueue(items) = command else { panic!("{command:?}") };
+        items.iter_mut().for_each(|item| item.queue = queue.clone());
+    }
+    let set = Command::SetQueue { queue: queue.clone(), settings };
+    leader.propose(vec![set]).await.unwrap();
+    let foreign = enqueued(&leader.propose(foreign).await.unwrap());
+    leader.propose(vec![Command::SubmitRun { run: run.clone(), queue, spec }]).await.unwrap();
+    // The queue is full. The planner waits, and writes nothing meanwhile.
+    let index = || leader.read(|machine| machine.applied().index);
+    let rest = async {
+        loop {
+            let before = index();
+            tokio::time::sleep(POLL * 40).await;
+            if index() == before {
+                return;
+            }
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, rest).await.is_ok(), "a full queue is not at rest");
+    assert_eq!(leader.read(|machine| machine.run_items(&run).outstanding), 0);
+    leader.propose(vec![Command::Cancel { work_id: foreign }]).await.unwrap();
     let outcome = || leader.read(|machine| machine.run(&run).unwrap().outcome.clone());
     let work = async {
         while outcome().is_none() {

@@ -45,12 +45,24 @@ pub(crate) async fn open_as(
     timing: Timing,
     voters: VoterPolicy,
 ) -> Consensus {
+    open_in(None, name, directory, listen, timing, voters).await
+}
+
+async fn open_in(
+    zone: Option<&str>,
+    name: &str,
+    directory: &Path,
+    listen: SocketAddr,
+    timing: Timing,
+    voters: VoterPolicy,
+) -> Consensus {
     let config = ConsensusConfig {
         node_id: name.parse().unwrap(),
         data_dir: directory.to_owned(),
         listen,
         raft_address: "127.0.0.1:0".to_owned(),
         http_address: format!("{name}.invalid:8770"),
+        zone: zone.map(|zone| zone.parse().unwrap()),
         timing,
         voters,
     };
@@ -70,6 +82,16 @@ impl Agent {
         let directory = tempfile::tempdir().unwrap();
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let consensus = open_as(name, directory.path(), listen, timing, voters).await;
+        Self { name: name.to_owned(), directory, consensus }
+    }
+
+    /// One that says a zone.
+    pub(crate) async fn fresh_in(zone: &str, name: &str, voters: VoterPolicy) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let timing = Timing::safe();
+        let path = directory.path();
+        let consensus = open_in(Some(zone), name, path, listen, timing, voters).await;
         Self { name: name.to_owned(), directory, consensus }
     }
 

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use ringrift_agent::clock::Clock;
-use ringrift_agent::consensus::{MembershipError, Part, Timing, VoterPolicy};
+use ringrift_agent::consensus::{Member, MembershipError, Part, Timing, VoterPolicy};
 use ringrift_agent::gossip::{Gossip, GossipConfig, Profile};
 use ringrift_agent::leader;
 use ringrift_core::time::Span;
@@ -76,14 +76,24 @@ impl Full {
 
 /// Three voters and a learner; the first one leads.
 async fn four() -> Vec<Full> {
-    let mut all: Vec<Full> = Vec::new();
+    let mut agents = Vec::new();
     for name in ["a", "b", "c", "d"] {
-        let full = Full::fresh(name, 1).await;
+        agents.push(Full::fresh(name, 1).await);
+    }
+    together(agents).await
+}
+
+/// Agents that were taken in one after another; the first one leads.
+async fn together(agents: Vec<Full>) -> Vec<Full> {
+    let mut all: Vec<Full> = Vec::new();
+    for full in agents {
         match all.first() {
             None => full.agent.consensus.initialize("test".to_owned()).await.unwrap(),
             Some(first) => {
                 full.joins(first).await;
-                first.agent.consensus.add_member(full.agent.member()).await.unwrap();
+                // Where it stands is not for others to say.
+                let member = Member { zone: None, ..full.agent.member() };
+                first.agent.consensus.add_member(member).await.unwrap();
             }
         }
         all.push(full);
@@ -129,6 +139,30 @@ async fn a_dead_voter_is_replaced_and_returns_as_a_learner_with_a_fresh_disk() {
         eventually("it follows", || has(&fresh, id)).await;
     }
     assert_eq!(voters(&all[0]), ["a", "b", "d"], "it is a learner");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_is_asked_for_its_zone_and_the_zone_says_whose_turn_it_is() {
+    // Both learners are surely ready: a busy machine may hold a heartbeat up.
+    let patient = Rules { contact: Span::seconds(20), ..hasty().rules };
+    let policy = VoterPolicy { rules: patient, ..hasty() };
+    let mut agents = Vec::new();
+    let zones = [("a", "east"), ("b", "west"), ("c", "south"), ("d", "west"), ("e", "south")];
+    for (name, zone) in zones {
+        agents.push(Full::of(Agent::fresh_in(zone, name, policy).await, 1));
+    }
+    let mut all = together(agents).await;
+    let leader = all[0].agent.consensus.clone();
+    let known = || {
+        let standings = leader.electorate().map(|it| it.standings).unwrap_or_default();
+        let told = standings.into_iter().map(|it| it.member);
+        let mut told: Vec<_> = told.map(|it| (it.node_id.to_string(), it.zone)).collect();
+        told.sort();
+        told.into_iter().filter_map(|(_, zone)| zone).map(|it| it.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(known(), ["east", "west", "south", "west", "south"]);
+    all.remove(2).die().await;
+    eventually("e votes in the place of c", || voters(&all[0]) == ["a", "b", "e"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::harness::{Reply, Running, send, start};
+use super::harness::{Reply, Running, send, start, until};
 
 async fn claim(agent: &Running, body: Value) -> Vec<Value> {
     let reply = agent.post("/work/claim", &body).await.ok();
@@ -41,6 +41,40 @@ async fn queues_have_limits_and_say_so() {
     assert_eq!((&team["queued"], &team["held"]), (&json!(1), &json!(1)));
     let in_use = agent.call(Method::DELETE, "/queues/team", None).await;
     assert_eq!(in_use.problem().1, "QUEUE_IN_USE");
+    agent.stop().await;
+}
+
+/// What waits and what is held in the queue of the team.
+async fn load(agent: &Running) -> (u64, u64) {
+    let queues = agent.get("/queues").await.ok();
+    let team = queues["queues"].as_array().unwrap().iter().find(|it| it["name"] == "team");
+    let count = |key: &str| team.and_then(|team| team[key].as_u64()).unwrap();
+    (count("queued"), count("held"))
+}
+
+#[tokio::test]
+async fn a_run_goes_to_the_queue_that_it_names_and_no_further_than_its_limit() {
+    let agent = start("--slots 0").await;
+    let job = json!({ "run_id": "j", "queue": "team", "spec": {
+        "job": { "argv": ["true"], "completions": 9, "parallelism": 5 },
+    } });
+    let unknown = agent.post("/runs", &job).await.problem();
+    assert_eq!(unknown, (404, "QUEUE_UNKNOWN".to_owned(), Some("queue".to_owned())));
+    let odd = json!({ "run_id": "g", "queue": "no queue", "candidate": {}, "baselines": [] });
+    assert_eq!(agent.post("/gauntlet/execute", &odd).await.problem().0, 400);
+    agent.put("/queues/team", &json!({ "max_queued": 2 })).await.ok();
+    assert_eq!(agent.post("/runs", &job).await.ok()["status"], "accepted");
+    assert_eq!(agent.post("/runs", &job).await.ok()["status"], "exists");
+    let mut elsewhere = job.clone();
+    elsewhere["queue"] = json!("default");
+    assert_eq!(agent.post("/runs", &elsewhere).await.problem().1, "RUN_CONFLICT");
+    assert_eq!(agent.get("/runs/j").await.ok()["queue"], "team");
+    until("the queue is full", || async { (load(&agent).await == (2, 0)).then_some(()) }).await;
+    let claimed = claim(&agent, json!({ "node_id": "n", "max_items": 1 })).await;
+    assert_eq!(claimed[0]["queue"], "team");
+    until("what is held makes room", || async { (load(&agent).await == (2, 1)).then_some(()) })
+        .await;
+    agent.post("/runs/j/cancel", &json!({})).await.ok();
     agent.stop().await;
 }
 

@@ -42,9 +42,9 @@ impl Run<Applied> {
 
 /// A run that the agents have is left alone, for a spec does not change.
 pub(super) fn build(valid: Valid, known: Option<RunStatus>) -> Run<Prepared> {
-    let Valid { run_id, spec } = valid;
+    let Valid { run_id, queue, spec } = valid;
     Run(match known {
         Some(seen) => Prepared::Known(Box::new(seen)),
-        None => Prepared::Missing(Box::new(Submit { run_id, spec })),
+        None => Prepared::Missing(Box::new(Submit { run_id, queue, spec })),
     })
 }

@@ -166,6 +166,7 @@ fn conditions(
 fn figures(run: &RunStatus) -> Status {
     let RunStatus {
         run_id: _,
+        queue: _,
         kind: _,
         phase,
         version: _,

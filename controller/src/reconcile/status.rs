@@ -74,6 +74,7 @@ const fn verdict_on(code: Code) -> Result<Reason, Reason> {
     match code {
         Code::Unauthorized => Ok(Reason::AgentsUnauthorized),
         Code::Backpressure | Code::StorageFull => Ok(Reason::QueueFull),
+        Code::QueueUnknown => Ok(Reason::QueueUnknown),
         Code::LeaderUnknown
         | Code::LeaderUnreachable
         | Code::CommitTimeout
@@ -94,7 +95,6 @@ const fn verdict_on(code: Code) -> Result<Reason, Reason> {
         | Code::WorkEnded
         | Code::Fenced
         | Code::KeyConflict
-        | Code::QueueUnknown
         | Code::QueueInUse
         | Code::MemberRetired
         | Code::SessionUnknown

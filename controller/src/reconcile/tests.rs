@@ -26,6 +26,7 @@ fn gauntlet() -> Gauntlet {
           candidate: {name: new, command: [own], nodes: 1000}
           baselines: [{name: old, command: [/bin/engine, --uci], depth: 3, options: {Hash: '16'}}]
           stop: {pairsMin: 2, pairsMax: 9, model: Logistic, elo0Milli: -5000, elo1Milli: 5000}
+          queue: research
         ",
     )
 }
@@ -33,6 +34,7 @@ fn gauntlet() -> Gauntlet {
 fn seen(phase: &str) -> RunStatus {
     RunStatus {
         run_id: format!("gauntlet-{UID}"),
+        queue: "team".to_owned(),
         kind: "gauntlet".to_owned(),
         phase: phase.to_owned(),
         version: 3,
@@ -87,7 +89,7 @@ fn stored(status: &Status) -> Status {
 #[test]
 fn a_gauntlet_is_told_in_the_agents_words() {
     let valid = validate::validate(&gauntlet()).unwrap();
-    assert_eq!(valid.run_id, format!("gauntlet-{UID}"));
+    assert_eq!((valid.run_id, valid.queue.as_str()), (format!("gauntlet-{UID}"), "research"));
     let RunSpec::Gauntlet(spec) = valid.spec else { panic!("a gauntlet") };
     assert_eq!(spec.candidate.limit, Limit::Nodes(1_000));
     assert_eq!(spec.baselines[0].limit, Limit::Depth(3));
@@ -112,6 +114,7 @@ fn defaults_are_those_of_the_agents() {
     assert_eq!(spec.play, ringrift_wire::run::Play::default());
     assert_eq!(spec.stop, ringrift_wire::run::Stop::default());
     let given: Job = object("{metadata: {name: j}, spec: {command: [/bin/true]}}");
+    assert_eq!(given.queue(), ringrift_wire::run::default_queue());
     let by_agents = serde_json::json!({ "argv": ["/bin/true"] });
     let by_agents: ringrift_wire::run::JobSpec = serde_json::from_value(by_agents).unwrap();
     assert_eq!(given.run_spec().unwrap(), RunSpec::Job(by_agents));
@@ -160,7 +163,8 @@ fn a_run_that_the_agents_have_is_not_submitted_again() {
     let known = build::build(valid(), Some(seen("active"))).into_parts();
     assert!(matches!(known, build::Prepared::Known(run) if run.done == 7));
     let missing = build::build(valid(), None).into_parts();
-    assert!(matches!(missing, build::Prepared::Missing(submit) if submit.run_id.ends_with(UID)));
+    assert!(matches!(missing, build::Prepared::Missing(submit)
+        if submit.run_id.ends_with(UID) && submit.queue == "research"));
 }
 
 #[test]
@@ -254,6 +258,7 @@ fn a_refusal_for_good_fails_the_object_and_a_passing_one_does_not() {
     assert_eq!(refused(Code::RunConflict), (true, "SpecRefused".to_owned()));
     assert_eq!(refused(Code::LeaderUnknown), (false, "AgentsUnavailable".to_owned()));
     assert_eq!(refused(Code::Backpressure), (false, "QueueFull".to_owned()));
+    assert_eq!(refused(Code::QueueUnknown), (false, "QueueUnknown".to_owned()));
     assert_eq!(refused(Code::Unauthorized), (false, "AgentsUnauthorized".to_owned()));
     assert_eq!(refused(Code::Internal), (false, "AgentsFaulty".to_owned()));
 }

@@ -34,6 +34,9 @@ pub(crate) trait Kind:
     /// [`Invalid`] names the first field that the agents could not take.
     fn run_spec(&self) -> Result<RunSpec, Invalid>;
 
+    /// The agents' queue that the object names.
+    fn queue(&self) -> &str;
+
     /// What stands in the status.
     fn status(&self) -> Option<&Status>;
 }
@@ -43,6 +46,8 @@ pub(crate) trait Kind:
 pub(super) struct Valid {
     /// The run's id.
     pub(super) run_id: String,
+    /// The queue that its items go to.
+    pub(super) queue: String,
     /// What it is to do.
     pub(super) spec: RunSpec,
 }
@@ -59,7 +64,8 @@ pub(crate) struct Invalid {
 /// # Errors
 /// [`Invalid`] names the first field that the agents could not take.
 pub(super) fn validate<K: Kind>(object: &K) -> Result<Valid, Invalid> {
-    Ok(Valid { run_id: super::run_id::<K>(object.meta()), spec: object.run_spec()? })
+    let run_id = super::run_id::<K>(object.meta());
+    Ok(Valid { run_id, queue: object.queue().to_owned(), spec: object.run_spec()? })
 }
 
 /// A Kubernetes integer is signed; the agents' are not.

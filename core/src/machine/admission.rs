@@ -74,7 +74,7 @@ impl Machine {
             }
             admissions.push(admission);
         }
-        if matches!(source, Source::Submitter) {
+        if matches!(source, Source::Submitter | Source::Planner) {
             for (queue, more) in queues {
                 self.check_room(queue, more)?;
             }

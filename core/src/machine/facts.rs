@@ -12,7 +12,7 @@ use crate::id::{LockName, NodeId, Position, QueueName, RunId, SessionId, WorkId}
 use crate::pages::Pages;
 use crate::queue::item::{Item, NewItem};
 use crate::queue::lock::Lock;
-use crate::queue::resources::Capacity;
+use crate::queue::resources::Stated;
 use crate::queue::session::Session;
 use crate::queue::tenant::{QueueSettings, Service};
 use crate::queue::waits::Waits;
@@ -46,7 +46,7 @@ pub(super) struct Facts {
     /// Queues that were set up, and the default one once it was used.
     pub(super) queues: BTreeMap<QueueName, Queue>,
     /// What nodes have, as far as they said.
-    pub(super) capacities: BTreeMap<NodeId, Capacity>,
+    pub(super) capacities: BTreeMap<NodeId, Stated>,
     /// Open sessions.
     pub(super) sessions: Pages<SessionId, Session>,
     /// Keys of items that are no longer remembered, numbered in the order of forgetting.

@@ -192,7 +192,7 @@ impl Machine {
             });
         }
         for (node, of_node) in &self.index.nodes {
-            let capacity = self.facts.capacities.get(node);
+            let capacity = self.capacity(node);
             let fits = capacity.map_or(of_node.reserved.is_nothing(), |c| of_node.reserved.fits(c));
             findings.expect(fits, "shares fit their node", || {
                 format!("{node} has {capacity:?}, reserved are {:?}", of_node.reserved)
@@ -313,6 +313,10 @@ impl Machine {
         let id = &run.id;
         findings.expect(run.ended.is_some() == run.outcome.is_some(), "a run ends once", || {
             format!("{id}: ended {:?} with {:?}", run.ended, run.outcome)
+        });
+        let has_queue = self.check_room(&run.queue, 0).is_ok();
+        findings.expect(run.ended.is_some() || has_queue, "a run keeps its queue", || {
+            format!("{id} is active, but there is no queue {}", run.queue)
         });
         let outstanding = self.run_items(id).outstanding;
         findings.expect(outstanding <= u64::from(limits::RUN_OUTSTANDING_MAX), "bounds", || {

@@ -108,7 +108,7 @@ impl<'a> Merge<'a> {
             facts,
             lanes: Vec::new(),
             order: BTreeSet::new(),
-            capacity: facts.capacities.get(&claim.node),
+            capacity: facts.capacities.get(&claim.node).map(|stated| &stated.capacity),
             reserved: reserved.unwrap_or_default(),
         };
         merge.fill(index, &types, |needs| fits(needs, claim));

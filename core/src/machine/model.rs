@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::id::{Position, RunId, Token, WorkId};
 use crate::queue::command::{Batch, Command, PairResult};
 use crate::queue::item::{Cause, NewItem, Origin, Payload, Predecessor, Status};
-use crate::queue::resources::Capacity;
+use crate::queue::resources::{Capacity, Teller};
 use crate::run::{Outcome, RunSpec};
 
 /// A reply without its texts.
@@ -117,6 +117,7 @@ pub(super) struct HeldLock {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RunRow {
     pub(super) id: RunId,
+    pub(super) queue: String,
     spec: RunSpec,
     pub(super) version: u64,
     /// (match-up, index, item).
@@ -136,7 +137,8 @@ pub(super) struct Model {
     /// First item, count, request.
     arrays: Vec<(u64, u32, NewItem)>,
     lanes: BTreeMap<String, Lane>,
-    nodes: BTreeMap<String, Capacity>,
+    /// What they have, and who says so.
+    nodes: BTreeMap<String, (Capacity, Teller)>,
     sessions: Sessions,
     /// Work type and milliseconds of each first claim.
     pub(super) waits: Vec<(String, u64)>,
@@ -213,11 +215,12 @@ impl Model {
             Command::Redrive { work_id } => self.redrive(work_id.0),
             Command::SetQueue { queue, settings } => self.set_queue(queue, *settings),
             Command::RemoveQueue { queue } => self.remove_queue(queue),
-            Command::SetCapacity { node, capacity } => {
-                self.set_capacity(node.as_str(), capacity.as_ref())
+            Command::SetCapacity { node, capacity, by } => {
+                self.set_capacity(node.as_str(), capacity.as_ref(), *by)
             }
             Command::ExpireNode { node } => {
                 let claims = self.expire_node(node.as_str());
+                self.nodes.retain(|name, (_, by)| *by == Teller::Operator || name != node.as_str());
                 self.tell(Event::NodeGone { node: node.clone(), claims });
                 Answer::Ticked(claims)
             }
@@ -233,7 +236,7 @@ impl Model {
                 self.leave(name.as_str(), owner, asker.map(|asker| asker.0))
             }
             Command::LockRelease { name, token } => self.release(name.as_str(), *token),
-            Command::SubmitRun { run, spec } => self.submit(run, spec),
+            Command::SubmitRun { run, queue, spec } => self.submit(run, queue.as_str(), spec),
             Command::AdvanceRun { run, version, advance } => self.advance(run, *version, advance),
             Command::CancelRun { run } => self.cancel_run(run),
             Command::Tick => Answer::Ticked(expired),
@@ -353,7 +356,7 @@ impl Model {
         }
         let full = added.iter().any(|(queue, more)| {
             let limit = self.lanes.get(*queue).and_then(|lane| lane.settings.max_queued);
-            let limit = limit.filter(|_| *more > 0 && by == By::Submitter);
+            let limit = limit.filter(|_| *more > 0 && by != By::Worker);
             limit.is_some_and(|limit| self.queued(queue) > u64::from(limit))
         });
         if full {

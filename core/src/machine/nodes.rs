@@ -9,7 +9,7 @@ use crate::id::{NodeId, WorkId};
 use crate::limits;
 use crate::queue::command::{Refusal, Reply};
 use crate::queue::item::{Lease, State};
-use crate::queue::resources::Capacity;
+use crate::queue::resources::{Capacity, Stated, Teller};
 
 impl Machine {
     /// Says what a node has. Shares never exceed it: claims that no longer fit end, newest first.
@@ -17,7 +17,12 @@ impl Machine {
         &mut self,
         node: &NodeId,
         capacity: Option<&Capacity>,
+        by: Teller,
     ) -> Result<Reply, Refusal> {
+        let stands = self.facts.capacities.get(node).map(|stated| stated.by);
+        if (stands, by) == (Some(Teller::Operator), Teller::Agent) {
+            return Ok(Reply::Done);
+        }
         let Some(capacity) = capacity else {
             self.facts.capacities.remove(node);
             self.end_claims(node, |lease| !lease.share.is_nothing());
@@ -33,7 +38,8 @@ impl Machine {
             let problem = format!("would be one more than the {} nodes", limits::NODES_MAX);
             return Err(invalid("node", problem));
         }
-        self.facts.capacities.insert(node.clone(), capacity.clone());
+        let stated = Stated { capacity: capacity.clone(), by };
+        self.facts.capacities.insert(node.clone(), stated);
         // Bounded by what the node holds; most often nothing is to be done.
         for id in self.newest_first(node) {
             let of_node = self.index.nodes.get(node);
@@ -45,9 +51,13 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    /// Ends the claims of a node that is gone, as if their leases had ended.
+    /// Ends the claims of a node that is gone, as if their leases had ended. What its agent said it has
+    /// goes too: nobody else takes it back, and it would count as room.
     pub(super) fn expire_node(&mut self, node: &NodeId) -> u32 {
         let claims = self.end_claims(node, |_| true);
+        if self.is_counted_on(node) {
+            self.facts.capacities.remove(node);
+        }
         self.record(Event::NodeGone { node: node.clone(), claims });
         claims
     }
@@ -84,6 +94,12 @@ impl Machine {
     /// What a node said it has.
     #[must_use]
     pub fn capacity(&self, node: &NodeId) -> Option<&Capacity> {
-        self.facts.capacities.get(node)
+        self.facts.capacities.get(node).map(|stated| &stated.capacity)
+    }
+
+    /// Whether a node's own agent said what it has.
+    #[must_use]
+    pub fn is_counted_on(&self, node: &NodeId) -> bool {
+        self.facts.capacities.get(node).is_some_and(|stated| stated.by == Teller::Agent)
     }
 }

@@ -2,6 +2,7 @@
 
 mod bug;
 mod compare;
+mod concrete;
 mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,18 +11,13 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 
 use self::bug::{Bug, planted};
-use self::history::{
-    Brings, OWNERS, Op, history, lock_history, lock_name, node_id, queue_name, run_id,
-};
+use self::history::{Op, history, lock_history};
 use super::Machine;
 use super::model::{Answer, Model};
-use super::tests::{gauntlet, job, pair_result, task};
-use crate::id::{LockName, Position, RunId, SessionId, Token, WorkId};
-use crate::queue::command::{Batch, Command, Refusal, Reply, WorkResult};
-use crate::queue::item::{NewItem, Origin, Payload, State};
-use crate::queue::lock::Asker;
-use crate::run::{Advance, Outcome, PlanState};
-use crate::time::{Moment, Span};
+use crate::id::{LockName, Position, QueueName, Token, WorkId};
+use crate::queue::command::{Batch, Command, Refusal, Reply};
+use crate::queue::item::State;
+use crate::time::Moment;
 
 /// A machine and the model beside it, fed alike.
 #[derive(Default)]
@@ -40,162 +36,6 @@ struct Pairing {
 }
 
 impl Pairing {
-    fn pick(&self, pick: usize) -> (WorkId, Token) {
-        let none = (WorkId(999), Token::default());
-        // Recent grants are the interesting ones.
-        let recent = self.granted.len().saturating_sub(12);
-        let recent = &self.granted[recent..];
-        if recent.is_empty() { none } else { recent[pick % recent.len()] }
-    }
-
-    fn concrete(&self, op: &Op) -> Command {
-        match op.clone() {
-            Op::Enqueue(requests) => Command::Enqueue(requests),
-            Op::Claim(claim) => Command::Claim(claim),
-            Op::Start(pick) => {
-                let (work_id, token) = self.pick(pick);
-                Command::Start { work_id, token }
-            }
-            Op::Heartbeat { node, picks, lease } => Command::Heartbeat {
-                node: node_id(node),
-                claims: picks.into_iter().map(|pick| self.pick(pick)).collect(),
-                lease: Span(lease),
-            },
-            Op::Complete { pick, brings } => {
-                let (work_id, token) = self.pick(pick);
-                let pair = match brings {
-                    Brings::Text => None,
-                    Brings::Pair => Some(pair_result(true)),
-                    Brings::Unscored => Some(pair_result(false)),
-                };
-                let text = "{}".into();
-                let result = WorkResult { text, pair };
-                Command::Complete { work_id, token, result, then: vec![] }
-            }
-            Op::Fail { pick, retry } => {
-                let (work_id, token) = self.pick(pick);
-                Command::Fail { work_id, token, error: "broken".into(), retry }
-            }
-            Op::WrongToken(item, token) => {
-                Command::Start { work_id: self.pick(item).0, token: self.pick(token).1 }
-            }
-            Op::Cancel(id) => Command::Cancel { work_id: WorkId(id) },
-            Op::Submit { run, job: is_job } => Command::SubmitRun {
-                run: run_id(run),
-                spec: if is_job { job() } else { gauntlet() },
-            },
-            Op::Advance { run, .. } => self.advance(run_id(run), op),
-            Op::CancelRun(run) => Command::CancelRun { run: run_id(run) },
-            Op::Tick => Command::Tick,
-            other @ (Op::Lock { .. }
-            | Op::Leave { .. }
-            | Op::Release { .. }
-            | Op::CompleteThen { .. }
-            | Op::GiveBack(_)
-            | Op::Array { .. }
-            | Op::CancelArray(_)
-            | Op::Redrive(_)
-            | Op::Queue { .. }
-            | Op::RemoveQueue(_)
-            | Op::Node { .. }
-            | Op::ExpireNode(_)
-            | Op::OpenSession
-            | Op::CloseSession(_)
-            | Op::InSession { .. }) => self.concrete_rare(other),
-            Op::Again(pick) => {
-                let recent = &self.asked[self.asked.len().saturating_sub(16)..];
-                let again = recent.get(pick % recent.len().max(1));
-                again.cloned().unwrap_or(Command::Tick)
-            }
-        }
-    }
-
-    fn concrete_rare(&self, op: Op) -> Command {
-        match op {
-            Op::Lock { name, owner, ttl, wait, asker } => Command::LockAcquire {
-                name: lock_name(name),
-                owner: OWNERS[owner].into(),
-                ttl: Span(ttl),
-                wait: wait.map(Span),
-                asker: Asker(asker),
-            },
-            Op::Leave { name, owner, asker } => Command::LockLeave {
-                name: lock_name(name),
-                owner: OWNERS[owner].into(),
-                asker: asker.map(Asker),
-            },
-            Op::Release { name, pick } => {
-                let at = pick % self.locks.len().clamp(1, 4);
-                Command::LockRelease {
-                    name: lock_name(name),
-                    // Recent ones may still be held.
-                    token: self.locks.iter().rev().nth(at).copied().unwrap_or_default(),
-                }
-            }
-            Op::CompleteThen { pick, then } => {
-                let (work_id, token) = self.pick(pick);
-                let result = WorkResult { text: "{}".into(), pair: None };
-                Command::Complete { work_id, token, result, then }
-            }
-            Op::GiveBack(pick) => {
-                let (work_id, token) = self.pick(pick);
-                Command::Release { work_id, token }
-            }
-            Op::Array { request, count } => Command::EnqueueArray { request, count },
-            Op::CancelArray(pick) => {
-                let array = self.arrays.get(pick % self.arrays.len().max(1));
-                Command::CancelArray { array: array.copied().unwrap_or(WorkId(1)) }
-            }
-            Op::Redrive(id) => Command::Redrive { work_id: WorkId(id) },
-            Op::Queue { queue, settings } => {
-                Command::SetQueue { queue: queue_name(queue), settings }
-            }
-            Op::RemoveQueue(queue) => Command::RemoveQueue { queue: queue_name(queue) },
-            Op::Node { node, capacity } => Command::SetCapacity { node: node_id(node), capacity },
-            Op::ExpireNode(node) => Command::ExpireNode { node: node_id(node) },
-            Op::OpenSession => Command::OpenSession,
-            Op::CloseSession(session) => Command::CloseSession { session: SessionId(session) },
-            Op::InSession { session, seq, acknowledged, op } => Command::InSession {
-                session: SessionId(session),
-                seq,
-                acknowledged,
-                command: Box::new(self.concrete(&op)),
-            },
-            other => panic!("not rare: {other:?}"),
-        }
-    }
-
-    /// A planner's step, on the version that the run has or on one that it has not.
-    fn advance(&self, run: RunId, op: &Op) -> Command {
-        let Op::Advance { stale, parts, handle, close, end, run: _ } = op else {
-            panic!("no planner's step: {op:?}")
-        };
-        let seen = self.machine.run(&run);
-        let fallen = seen.filter(|_| *handle).map_or(0, |run| run.fallen.len());
-        Command::AdvanceRun {
-            version: seen.map_or(0, |run| run.version) + u64::from(*stale),
-            advance: Advance {
-                plan: PlanState::default(),
-                enqueue: parts.iter().map(|part| self.part(&run, *part)).collect(),
-                fallen_handled: u32::try_from(fallen).expect("few"),
-                close: close.iter().copied().collect(),
-                outcome: end.then_some(Outcome::Standings),
-            },
-            run,
-        }
-    }
-
-    fn part(&self, run: &RunId, (matchup, index, replay): (u16, u32, u16)) -> NewItem {
-        let is_job = self.machine.run(run).is_some_and(|run| run.spec.matchups() == 0);
-        let matchup = if is_job { 0 } else { matchup };
-        let origin = Origin { run: run.clone(), matchup, index, replay };
-        NewItem {
-            key: Some(format!("run/{run}/{matchup}/{index}/{replay}")),
-            payload: Payload::OfRun(origin),
-            ..task("pair")
-        }
-    }
-
     /// Applies one entry to both and compares all that can be seen.
     fn step(&mut self, elapsed: u64, ops: &[Op]) -> Result<(), TestCaseError> {
         let commands: Vec<_> = ops.iter().map(|op| self.concrete(op)).collect();
@@ -421,7 +261,7 @@ fn word(answer: &Answer) -> &'static str {
 }
 
 /// What histories must reach.
-const WANTED: [&str; 44] = [
+const WANTED: [&str; 46] = [
     "Enqueued",
     "Claimed",
     "Renewed",
@@ -466,6 +306,8 @@ const WANTED: [&str; 44] = [
     "a pair",
     "a task done",
     "a fallen part",
+    "a part in another queue",
+    "a run that keeps its queue",
 ];
 
 /// Histories that reached nothing would agree with any model.
@@ -473,7 +315,7 @@ const WANTED: [&str; 44] = [
 fn the_histories_reach_every_answer_and_every_end() {
     let seen = std::cell::RefCell::new(BTreeSet::new());
     let histories = prop_oneof![9 => history(), 1 => lock_history()];
-    let played = runner(5, 450).run(&histories, |history| {
+    let played = runner(5, 600).run(&histories, |history| {
         let pairing = play(&history, None)?;
         let mut seen = seen.borrow_mut();
         let mut replica = Machine::default();
@@ -486,6 +328,8 @@ fn the_histories_reach_every_answer_and_every_end() {
                 seen.extend(waited.then_some("a lock handed on"));
             }
             for reply in replies {
+                let kept = matches!(reply, Err(Refusal::QueueInUse { held: 0, .. }));
+                seen.extend(kept.then_some("a run that keeps its queue"));
                 seen.insert(word(&Answer::from(&reply)));
             }
         }
@@ -496,6 +340,9 @@ fn the_histories_reach_every_answer_and_every_end() {
             seen.extend(pairs.then_some("a pair"));
             seen.extend((run.ledger.tasks_done > 0).then_some("a task done"));
             seen.extend((run.failures_count > 0).then_some("a fallen part"));
+            let ended = run.ledger.tasks_done > 0 || pairs;
+            let elsewhere = ended && run.queue != QueueName::default();
+            seen.extend(elsewhere.then_some("a part in another queue"));
         }
         Ok(())
     });

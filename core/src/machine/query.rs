@@ -8,7 +8,7 @@ use crate::id::{LockName, NodeId, Position, QueueName, RunId, SessionId, WorkId}
 use crate::limits;
 use crate::queue::item::{Item, Status};
 use crate::queue::lock::Lock;
-use crate::queue::resources::{Capacity, Reserved};
+use crate::queue::resources::{Reserved, Stated};
 use crate::queue::tenant::QueueSettings;
 use crate::run::Run;
 pub use crate::run::report::RunItems;
@@ -117,10 +117,10 @@ impl Machine {
     }
 
     /// Nodes that said what they have, with what is reserved of it.
-    pub fn capacities(&self) -> impl Iterator<Item = (&NodeId, &Capacity, Reserved)> {
-        self.facts.capacities.iter().map(|(node, capacity)| {
+    pub fn capacities(&self) -> impl Iterator<Item = (&NodeId, &Stated, Reserved)> {
+        self.facts.capacities.iter().map(|(node, stated)| {
             let of_node = self.index.nodes.get(node);
-            (node, capacity, of_node.map(|of| of.reserved.clone()).unwrap_or_default())
+            (node, stated, of_node.map(|of| of.reserved.clone()).unwrap_or_default())
         })
     }
 
@@ -162,10 +162,13 @@ impl Machine {
     /// Unfinished items of a run.
     #[must_use]
     pub fn run_items(&self, id: &RunId) -> RunItems {
-        self.index.runs.get(id).map_or_else(RunItems::default, |of_run| RunItems {
-            outstanding: of_run.outstanding.len() as u64,
-            running: of_run.running,
-        })
+        let of_run = self.index.runs.get(id);
+        let crowded = |run: &Run| run.ended.is_none() && self.room(&run.queue) == 0;
+        RunItems {
+            outstanding: of_run.map_or(0, |of_run| of_run.outstanding.len() as u64),
+            running: of_run.map_or(0, |of_run| of_run.running),
+            crowded: self.run(id).is_some_and(crowded),
+        }
     }
 
     /// A lock, while it is held, with those who wait for it. Some of them may have waited long

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use super::admission::Source;
 use super::{Machine, clip, invalid};
 use crate::event::Event;
-use crate::id::{NodeId, RunId, WorkId};
+use crate::id::{NodeId, QueueName, RunId, WorkId};
 use crate::limits;
 use crate::pages::Pages;
 use crate::queue::command::{PairResult, Refusal, Reply};
@@ -18,16 +18,23 @@ use crate::run::report::Kind;
 use crate::run::{Advance, Fallen, Ledger, Outcome, Pair, PlanState, Run, RunSpec};
 
 impl Machine {
-    /// Registers a run; the same spec under the same id again is no new one.
-    pub(super) fn submit_run(&mut self, id: &RunId, spec: &RunSpec) -> Result<Reply, Refusal> {
+    /// Registers a run; the same spec for the same queue under the same id again is no new one.
+    pub(super) fn submit_run(
+        &mut self,
+        id: &RunId,
+        queue: &QueueName,
+        spec: &RunSpec,
+    ) -> Result<Reply, Refusal> {
         if let Some(known) = self.facts.runs.get(id) {
-            return if known.spec == *spec {
+            return if known.queue == *queue && known.spec == *spec {
                 Ok(Reply::RunAccepted { fresh: false })
             } else {
                 Err(Refusal::RunConflict(id.clone()))
             };
         }
         check_spec(spec)?;
+        // A full queue takes a run: its items wait for room.
+        self.check_room(queue, 0)?;
         if self.facts.runs.len() >= limits::RUNS_MAX && !self.forget_oldest_run() {
             return Err(Refusal::TooManyRuns(self.facts.runs.len() as u64));
         }
@@ -35,6 +42,7 @@ impl Machine {
         let planned = matchups.max(1);
         let run = Run {
             id: id.clone(),
+            queue: queue.clone(),
             spec: spec.clone(),
             version: 0,
             submitted: self.facts.now,
@@ -266,6 +274,10 @@ fn check_parts(run: &Run, enqueue: &[NewItem]) -> Result<(), Refusal> {
         };
         if !own {
             return Err(invalid(format!("enqueue[{at}].payload"), "is no part of this run"));
+        }
+        if request.queue != run.queue {
+            let problem = format!("must be {}, the run's own", run.queue);
+            return Err(invalid(format!("enqueue[{at}].queue"), problem));
         }
     }
     Ok(())

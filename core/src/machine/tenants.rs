@@ -39,8 +39,11 @@ impl Machine {
             return Err(Refusal::UnknownQueue(name.clone()));
         }
         let QueueLoad { queued, held, gpu_milli: _ } = self.index.load(name);
-        if queued + held > 0 {
-            return Err(Refusal::QueueInUse { queue: name.clone(), held: queued + held });
+        // A run between two steps holds nothing, and still needs its queue for the next.
+        let runs = self.active_runs().filter(|run| run.queue == *name).count() as u64;
+        if queued + held + runs > 0 {
+            let (queue, held) = (name.clone(), queued + held);
+            return Err(Refusal::QueueInUse { queue, held, runs });
         }
         self.facts.queues.remove(name);
         self.record(Event::QueueRemoved { queue: name.clone() });
@@ -60,6 +63,20 @@ impl Machine {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// How many more items a queue takes now: what a planner may ask for.
+    #[must_use]
+    pub fn room(&self, name: &QueueName) -> u64 {
+        if self.check_room(name, 0).is_err() {
+            return 0;
+        }
+        let unfinished = self.index.counts.unfinished().saturating_sub(self.index.in_ranges);
+        let in_all = (limits::ITEMS_UNFINISHED_MAX as u64).saturating_sub(unfinished);
+        let settings = self.facts.queues.get(name).map(|queue| queue.settings);
+        let queued = self.index.load(name).queued;
+        let own = settings.and_then(|settings| settings.max_queued).map(u64::from);
+        own.map_or(in_all, |limit| limit.saturating_sub(queued).min(in_all))
     }
 
     /// Counts one item that was given away.

@@ -247,13 +247,18 @@ impl Machine {
         }
         let nodes = self.facts.capacities.len();
         let empty = Reserved::default();
-        let large_enough =
-            self.facts.capacities.values().filter(|has| empty.place(demand, has).is_some()).count();
+        let large_enough = self
+            .facts
+            .capacities
+            .values()
+            .filter(|has| empty.place(demand, &has.capacity).is_some())
+            .count();
         if large_enough == 0 {
             return Some(Reason::NoNodeLargeEnough { nodes });
         }
-        let room =
-            self.capacities().any(|(_, has, reserved)| reserved.place(demand, has).is_some());
+        let room = self
+            .capacities()
+            .any(|(_, has, reserved)| reserved.place(demand, &has.capacity).is_some());
         (!room).then_some(Reason::NoRoom { large_enough, nodes })
     }
 }

@@ -15,9 +15,9 @@ use super::pairs::Step;
 use crate::run::{Advance, Decision, DecisionKind, GauntletSpec, Outcome, Run, Stop, Verdict};
 use crate::stats::{Pentanomial, Status, Test};
 
-/// The next step of a gauntlet.
-pub(super) fn step(run: &Run, spec: &GauntletSpec) -> Advance {
-    let mut step = Step::new(run, &spec.play, spec.stop.pairs_max);
+/// The next step of a gauntlet, with at most `items_max` new pairs.
+pub(super) fn step(run: &Run, spec: &GauntletSpec, items_max: usize) -> Advance {
+    let mut step = Step::new(run, &spec.play, spec.stop.pairs_max, items_max);
     decide(&mut step, run, &spec.stop);
     step.replay_fallen();
     if let Some(outcome) = blocked(&step) {

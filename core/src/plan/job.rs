@@ -6,18 +6,16 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::WORK_TYPE_TASK;
-use crate::id::QueueName;
-use crate::limits;
 use crate::queue::item::{NewItem, Origin, Payload};
 use crate::run::{Advance, JobSpec, Outcome, Run};
 use crate::time::Span;
 
-/// The next step of a Job.
+/// The next step of a Job, with at most `items_max` new tasks.
 ///
 /// As with Kubernetes' own Jobs, a task has failed for good when its attempts are used up, and then
 /// the Job has failed: its other tasks are cancelled, since the machine cancels what a run that has
 /// ended still has outstanding.
-pub(super) fn step(run: &Run, spec: &JobSpec) -> Advance {
+pub(super) fn step(run: &Run, spec: &JobSpec, items_max: usize) -> Advance {
     let mut advance = Advance {
         plan: run.plan.clone(),
         enqueue: Vec::new(),
@@ -32,7 +30,7 @@ pub(super) fn step(run: &Run, spec: &JobSpec) -> Advance {
     let ended = run.ledger.tasks_done.saturating_add(run.ledger.tasks_failed);
     // A spec that asks for no parallelism would never end; validation refuses it at the edge.
     let room = spec.parallelism.max(1).saturating_sub(next.saturating_sub(ended));
-    let batch = u32::try_from(limits::BATCH_ITEMS_MAX).unwrap_or(u32::MAX);
+    let batch = u32::try_from(items_max).unwrap_or(u32::MAX);
     let end = next.saturating_add(room.min(batch)).min(spec.completions.max(next));
     advance.enqueue = (next..end).map(|index| task(run, spec, index)).collect();
     advance.plan.next = vec![end];
@@ -62,7 +60,7 @@ fn task(run: &Run, spec: &JobSpec, index: u32) -> NewItem {
     let origin = Origin { run: run.id.clone(), matchup: 0, index, replay: 0 };
     NewItem {
         key: Some(key(&origin)),
-        queue: QueueName::default(),
+        queue: run.queue.clone(),
         work_type: WORK_TYPE_TASK.to_string(),
         priority: spec.priority,
         payload: Payload::OfRun(origin),

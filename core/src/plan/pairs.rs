@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 
 use super::WORK_TYPE_PAIR;
 use super::job::key;
-use crate::id::QueueName;
 use crate::limits;
 use crate::queue::item::{Needs, NewItem, Origin, Payload};
 use crate::run::{Advance, Outcome, Play, Run, Unplayable};
@@ -18,13 +17,15 @@ pub(super) struct Step<'a> {
     run: &'a Run,
     play: &'a Play,
     pairs_max: u32,
+    items_max: usize,
     /// What has been decided on so far.
     pub(super) advance: Advance,
 }
 
 impl<'a> Step<'a> {
-    /// Nothing yet. `play` and `pairs_max` are those of the run's spec.
-    pub(super) fn new(run: &'a Run, play: &'a Play, pairs_max: u32) -> Self {
+    /// Nothing yet. `play` and `pairs_max` are those of the run's spec; the step may enqueue
+    /// `items_max` pairs.
+    pub(super) fn new(run: &'a Run, play: &'a Play, pairs_max: u32, items_max: usize) -> Self {
         let mut plan = run.plan.clone();
         let matchups = run.spec.matchups();
         plan.next.resize(matchups, 0);
@@ -32,7 +33,7 @@ impl<'a> Step<'a> {
         plan.unplayable.resize(matchups, None);
         let (enqueue, close) = (Vec::new(), Vec::new());
         let advance = Advance { plan, enqueue, fallen_handled: 0, close, outcome: None };
-        Self { run, play, pairs_max, advance }
+        Self { run, play, pairs_max, items_max, advance }
     }
 
     /// Pairs of a match-up that were accepted.
@@ -46,15 +47,17 @@ impl<'a> Step<'a> {
     /// the prefix waits for it.
     pub(super) fn replay_fallen(&mut self) {
         for fallen in &self.run.fallen {
-            if self.advance.enqueue.len() >= limits::BATCH_ITEMS_MAX {
+            let origin = &fallen.origin;
+            let needed = self.is_needed(origin);
+            let replay = needed && origin.replay < limits::PAIR_REPLAYS_MAX;
+            if replay && self.is_full() {
                 return;
             }
             self.advance.fallen_handled = self.advance.fallen_handled.saturating_add(1);
-            let origin = &fallen.origin;
-            if !self.is_needed(origin) {
+            if !needed {
                 continue;
             }
-            if origin.replay < limits::PAIR_REPLAYS_MAX {
+            if replay {
                 let again = Origin { replay: origin.replay + 1, ..origin.clone() };
                 self.advance.enqueue.push(self.item(again));
             } else if let Some(slot) =
@@ -63,6 +66,11 @@ impl<'a> Step<'a> {
                 *slot = Some(Unplayable { index: origin.index, error: fallen.error.clone() });
             }
         }
+    }
+
+    /// Whether the step enqueues as much as it may.
+    fn is_full(&self) -> bool {
+        self.advance.enqueue.len() >= self.items_max
     }
 
     /// Whether a pair that died is still of use: it was asked for, nobody brought it, its match-up
@@ -92,13 +100,13 @@ impl<'a> Step<'a> {
                 (matchup, limit)
             })
             .collect();
-        // Each round enqueues at least one pair or is the last, so BATCH_ITEMS_MAX bounds them.
+        // Each round enqueues at least one pair or is the last, so `items_max` bounds them.
         while !open.is_empty() {
             open.retain(|(matchup, limit)| {
                 self.advance.plan.next.get(*matchup).is_some_and(|next| next < limit)
             });
             for (matchup, _) in &open {
-                if self.advance.enqueue.len() >= limits::BATCH_ITEMS_MAX {
+                if self.is_full() {
                     return;
                 }
                 self.enqueue_next(*matchup);
@@ -129,7 +137,7 @@ impl<'a> Step<'a> {
     fn item(&self, origin: Origin) -> NewItem {
         NewItem {
             key: Some(key(&origin)),
-            queue: QueueName::default(),
+            queue: self.run.queue.clone(),
             work_type: WORK_TYPE_PAIR.to_string(),
             priority: self.play.priority,
             payload: Payload::OfRun(origin),

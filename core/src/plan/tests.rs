@@ -80,7 +80,7 @@ fn a_job_keeps_its_parallelism_outstanding_and_ends_with_its_last_task() {
     let mut world = World::new(job(10, 3), Script::equals(1));
     world.plan_all();
     assert_eq!(world.outstanding_indices(0), [0, 1, 2]);
-    let step = plan(&world.run);
+    let step = plan(&world.run, u64::MAX);
     assert_eq!(step, None, "nothing happened since");
     world.complete(1);
     world.plan_all();
@@ -93,7 +93,7 @@ fn a_job_keeps_its_parallelism_outstanding_and_ends_with_its_last_task() {
 #[test]
 fn a_jobs_item_carries_what_the_job_asked_for() {
     let mut world = World::new(job(1, 3), Script::equals(1));
-    let step = plan(&world.run).unwrap();
+    let step = plan(&world.run, u64::MAX).unwrap();
     let [item] = step.enqueue.as_slice() else { panic!("one task, not {:?}", step.enqueue) };
     assert_eq!(item.key.as_deref(), Some("run/test/0/0/0"));
     assert_eq!((item.work_type.as_str(), item.priority, item.attempts_max), ("process", 70, 4));
@@ -122,7 +122,7 @@ fn a_large_job_is_enqueued_in_bounded_steps() {
     let mut world = World::new(job(2_500, 10_000), Script::equals(1));
     let sizes: Vec<usize> = (0..3).map(|_| world.plan_once().unwrap().enqueue.len()).collect();
     assert_eq!(sizes, [limits::BATCH_ITEMS_MAX, limits::BATCH_ITEMS_MAX, 500]);
-    assert_eq!(plan(&world.run), None);
+    assert_eq!(plan(&world.run, u64::MAX), None);
 }
 
 #[test]
@@ -224,13 +224,13 @@ fn what_was_tested_is_remembered_even_when_nothing_else_changes() {
     world.plan_all();
     for index in 0..63 {
         world.complete_index(index);
-        assert_eq!(plan(&world.run), None);
+        assert_eq!(plan(&world.run, u64::MAX), None);
     }
     world.complete_index(63);
     let step = world.plan_once().unwrap();
     assert_eq!(step.plan.tested, [[0, 0, 64, 0, 0]]);
     assert_eq!((step.enqueue.len(), step.close.len(), step.outcome), (0, 0, None));
-    assert_eq!(plan(&world.run), None);
+    assert_eq!(plan(&world.run, u64::MAX), None);
 }
 
 #[test]

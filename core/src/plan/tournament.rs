@@ -4,9 +4,9 @@
 use super::pairs::Step;
 use crate::run::{Advance, Outcome, Run, TournamentSpec};
 
-/// The next step of a tournament.
-pub(super) fn step(run: &Run, spec: &TournamentSpec) -> Advance {
-    let mut step = Step::new(run, &spec.play, spec.pairs);
+/// The next step of a tournament, with at most `items_max` new pairs.
+pub(super) fn step(run: &Run, spec: &TournamentSpec, items_max: usize) -> Advance {
+    let mut step = Step::new(run, &spec.play, spec.pairs, items_max);
     step.replay_fallen();
     let lost = step.advance.plan.unplayable.iter().enumerate();
     let lost = lost.filter_map(|(matchup, pair)| Some((matchup, pair.as_ref()?))).next();

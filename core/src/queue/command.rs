@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{LockName, NodeId, QueueName, RunId, SessionId, Token, WorkId};
 use crate::queue::item::{Item, NewItem};
 use crate::queue::lock::Asker;
-use crate::queue::resources::Capacity;
+use crate::queue::resources::{Capacity, Teller};
 use crate::queue::tenant::QueueSettings;
 use crate::run::{Advance, GameResult, RunSpec};
 use crate::time::{Moment, Span};
@@ -113,15 +113,18 @@ pub enum Command {
         /// The queue.
         queue: QueueName,
     },
-    /// Says what a node has. Claims that no longer fit end, newest first. Answers [`Reply::Done`].
+    /// Says what a node has. Claims that no longer fit end, newest first. An agent's word changes
+    /// nothing while an operator's stands. Answers [`Reply::Done`].
     SetCapacity {
         /// The node.
         node: NodeId,
         /// What it has from now on; nothing when it has left.
         capacity: Option<Capacity>,
+        /// Who says so.
+        by: Teller,
     },
-    /// Ends the claims of a node that is known to be gone, without waiting for their leases. Answers
-    /// [`Reply::Ticked`].
+    /// Ends the claims of a node that is known to be gone, without waiting for their leases, and forgets
+    /// what its agent said it has. Answers [`Reply::Ticked`].
     ExpireNode {
         /// The node.
         node: NodeId,
@@ -183,6 +186,8 @@ pub enum Command {
     SubmitRun {
         /// Its id.
         run: RunId,
+        /// The queue that its items go to.
+        queue: QueueName,
         /// What it is.
         spec: RunSpec,
     },
@@ -367,13 +372,18 @@ pub enum Refusal {
     /// No such queue.
     #[error("queue {0} is not known; create it first")]
     UnknownQueue(QueueName),
-    /// The queue holds items, so it stays.
-    #[error("queue {queue} holds {held} unfinished items; cancel them or let them end")]
+    /// The queue holds items, or active runs will bring some, so it stays.
+    #[error(
+        "queue {queue} holds {held} unfinished items and has {runs} active runs; cancel them or let \
+         them end"
+    )]
     QueueInUse {
         /// The queue.
         queue: QueueName,
         /// Unfinished items.
         held: u64,
+        /// Runs that have not ended.
+        runs: u64,
     },
     /// The queue has as many waiting items as its settings allow.
     #[error("queue {queue} has {held} waiting items of at most {limit}; retry later")]

@@ -3,6 +3,8 @@
 //! Placement inside a node: whole devices are taken from those that nobody uses, lowest number
 //! first. Fractions go where the least is left that still suffices (best fit), so that whole devices
 //! stay whole.
+//!
+//! What a node has is said by its agent, which measures it, or by an operator, whose word stands.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -36,6 +38,66 @@ pub struct Capacity {
     pub gpu_devices: u16,
     /// Mebibytes of free disk when last reported.
     pub disk_free_mib: u32,
+}
+
+/// Who says what a node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Teller {
+    /// A person. What they say stands until they take it back.
+    Operator,
+    /// The node's own agent. It changes nothing while an operator's word stands.
+    Agent,
+}
+
+/// What a node has, as the ledger knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stated {
+    /// What it has.
+    pub capacity: Capacity,
+    /// Who said so.
+    pub by: Teller,
+}
+
+/// What an agent has to say of its node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// Nothing: the ledger is right, or an operator's word stands.
+    Nothing,
+    /// This is what it has.
+    Say(Capacity),
+    /// Nothing is offered any more.
+    TakeBack,
+}
+
+/// The least change of free disk that is said again: caches and logs move by this much all the time.
+const DISK_STEP_MIN_MIB: u32 = 64;
+/// Of what was said, the free disk must have changed by one part of so many.
+const DISK_STEP_PART: u32 = 8;
+
+impl Word {
+    /// What an agent has to say that offers so much, or nothing, and finds so much in the ledger.
+    #[must_use]
+    pub fn on(offered: Option<&Capacity>, ledger: Option<&Stated>) -> Self {
+        match (offered, ledger) {
+            (_, Some(Stated { by: Teller::Operator, .. })) | (None, None) => Self::Nothing,
+            (None, Some(_)) => Self::TakeBack,
+            (Some(offered), Some(stated)) if stated.capacity.tells_of(offered) => Self::Nothing,
+            (Some(offered), _) => Self::Say(offered.clone()),
+        }
+    }
+}
+
+impl Capacity {
+    /// Whether this is still as good as what there is now. Free disk changes all the time, so it may
+    /// differ by a step.
+    fn tells_of(&self, now: &Self) -> bool {
+        let Self { cpu_milli, memory_mib, gpu_devices, disk_free_mib } = self;
+        let step = (disk_free_mib / DISK_STEP_PART).max(DISK_STEP_MIN_MIB);
+        *cpu_milli == now.cpu_milli
+            && *memory_mib == now.memory_mib
+            && *gpu_devices == now.gpu_devices
+            && disk_free_mib.abs_diff(now.disk_free_mib) < step
+    }
 }
 
 /// What a claim reserves on its node.
@@ -218,6 +280,41 @@ mod tests {
         assert_eq!(reserved.place(&floor(100), &node), Some(Share::default()));
         assert_eq!(reserved.place(&floor(101), &node), None);
         assert_eq!(reserved.place(&gpu(1), &node), None, "it has no device");
+    }
+
+    #[test]
+    fn an_agent_speaks_when_the_ledger_is_wrong_and_no_operator_has_spoken() {
+        let has = node(1);
+        let stated = |capacity: &Capacity, by| Stated { capacity: capacity.clone(), by };
+        let by_agent = stated(&has, Teller::Agent);
+        assert_eq!(Word::on(Some(&has), None), Word::Say(has.clone()));
+        assert_eq!(Word::on(Some(&has), Some(&by_agent)), Word::Nothing);
+        assert_eq!(Word::on(None, Some(&by_agent)), Word::TakeBack);
+        assert_eq!(Word::on(None, None), Word::Nothing);
+        for other in [
+            Capacity { cpu_milli: 3_999, ..has.clone() },
+            Capacity { memory_mib: 1_025, ..has.clone() },
+            Capacity { gpu_devices: 0, ..has.clone() },
+        ] {
+            assert_eq!(Word::on(Some(&other), Some(&by_agent)), Word::Say(other.clone()));
+            let by_operator = stated(&other, Teller::Operator);
+            assert_eq!(Word::on(Some(&has), Some(&by_operator)), Word::Nothing);
+            assert_eq!(Word::on(None, Some(&by_operator)), Word::Nothing);
+        }
+    }
+
+    #[test]
+    fn free_disk_is_said_again_when_it_moved_by_a_step() {
+        let disk = |disk_free_mib| Capacity { disk_free_mib, ..Capacity::default() };
+        let news = |said, now| {
+            let stated = Stated { capacity: disk(said), by: Teller::Agent };
+            Word::on(Some(&disk(now)), Some(&stated)) != Word::Nothing
+        };
+        assert!(!news(80_000, 80_000) && !news(80_000, 70_001) && !news(80_000, 89_999));
+        assert!(news(80_000, 70_000) && news(80_000, 90_000));
+        // An eighth of little is less than what moves all the time.
+        assert!(!news(100, 37) && !news(0, 63));
+        assert!(news(100, 36) && news(0, 64));
     }
 
     #[test]

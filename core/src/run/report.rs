@@ -20,6 +20,8 @@ pub struct RunItems {
     pub outstanding: u64,
     /// Those that a worker has started.
     pub running: u64,
+    /// Whether the run's queue takes no more items.
+    pub crowded: bool,
 }
 
 /// What a run is.

@@ -6,10 +6,15 @@ fn node(raft_id: u64) -> NodeId {
     format!("n{raft_id}").parse().expect("a name")
 }
 
+fn zone(name: &str) -> ZoneName {
+    name.parse().expect("a name")
+}
+
 fn member(raft_id: u64, votes: bool) -> Member {
     Member {
         raft_id,
         node_id: node(raft_id),
+        zone: None,
         votes,
         failed_for: None,
         silent_for: Span(0),
@@ -105,6 +110,86 @@ fn a_learner_gets_a_vote_while_there_are_too_few() {
     assert_eq!(decide(&Rules::default(), &picture), Decision::Rest, "a voter is not well");
 }
 
+/// The members of [`due`] in zones, `-` for none, and learners 4, 5, ... as many as there are words.
+/// Answers who takes the dead voter's place.
+fn chosen(zones: &str, adjust: impl Fn(&mut [Member])) -> u64 {
+    let mut picture = due();
+    picture.members.pop();
+    let words = zones.split(' ').zip(1_u64..);
+    for (word, raft_id) in words {
+        if raft_id > 3 {
+            picture.members.push(member(raft_id, false));
+        }
+        let at = usize::try_from(raft_id - 1).expect("few");
+        picture.members[at].zone = (word != "-").then(|| zone(word));
+    }
+    adjust(&mut picture.members[3..]);
+    match decide(&Rules::default(), &picture) {
+        Decision::Replace { dead: 3, by } => by,
+        other => panic!("one must take its place: {other:?}"),
+    }
+}
+
+#[test]
+fn of_ready_learners_the_one_whose_zone_holds_the_fewest_voters_goes_first() {
+    let nearest_first = |learners: &mut [Member]| learners[0].behind = Some(0);
+    let other_first = |learners: &mut [Member]| {
+        learners[0].behind = Some(9);
+        learners[1].behind = Some(3);
+    };
+    for (zones, by) in [
+        // As ever without zones: who lacks less, then the lower id.
+        ("- - - - -", 4),
+        ("a b c b c", 5),
+        ("a b c d c", 4),
+        // The place of the dead one is free, and counts no more.
+        ("a b a b a", 4),
+        ("a a b a b", 5),
+        ("a b b a b", 4),
+        ("a a c a b", 5),
+        // Nobody says where the voters are: all are alike.
+        ("- - - a b", 4),
+        // Who says nothing may stand where the most are.
+        ("a a b - b", 5),
+        ("a a b - a", 4),
+        ("a - b - c", 5),
+    ] {
+        assert_eq!(chosen(zones, nearest_first), by, "{zones}");
+    }
+    // The zone goes before the lag of those that are ready.
+    assert_eq!(chosen("- - - - -", other_first), 5);
+    assert_eq!(chosen("a b c c a", other_first), 4);
+    assert_eq!(chosen("a b c a b", other_first), 5, "both zones hold one");
+    // And who is ready before the zone.
+    assert_eq!(chosen("a b c c a", |learners| learners[0].warm_for = Span(0)), 5);
+    assert_eq!(chosen("a b c c a", |learners| learners[0].failed_for = Some(Span(0))), 5);
+}
+
+#[test]
+fn growth_spreads_over_zones_too() {
+    let mut picture = due();
+    picture.voters_wanted = 5;
+    picture.members = (1..=5).map(|raft_id| member(raft_id, raft_id <= 3)).collect();
+    for (member, name) in picture.members.iter_mut().zip(["a", "b", "c", "b", "d"]) {
+        member.zone = Some(zone(name));
+    }
+    assert_eq!(decide(&Rules::default(), &picture), Decision::Promote { learner: 5 });
+    picture.members[4].zone = Some(zone("a"));
+    assert_eq!(decide(&Rules::default(), &picture), Decision::Promote { learner: 4 });
+}
+
+/// How many of the others vote in the zone of a learner, or in the fullest one when it says none.
+fn neighbours(picture: &Picture, learner: u64, dead: Option<u64>) -> usize {
+    let others = picture.members.iter().filter(|it| it.votes && Some(it.raft_id) != dead);
+    let zones: Vec<_> = others.filter_map(|it| it.zone.as_ref()).collect();
+    let count = |zone: &ZoneName| zones.iter().filter(|other| **other == zone).count();
+    let learner = picture.members.iter().find(|it| it.raft_id == learner).expect("a member");
+    match &learner.zone {
+        Some(zone) => count(zone),
+        None => zones.iter().map(|zone| count(zone)).max().unwrap_or(0),
+    }
+}
+
 fn span(around: u64) -> impl Strategy<Value = Span> {
     prop_oneof![Just(0), Just(around - 1), Just(around), 0..around * 3].prop_map(Span)
 }
@@ -113,12 +198,15 @@ fn members() -> impl Strategy<Value = Vec<Member>> {
     let behind = prop_oneof![Just(None), Just(Some(0)), Just(Some(999)), Just(Some(1_000))];
     let failed = prop_oneof![2 => Just(None), 1 => span(60_000).prop_map(Some)];
     let silent = prop_oneof![2 => Just(Span(0)), 1 => span(1_000), 1 => span(60_000)];
-    let one = (proptest::bool::weighted(0.7), failed, silent, behind, span(10_000));
+    let zones = (0..3_usize).prop_map(|at| Some(zone(["east", "west", "south"][at])));
+    let zone = prop_oneof![1 => Just(None), 3 => zones];
+    let one = (proptest::bool::weighted(0.7), failed, silent, behind, span(10_000), zone);
     proptest::collection::vec(one, 1..8).prop_map(|drawn| {
         let numbered = (1_u64..).zip(drawn);
-        let member = |(raft_id, (votes, failed_for, silent_for, behind, warm_for))| Member {
+        let member = |(raft_id, (votes, failed_for, silent_for, behind, warm_for, zone))| Member {
             raft_id,
             node_id: node(raft_id),
+            zone,
             votes,
             failed_for,
             silent_for,
@@ -177,6 +265,9 @@ proptest! {
         match decide(&Rules::default(), &picture) {
             Decision::Replace { dead, by } => {
                 prop_assert!(may_replace(&picture, dead, by), "{picture:?}");
+                let least = ids().filter(|by| may_replace(&picture, dead, *by));
+                let least = least.map(|by| neighbours(&picture, by, Some(dead))).min();
+                prop_assert_eq!(Some(neighbours(&picture, by, Some(dead))), least, "{:?}", &picture);
             }
             Decision::Promote { learner } => {
                 let voters = picture.members.iter().filter(|member| member.votes).count();
@@ -216,7 +307,7 @@ fn day(seed: u64) -> Result<u32, String> {
             let behind = if lives { Some(0) } else { Some(5_000) };
             // A dead one was heard at the step before it died; the watch counts from there.
             let silent_for = lives.then_some(Span(0));
-            Look { raft_id, node_id: node(raft_id), votes, lives, silent_for, behind }
+            Look { raft_id, node_id: node(raft_id), zone: None, votes, lives, silent_for, behind }
         });
         let members = watch.look(&rules, Span(at), looks.collect());
         let since = |then: Option<u64>| then.map(|then| Span(at - then));
@@ -265,7 +356,7 @@ fn the_watch_counts_from_the_first_look_and_starts_over_when_a_state_ends() {
     let mut watch = Watch::default();
     let look = |lives, behind| {
         let (raft_id, silent_for) = (3, None);
-        vec![Look { raft_id, node_id: node(3), votes: true, lives, silent_for, behind }]
+        vec![Look { raft_id, node_id: node(3), zone: None, votes: true, lives, silent_for, behind }]
     };
     let mut at = |seconds, lives, behind| {
         let rules = Rules::default();

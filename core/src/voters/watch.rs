@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::id::NodeId;
+use crate::id::{NodeId, ZoneName};
 use crate::time::Span;
 use crate::voters::{Member, Rules};
 
@@ -14,6 +14,8 @@ pub struct Look {
     pub raft_id: u64,
     /// Its name.
     pub node_id: NodeId,
+    /// The machines that fail with it, when it says which.
+    pub zone: Option<ZoneName>,
     /// Whether it votes.
     pub votes: bool,
     /// Whether gossip calls it alive, or only suspects it. A member that gossip does not know is as
@@ -51,10 +53,11 @@ impl Watch {
             keep(&mut mark.failed_since, !look.lives, now);
             keep(&mut mark.warm_since, close && look.lives, now);
             self.members.insert(look.raft_id, mark);
-            let Look { raft_id, node_id, votes, lives: _, silent_for, behind } = look;
+            let Look { raft_id, node_id, zone, votes, lives: _, silent_for, behind } = look;
             members.push(Member {
                 raft_id,
                 node_id,
+                zone,
                 votes,
                 failed_for: mark.failed_since.map(|since| between(since, now)),
                 silent_for: silent_for.unwrap_or_else(|| between(begun, now)),

@@ -133,10 +133,10 @@ impl Client {
             Step::plain(Command::SetQueue { queue: team()?, settings }),
             Step::plain(Command::OpenSession),
         ];
-        let submit = |(run, spec): &(_, _)| {
-            Step::plain(Command::SubmitRun { run: Clone::clone(run), spec: Clone::clone(spec) })
-        };
-        steps.extend(scenario.runs.iter().map(submit));
+        for (run, queue, spec) in &scenario.runs {
+            let (run, queue, spec) = (run.clone(), queue.clone(), spec.clone());
+            steps.push(Step::plain(Command::SubmitRun { run, queue, spec }));
+        }
         for batch in &scenario.batches {
             let times = 1 + usize::from(chance.per_mille(250));
             steps.extend(vec![Step::plain(Command::Enqueue(batch.clone())); times]);

@@ -311,7 +311,7 @@ impl World {
             self.oracle.compare(&Seen { host: id, life, ends: false, consensus, disk })?;
         }
         let machine = self.oracle.observer.machine();
-        for (id, _) in &self.scenario.runs {
+        for (id, _, _) in &self.scenario.runs {
             let run = machine.run(id).ok_or_else(|| format!("run {id} is lost"))?;
             world::concluded(run, &self.scenario)?;
         }

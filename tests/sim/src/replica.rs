@@ -180,7 +180,8 @@ impl Replica {
                 .active_runs()
                 .filter_map(|run| {
                     let (id, version) = (run.id.clone(), run.version);
-                    plan::plan(run).map(|advance| Command::AdvanceRun { run: id, version, advance })
+                    let advance = plan::plan(run, self.machine.room(&run.queue))?;
+                    Some(Command::AdvanceRun { run: id, version, advance })
                 })
                 .collect();
             if !steps.is_empty() {

@@ -29,7 +29,7 @@ pub(crate) struct Scenario {
     pub(crate) batches: Vec<Vec<NewItem>>,
     /// Enqueued in a session, without keys.
     pub(crate) unkeyed: Vec<Vec<NewItem>>,
-    pub(crate) runs: Vec<(RunId, RunSpec)>,
+    pub(crate) runs: Vec<(RunId, QueueName, RunSpec)>,
 }
 
 impl Scenario {
@@ -42,7 +42,12 @@ impl Scenario {
         let mut unkeyed: Vec<_> = (0..chance.between(2, 6)).map(|_| batch(chance)).collect();
         unkeyed.iter_mut().flatten().for_each(|item| item.key = None);
         let name = |text: &str| text.parse::<RunId>().map_err(|error| error.to_string());
-        let runs = vec![(name("gauntlet")?, gauntlet(chance)), (name("job")?, job(chance))];
+        let queue =
+            |chance: &mut Chance| team().ok().filter(|_| chance.per_mille(300)).unwrap_or_default();
+        let runs = vec![
+            (name("gauntlet")?, queue(chance), gauntlet(chance)),
+            (name("job")?, queue(chance), job(chance)),
+        ];
         Ok(Self { seed, batches, unkeyed, runs })
     }
 
@@ -74,14 +79,15 @@ impl Scenario {
     /// What the gauntlet comes to when nothing goes wrong: one machine, one worker, pair by pair.
     pub(crate) fn undisturbed(&self) -> Result<Option<Outcome>, String> {
         let mut machine = Machine::default();
-        let (run, spec) = self.runs.first().ok_or("no gauntlet")?;
+        let (run, _, spec) = self.runs.first().ok_or("no gauntlet")?;
         let mut index = 0;
         let mut apply = |machine: &mut Machine, command: Command| {
             index += 1;
             let batch = Batch { now: Moment(index * 1_000), commands: vec![command] };
             machine.apply(Position { term: 1, index }, &batch).pop()
         };
-        let submit = Command::SubmitRun { run: run.clone(), spec: spec.clone() };
+        let queue = QueueName::default();
+        let submit = Command::SubmitRun { run: run.clone(), queue, spec: spec.clone() };
         apply(&mut machine, submit);
         for _ in 0..QUIET_STEPS_MAX {
             let Some(known) = machine.run(run) else {
@@ -90,7 +96,7 @@ impl Scenario {
             if known.outcome.is_some() {
                 return Ok(known.outcome.clone());
             }
-            if let Some(advance) = plan::plan(known) {
+            if let Some(advance) = plan::plan(known, u64::MAX) {
                 let version = known.version;
                 apply(&mut machine, Command::AdvanceRun { run: run.clone(), version, advance });
                 continue;

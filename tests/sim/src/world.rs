@@ -245,7 +245,7 @@ impl World {
             }
             again(&replica.machine)?;
         }
-        for (id, _) in &scenario.runs {
+        for (id, _, _) in &scenario.runs {
             let run = machine.run(id).ok_or_else(|| format!("run {id} is lost"))?;
             concluded(run, scenario)?;
         }

@@ -105,7 +105,7 @@ pub enum Condition {
     Any,
 }
 
-/// What a claim reserves on its node. Nodes say what they have by `PUT /nodes/{node_id}/capacity`.
+/// What a claim reserves on its node. `GET /nodes` shows what they have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {

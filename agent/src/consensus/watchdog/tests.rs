@@ -130,6 +130,7 @@ async fn agent(name: &str) -> Agent {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         raft_address: "127.0.0.1:0".to_owned(),
         http_address: format!("{name}.invalid:8770"),
+        zone: None,
         timing: Timing::safe(),
         voters: VoterPolicy::default(),
     };

@@ -22,6 +22,7 @@ fn membership() -> openraft::Membership<u64, Member> {
         node_id: "node-a".parse().unwrap(),
         raft_address: "127.0.0.1:4321".to_owned(),
         http_address: "127.0.0.1:8770".to_owned(),
+        zone: Some("east".parse().unwrap()),
     };
     let voters = vec![BTreeSet::from([77])];
     openraft::Membership::new(voters, BTreeMap::from([(77, member)])).unwrap()

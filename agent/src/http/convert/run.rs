@@ -2,7 +2,7 @@
 
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::item::Needs;
-use ringrift_core::run::report::{self, MatchupReport, RunItems, RunReport, Standing};
+use ringrift_core::run::report::{self, MatchupReport, RunReport, Standing};
 use ringrift_core::run::{self as core, Fallen, Run, Score};
 use ringrift_core::time::Span;
 use ringrift_wire::{pair, run as wire};
@@ -98,8 +98,6 @@ fn stop_of(stop: wire::Stop) -> core::Stop {
 
 /// A run as callers see it.
 pub(crate) fn status(machine: &Machine, run: &Run) -> wire::RunStatus {
-    let items = machine.run_items(&run.id);
-    let items = RunItems { outstanding: items.outstanding, running: items.running };
     let RunReport {
         kind,
         phase,
@@ -112,9 +110,10 @@ pub(crate) fn status(machine: &Machine, run: &Run) -> wire::RunStatus {
         reason,
         matchups,
         standings,
-    } = report::report(run, items);
+    } = report::report(run, machine.run_items(&run.id));
     wire::RunStatus {
         run_id: run.id.to_string(),
+        queue: run.queue.to_string(),
         kind: kind.as_str().to_owned(),
         phase: phase.as_str().to_owned(),
         version: run.version,

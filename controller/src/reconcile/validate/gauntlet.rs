@@ -11,13 +11,17 @@ impl Kind for Gauntlet {
     const NAME: &'static str = "gauntlet";
 
     fn run_spec(&self) -> Result<run::RunSpec, Invalid> {
-        let GauntletSpec { candidate, baselines, play: how, stop: when } = &self.spec;
+        let GauntletSpec { candidate, baselines, play: how, stop: when, queue: _ } = &self.spec;
         Ok(run::RunSpec::Gauntlet(run::GauntletSpec {
             candidate: contestant("spec.candidate", candidate)?,
             baselines: contestants("spec.baselines", baselines)?,
             play: play(how)?,
             stop: stop(when)?,
         }))
+    }
+
+    fn queue(&self) -> &str {
+        &self.spec.queue
     }
 
     fn status(&self) -> Option<&Status> {

@@ -19,6 +19,7 @@ impl Kind for Job {
             timeout_seconds,
             priority,
             node_labels,
+            queue: _,
         } = &self.spec;
         Ok(run::RunSpec::Job(run::JobSpec {
             argv: command.clone(),
@@ -30,6 +31,10 @@ impl Kind for Job {
             priority: unsigned("spec.priority", *priority)?,
             labels: node_labels.clone(),
         }))
+    }
+
+    fn queue(&self) -> &str {
+        &self.spec.queue
     }
 
     fn status(&self) -> Option<&Status> {

@@ -11,12 +11,16 @@ impl Kind for Tournament {
     const NAME: &'static str = "tournament";
 
     fn run_spec(&self) -> Result<run::RunSpec, Invalid> {
-        let TournamentSpec { contestants: players, play: how, pairs } = &self.spec;
+        let TournamentSpec { contestants: players, play: how, pairs, queue: _ } = &self.spec;
         Ok(run::RunSpec::Tournament(run::TournamentSpec {
             contestants: contestants("spec.contestants", players)?,
             play: play(how)?,
             pairs: unsigned("spec.pairs", *pairs)?,
         }))
+    }
+
+    fn queue(&self) -> &str {
+        &self.spec.queue
     }
 
     fn status(&self) -> Option<&Status> {

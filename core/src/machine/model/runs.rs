@@ -9,13 +9,17 @@ use crate::run::report::Kind;
 use crate::run::{Advance, Outcome, RunSpec};
 
 impl Model {
-    pub(super) fn submit(&mut self, id: &RunId, spec: &RunSpec) -> Answer {
+    pub(super) fn submit(&mut self, id: &RunId, queue: &str, spec: &RunSpec) -> Answer {
         if let Some(known) = self.runs.iter().find(|row| row.id == *id) {
-            let same = known.spec == *spec;
+            let same = known.spec == *spec && known.queue == queue;
             return if same { Answer::Run(false) } else { Answer::Refused("RunConflict") };
+        }
+        if queue != "default" && !self.lanes.contains_key(queue) {
+            return Answer::Refused("UnknownQueue");
         }
         self.runs.push(RunRow {
             id: id.clone(),
+            queue: queue.to_owned(),
             spec: spec.clone(),
             version: 0,
             pairs: vec![],
@@ -51,8 +55,13 @@ impl Model {
             RunSpec::Gauntlet(spec) => spec.baselines.len(),
             RunSpec::Tournament(spec) => spec.contestants.len() * (spec.contestants.len() - 1) / 2,
         };
+        let queue = self.runs[at].queue.clone();
         let own = |item: &NewItem| match &item.payload {
-            Payload::OfRun(origin) => origin.run == *id && usize::from(origin.matchup) < lines,
+            Payload::OfRun(origin) => {
+                origin.run == *id
+                    && usize::from(origin.matchup) < lines
+                    && item.queue.as_str() == queue
+            }
             Payload::Opaque(_) | Payload::OfArray(_) => false,
         };
         if !advance.enqueue.iter().all(own) {

@@ -3,7 +3,7 @@
 use super::{Answer, Model, Standing};
 use crate::event::Event;
 use crate::id::QueueName;
-use crate::queue::resources::{Capacity, Demand};
+use crate::queue::resources::{Capacity, Demand, Teller};
 use crate::queue::tenant::QueueSettings;
 
 /// A queue's settings, and its service in millionths of items up to a time.
@@ -71,6 +71,9 @@ impl Model {
         if self.rows.iter().any(|row| row.unfinished() && row.request.queue.as_str() == queue) {
             return Answer::Refused("QueueInUse");
         }
+        if self.runs.iter().any(|run| run.outcome.is_none() && run.queue == queue) {
+            return Answer::Refused("QueueInUse");
+        }
         self.lanes.remove(queue);
         self.tell(Event::QueueRemoved { queue: name.clone() });
         Answer::Done
@@ -117,7 +120,7 @@ impl Model {
 
     /// What a demand gets on a node.
     pub(super) fn room_on(&self, node: &str, demand: &Demand) -> Option<Room> {
-        let Some(capacity) = self.nodes.get(node) else {
+        let Some((capacity, _)) = self.nodes.get(node) else {
             return (*demand == Demand::default()).then(Room::default);
         };
         let (cpu, memory) = (u64::from(demand.cpu_milli), u64::from(demand.memory_mib));
@@ -159,12 +162,20 @@ impl Model {
             && !self.rooms_of(node).flat_map(|room| &room.gpus).any(beyond)
     }
 
-    pub(super) fn set_capacity(&mut self, node: &str, capacity: Option<&Capacity>) -> Answer {
+    pub(super) fn set_capacity(
+        &mut self,
+        node: &str,
+        capacity: Option<&Capacity>,
+        by: Teller,
+    ) -> Answer {
+        if by == Teller::Agent && matches!(self.nodes.get(node), Some((_, Teller::Operator))) {
+            return Answer::Done;
+        }
         if capacity.is_some_and(|capacity| capacity.gpu_devices > 64) {
             return Answer::Refused("Invalid");
         }
         match capacity {
-            Some(capacity) => self.nodes.insert(node.to_owned(), capacity.clone()),
+            Some(capacity) => self.nodes.insert(node.to_owned(), (capacity.clone(), by)),
             None => self.nodes.remove(node),
         };
         for at in self.newest_of(node) {

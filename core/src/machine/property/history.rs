@@ -9,7 +9,7 @@ use crate::id::{LockName, NodeId, QueueName, RunId, WorkId};
 use crate::machine::tests::task;
 use crate::queue::command::Claim;
 use crate::queue::item::{Dependency, Needs, NewItem, Predecessor};
-use crate::queue::resources::{Capacity, Demand};
+use crate::queue::resources::{Capacity, Demand, Teller};
 use crate::queue::tenant::QueueSettings;
 use crate::time::Span;
 
@@ -56,6 +56,7 @@ pub(super) enum Op {
     Node {
         node: usize,
         capacity: Option<Capacity>,
+        by: Teller,
     },
     ExpireNode(usize),
     OpenSession,
@@ -85,12 +86,14 @@ pub(super) enum Op {
     },
     Submit {
         run: usize,
+        queue: QueueName,
         job: bool,
     },
     Advance {
         run: usize,
         stale: bool,
-        parts: Vec<(u16, u32, u16)>,
+        /// Match-up, index, replay, and whether it goes to the run's own queue.
+        parts: Vec<(u16, u32, u16, bool)>,
         handle: bool,
         close: Option<u16>,
         end: bool,
@@ -257,7 +260,8 @@ fn new_op() -> impl Strategy<Value = Op> {
         2 => (0..40_u64).prop_map(Op::Redrive),
         2 => (0..3_usize, settings()).prop_map(|(queue, settings)| Op::Queue { queue, settings }),
         1 => (0..3_usize).prop_map(Op::RemoveQueue),
-        3 => (0..3_usize, capacity()).prop_map(|(node, capacity)| Op::Node { node, capacity }),
+        3 => (0..3_usize, capacity(), prop_oneof![Just(Teller::Operator), Just(Teller::Agent)])
+            .prop_map(|(node, capacity, by)| Op::Node { node, capacity, by }),
         1 => (0..3_usize).prop_map(Op::ExpireNode),
         1 => Just(Op::OpenSession),
         1 => (1..3_u64).prop_map(Op::CloseSession),
@@ -268,7 +272,7 @@ fn old_op() -> impl Strategy<Value = Op> {
     let pick = 0..64_usize;
     let brings =
         prop_oneof![1 => Just(Brings::Text), 3 => Just(Brings::Pair), 1 => Just(Brings::Unscored)];
-    let parts = vec((0..2_u16, 0..4_u32, 0..2_u16), 0..4);
+    let parts = vec((0..2_u16, 0..4_u32, 0..2_u16, prop::bool::weighted(0.98)), 0..4);
     let close = prop_oneof![4 => Just(None), 1 => (0..3_u16).prop_map(Some)];
     prop_oneof![
         6 => vec(request(), 0..4).prop_map(Op::Enqueue),
@@ -282,7 +286,8 @@ fn old_op() -> impl Strategy<Value = Op> {
         1 => (0..40_u64).prop_map(Op::Cancel),
         2 => lock(),
         1 => (0..2_usize, pick.clone()).prop_map(|(name, pick)| Op::Release { name, pick }),
-        2 => (0..3_usize, any::<bool>()).prop_map(|(run, job)| Op::Submit { run, job }),
+        2 => (0..3_usize, queue(), any::<bool>())
+            .prop_map(|(run, queue, job)| Op::Submit { run, queue, job }),
         6 => (0..3_usize, prop::bool::weighted(0.2), parts, any::<bool>(), close, prop::bool::weighted(0.05))
             .prop_map(|(run, stale, parts, handle, close, end)| {
                 Op::Advance { run, stale, parts, handle, close, end }
@@ -323,7 +328,15 @@ pub(super) fn history() -> impl Strategy<Value = Vec<(u64, Vec<Op>)>> {
         1 => Just(400_000_u64),
         1 => Just(650_000_u64),
     ];
-    vec((step, vec(op(), 0..4)), 1..60)
+    let entries = vec((step, vec(op(), 0..4)), 1..60);
+    // A second queue from the beginning, in some: runs that live in it are too rare else.
+    (any::<bool>(), entries).prop_map(|(shared, mut entries)| {
+        if shared {
+            let settings = QueueSettings::default();
+            entries.insert(0, (0, std::vec::Vec::from([Op::Queue { queue: 1, settings }])));
+        }
+        entries
+    })
 }
 
 /// Who takes locks; the first is nobody.

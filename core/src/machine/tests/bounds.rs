@@ -1,7 +1,7 @@
 //! Bounds: refused at the edge, forgotten in order, never exceeded.
 
 use super::{Bench, claimer, gauntlet, job, task};
-use crate::id::{Token, WorkId};
+use crate::id::{QueueName, Token, WorkId};
 use crate::limits;
 use crate::queue::command::{Batch, Claim, Command, Refusal, Reply, WorkResult};
 use crate::queue::item::{Needs, NewItem, Origin, Payload};
@@ -164,6 +164,7 @@ fn runs_are_bounded_and_active_ones_never_dropped() {
     let mut bench = Bench::default();
     let submit = |n: usize| Command::SubmitRun {
         run: format!("run-{n}").parse().expect("a name"),
+        queue: QueueName::default(),
         spec: job(),
     };
     let position = |index| crate::id::Position { term: 1, index };
@@ -187,7 +188,8 @@ fn a_run_that_could_hold_too_many_items_is_refused() {
         spec.play.window = limits::RUN_OUTSTANDING_MAX / 2 + 1;
     }
     let run = "r".parse().expect("a name");
-    assert_eq!(field(bench.apply(Command::SubmitRun { run, spec: wide })), "play.window");
+    let submit = Command::SubmitRun { run, queue: QueueName::default(), spec: wide };
+    assert_eq!(field(bench.apply(submit)), "play.window");
 }
 
 /// Cost must not grow with the queue: a claim among items that do not fit looks at none of them.

@@ -64,7 +64,11 @@ fn repeats_that_change_nothing_record_nothing() {
     let array = WorkId(1);
     let commands = [
         Command::InitCluster { cluster_id: "ring".into() },
-        Command::SubmitRun { run: run.clone(), spec: job() },
+        Command::SubmitRun {
+            run: run.clone(),
+            queue: crate::id::QueueName::default(),
+            spec: job(),
+        },
         Command::CancelRun { run: run.clone() },
         Command::SetQueue { queue: queue.clone(), settings },
         Command::EnqueueArray { request: NewItem { key: Some("k".into()), ..task("a") }, count: 3 },

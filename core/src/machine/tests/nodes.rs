@@ -4,7 +4,7 @@ use super::{Bench, task};
 use crate::id::{NodeId, WorkId};
 use crate::queue::command::{Command, Reply};
 use crate::queue::item::{Needs, NewItem, State, Status};
-use crate::queue::resources::{Capacity, Demand};
+use crate::queue::resources::{Capacity, Demand, Teller};
 
 fn gpu(milli: u32) -> NewItem {
     let demand = Demand { gpu_milli: milli, ..Demand::default() };
@@ -15,10 +15,14 @@ fn node(name: &str) -> NodeId {
     name.parse().expect("a name")
 }
 
+fn says(bench: &mut Bench, name: &str, capacity: Option<Capacity>, by: Teller) {
+    let command = Command::SetCapacity { node: node(name), capacity, by };
+    assert_eq!(bench.apply(command), Ok(Reply::Done));
+}
+
 fn has(bench: &mut Bench, name: &str, gpu_devices: u16) {
     let capacity = Capacity { gpu_devices, ..Capacity::default() };
-    let command = Command::SetCapacity { node: node(name), capacity: Some(capacity) };
-    assert_eq!(bench.apply(command), Ok(Reply::Done));
+    says(bench, name, Some(capacity), Teller::Operator);
 }
 
 fn devices(bench: &Bench, id: WorkId) -> Vec<(u16, u16)> {
@@ -62,9 +66,33 @@ fn a_node_that_lost_a_device_loses_its_newest_claims() {
     bench.claim("n", 9);
     has(&mut bench, "n", 1);
     assert_eq!([bench.status(ids[0]), bench.status(ids[1])], [Status::Claimed, Status::Ready]);
-    let gone = Command::SetCapacity { node: node("n"), capacity: None };
-    assert_eq!(bench.apply(gone), Ok(Reply::Done));
+    says(&mut bench, "n", None, Teller::Operator);
     assert_eq!(bench.status(ids[0]), Status::Ready);
+}
+
+#[test]
+fn an_operators_word_stands_until_it_is_taken_back() {
+    let mut bench = Bench::default();
+    let devices = |gpu_devices| Some(Capacity { gpu_devices, ..Capacity::default() });
+    let known = |bench: &Bench| bench.machine.capacity(&node("n")).map(|it| it.gpu_devices);
+    says(&mut bench, "n", devices(4), Teller::Agent);
+    assert_eq!(known(&bench), Some(4));
+    says(&mut bench, "n", devices(1), Teller::Operator);
+    bench.enqueue(vec![gpu(1_000), gpu(1_000)]);
+    let held = bench.claim("n", 9);
+    assert_eq!(held.len(), 1, "one device is kept back by the operator");
+    for word in [devices(4), None] {
+        says(&mut bench, "n", word, Teller::Agent);
+        assert_eq!(known(&bench), Some(1));
+    }
+    bench.apply(Command::ExpireNode { node: node("n") }).expect("expired");
+    assert_eq!(known(&bench), Some(1), "a node that is gone keeps what the operator said");
+    says(&mut bench, "n", None, Teller::Operator);
+    assert_eq!(known(&bench), None);
+    says(&mut bench, "n", devices(4), Teller::Agent);
+    assert_eq!(bench.claim("n", 9).len(), 2);
+    bench.apply(Command::ExpireNode { node: node("n") }).expect("expired");
+    assert_eq!(known(&bench), None, "what the agent of a lost node said is no room");
 }
 
 #[test]

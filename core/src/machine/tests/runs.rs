@@ -1,7 +1,7 @@
 //! Runs: submission, steps, ledger, end.
 
 use super::{Bench, gauntlet, job, pair_result, task};
-use crate::id::{RunId, Token, WorkId};
+use crate::id::{QueueName, RunId, Token, WorkId};
 use crate::machine::RunItems;
 use crate::queue::command::{Command, Refusal, Reply};
 use crate::queue::item::{NewItem, Origin, Payload, Status};
@@ -12,6 +12,10 @@ fn id() -> RunId {
     "r".parse().expect("a name")
 }
 
+fn submit(spec: RunSpec) -> Command {
+    Command::SubmitRun { run: id(), queue: QueueName::default(), spec }
+}
+
 fn part(matchup: u16, index: u32, replay: u16) -> NewItem {
     NewItem {
         key: Some(format!("run/r/{matchup}/{index}/{replay}")),
@@ -19,6 +23,10 @@ fn part(matchup: u16, index: u32, replay: u16) -> NewItem {
         attempts_max: 1,
         ..task("pair")
     }
+}
+
+fn items(outstanding: u64, running: u64) -> RunItems {
+    RunItems { outstanding, running, crowded: false }
 }
 
 fn nothing() -> Advance {
@@ -34,7 +42,7 @@ fn nothing() -> Advance {
 impl Bench {
     fn with_run(spec: RunSpec) -> Self {
         let mut bench = Self::default();
-        let reply = bench.apply(Command::SubmitRun { run: id(), spec });
+        let reply = bench.apply(submit(spec));
         assert_eq!(reply, Ok(Reply::RunAccepted { fresh: true }));
         bench
     }
@@ -61,9 +69,9 @@ impl Bench {
 #[test]
 fn a_run_is_submitted_once_under_its_id() {
     let mut bench = Bench::with_run(gauntlet());
-    let again = bench.apply(Command::SubmitRun { run: id(), spec: gauntlet() });
+    let again = bench.apply(submit(gauntlet()));
     assert_eq!(again, Ok(Reply::RunAccepted { fresh: false }));
-    let other = bench.apply(Command::SubmitRun { run: id(), spec: job() });
+    let other = bench.apply(submit(job()));
     assert_eq!(other, Err(Refusal::RunConflict(id())));
     assert_eq!(bench.run().ledger.pairs.len(), 2, "one line for each match-up");
     assert_eq!(bench.machine.runs().count(), 1);
@@ -82,7 +90,7 @@ fn a_step_counts_only_for_the_version_it_was_planned_on() {
     let stale = Err(Refusal::StaleRun { run: id(), current: 1, planned: 0 });
     assert_eq!(bench.apply(step(0)), stale);
     assert_eq!(bench.machine.totals().planned, 1, "two leaders cannot do one step twice");
-    assert_eq!(bench.machine.run_items(&id()), RunItems { outstanding: 1, running: 0 });
+    assert_eq!(bench.machine.run_items(&id()), items(1, 0));
 }
 
 #[test]
@@ -153,13 +161,13 @@ fn dead_and_cancelled_parts_are_reported_to_their_run() {
 fn a_job_counts_its_tasks() {
     let mut bench = Bench::with_run(job());
     let held = bench.play(vec![part(0, 0, 0), part(0, 1, 0), part(0, 2, 0)]);
-    assert_eq!(bench.machine.run_items(&id()), RunItems { outstanding: 3, running: 3 });
+    assert_eq!(bench.machine.run_items(&id()), items(3, 3));
     bench.complete(held[0]).expect("completed");
     bench.complete(held[0]).expect("the same once more");
     bench.fail(held[1]);
     let run = bench.run();
     assert_eq!((run.ledger.tasks_done, run.ledger.tasks_failed), (1, 1));
-    assert_eq!(bench.machine.run_items(&id()), RunItems { outstanding: 1, running: 1 });
+    assert_eq!(bench.machine.run_items(&id()), items(1, 1));
 }
 
 #[test]

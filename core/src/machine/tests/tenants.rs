@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bench, claimer, task};
+use super::{Bench, claimer, job, task};
 use crate::id::{Position, QueueName, WorkId};
 use crate::limits;
+use crate::plan::plan;
 use crate::queue::command::{Batch, Command, Refusal, Reply, WorkResult};
 use crate::queue::item::{NewItem, State};
 use crate::queue::tenant::QueueSettings;
@@ -128,9 +129,51 @@ fn a_queue_must_exist_and_stays_while_it_holds_something() {
     set(&mut bench, "team", weight(1));
     bench.enqueue(vec![of("team")]);
     let remove = || Command::RemoveQueue { queue: queue("team") };
-    assert_eq!(bench.apply(remove()), Err(Refusal::QueueInUse { queue: queue("team"), held: 1 }));
+    let in_use = |held, runs| Err(Refusal::QueueInUse { queue: queue("team"), held, runs });
+    assert_eq!(bench.apply(remove()), in_use(1, 0));
     serve(&mut bench, 1, 0);
+    // A run between two steps holds nothing, and needs its queue all the same.
+    assert_eq!(bench.apply(submit("r", "team")), Ok(Reply::RunAccepted { fresh: true }));
+    assert_eq!(bench.apply(remove()), in_use(0, 1));
+    bench.apply(Command::CancelRun { run: "r".parse().expect("a name") }).expect("cancelled");
     assert_eq!(bench.apply(remove()), Ok(Reply::Done));
+}
+
+fn submit(run: &str, name: &str) -> Command {
+    Command::SubmitRun { run: run.parse().expect("a name"), queue: queue(name), spec: job() }
+}
+
+#[test]
+fn a_run_goes_to_the_queue_that_it_names() {
+    let mut bench = Bench::default();
+    let unknown = Err(Refusal::UnknownQueue(queue("team")));
+    assert_eq!(bench.apply(submit("r", "team")), unknown);
+    set(&mut bench, "team", QueueSettings { max_queued: Some(2), ..weight(1) });
+    assert_eq!(bench.apply(submit("r", "team")), Ok(Reply::RunAccepted { fresh: true }));
+    assert_eq!(bench.apply(submit("r", "team")), Ok(Reply::RunAccepted { fresh: false }));
+    let elsewhere = bench.apply(submit("r", "default"));
+    assert!(matches!(elsewhere, Err(Refusal::RunConflict(_))), "{elsewhere:?}");
+
+    let step = |bench: &mut Bench, room: u64| {
+        let run = bench.machine.active_runs().next().expect("the run");
+        let (run, version, advance) = (run.id.clone(), run.version, plan(run, room));
+        let advance = advance?;
+        Some(bench.apply(Command::AdvanceRun { run, version, advance }))
+    };
+    // The planner sees the room that there is; one that does not is refused.
+    let full = Refusal::QueueFull { queue: queue("team"), held: 0, limit: 2 };
+    assert_eq!(step(&mut bench, u64::MAX), Some(Err(full)));
+    assert_eq!(bench.machine.room(&queue("team")), 2);
+    assert_eq!(step(&mut bench, 2), Some(Ok(Reply::Done)));
+    assert_eq!(bench.machine.queues()[&queue("team")].1.queued, 2);
+    assert_eq!(bench.machine.room(&queue("team")), 0);
+    assert_eq!(step(&mut bench, 0), None);
+    assert!(bench.machine.run_items(&"r".parse().expect("a name")).crowded);
+    // What a worker holds waits no longer, so there is room for one more.
+    bench.claim("n", 1);
+    assert_eq!(bench.machine.room(&queue("team")), 1);
+    assert_eq!(step(&mut bench, 1), Some(Ok(Reply::Done)));
+    assert_eq!(bench.machine.room(&queue("none")), 0, "nothing goes where there is no queue");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::id::WorkId;
 use crate::machine::Reason;
 use crate::queue::command::Command;
 use crate::queue::item::{Dependency, Needs, NewItem, Predecessor};
-use crate::queue::resources::{Capacity, Demand};
+use crate::queue::resources::{Capacity, Demand, Teller};
 use crate::queue::tenant::QueueSettings;
 use crate::time::Span;
 
@@ -49,7 +49,7 @@ fn room_is_missing_for_now_or_for_ever() {
     let has = |bench: &mut Bench, node: &str, gpu_devices| {
         let capacity = Some(Capacity { gpu_devices, ..Capacity::default() });
         let node = node.parse().expect("a name");
-        bench.apply(Command::SetCapacity { node, capacity }).expect("set");
+        bench.apply(Command::SetCapacity { node, capacity, by: Teller::Agent }).expect("set");
     };
     has(&mut bench, "small", 1);
     let none = "none of 1 nodes that said what they have is large enough";

@@ -103,19 +103,21 @@ proptest! {
         window in 1_u32..60,
         pairs_min in 0_u32..30,
         more in 1_u32..200,
+        queue_max in prop_oneof![Just(u64::MAX), 1..20_u64],
         schedules in prop::array::uniform3(any::<u64>()),
     ) {
         let spec = gauntlet(baselines, window, pairs_min, pairs_min + more);
         let (expected, decided) = read_in_order(&spec, &script);
         for schedule in schedules {
             let mut world = World::new(spec.clone(), script.clone());
+            world.queue_max = queue_max;
             let outcome = world.finish(schedule);
             prop_assert_eq!(word(&outcome), expected);
             // A failed run ends before its other match-ups are decided; a decided one is right.
             for (ours, theirs) in world.run.plan.decided.iter().zip(&decided) {
                 prop_assert!(ours == theirs || (expected == "PairUnplayable" && ours.is_none()));
             }
-            prop_assert_eq!(crate::plan::plan(&world.run), None, "an ended run asks for nothing");
+            prop_assert_eq!(crate::plan::plan(&world.run, u64::MAX), None, "an ended run asks for nothing");
         }
     }
 
@@ -125,10 +127,12 @@ proptest! {
         players in 2_usize..6,
         window in 1_u32..20,
         pairs in 1_u32..30,
+        queue_max in prop_oneof![Just(u64::MAX), 1..20_u64],
         schedule in any::<u64>(),
     ) {
         let spec = tournament(players, window, pairs);
         let mut world = World::new(spec.clone(), script.clone());
+        world.queue_max = queue_max;
         let outcome = world.finish(schedule);
         let last = |matchup: usize| u16::try_from(matchup).unwrap();
         let playable = (0..spec.matchups())

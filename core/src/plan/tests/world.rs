@@ -40,6 +40,8 @@ pub(crate) struct World {
     script: Script,
     outstanding: Vec<Origin>,
     keys: BTreeSet<String>,
+    /// The most that the run's queue holds.
+    pub(crate) queue_max: u64,
 }
 
 pub(crate) fn game(score: Score) -> GameResult {
@@ -54,6 +56,7 @@ pub(crate) fn pair(scores: [Score; 2]) -> Pair {
 pub(crate) fn fresh(spec: RunSpec) -> Run {
     Run {
         id: "test".parse().unwrap(),
+        queue: "team".parse().unwrap(),
         ledger: Ledger {
             pairs: vec![crate::pages::Pages::default(); spec.matchups()],
             tasks_done: 0,
@@ -74,13 +77,19 @@ pub(crate) fn fresh(spec: RunSpec) -> Run {
 impl World {
     pub(crate) fn new(spec: RunSpec, script: Script) -> Self {
         let (outstanding, keys) = (Vec::new(), BTreeSet::new());
-        Self { run: fresh(spec), script, outstanding, keys }
+        Self { run: fresh(spec), script, outstanding, keys, queue_max: u64::MAX }
+    }
+
+    fn room(&self) -> u64 {
+        self.queue_max.saturating_sub(self.outstanding.len() as u64)
     }
 
     /// One planner step, carried out.
     pub(crate) fn plan_once(&mut self) -> Option<Advance> {
-        let advance = plan(&self.run)?;
-        assert_eq!(plan(&self.run).as_ref(), Some(&advance), "planning is a function");
+        let room = self.room();
+        let advance = plan(&self.run, room)?;
+        assert_eq!(plan(&self.run, room).as_ref(), Some(&advance), "planning is a function");
+        assert!(advance.enqueue.len() as u64 <= room, "{} items", advance.enqueue.len());
         self.apply(advance.clone());
         Some(advance)
     }
@@ -90,7 +99,7 @@ impl World {
         const STEPS_MAX: usize = 10_000;
         for _ in 0..STEPS_MAX {
             if self.plan_once().is_none() {
-                assert_eq!(plan(&self.run), None);
+                assert_eq!(plan(&self.run, self.room()), None);
                 return;
             }
         }
@@ -105,6 +114,7 @@ impl World {
         self.run.fallen.drain(..fallen_handled as usize);
         for item in enqueue {
             let Payload::OfRun(origin) = item.payload else { panic!("opaque item of a run") };
+            assert_eq!(item.queue, self.run.queue);
             assert!(self.keys.insert(item.key.unwrap()), "{origin:?} was enqueued twice");
             assert!(origin.index < plan.next[usize::from(origin.matchup)]);
             self.outstanding.push(origin);

@@ -30,10 +30,12 @@ fn active(report: &RunReport, items: RunItems) -> String {
         }
         (Kind::Tournament, _) => leader(report, "leads"),
     };
-    let idle = items.outstanding > 0 && items.running == 0;
-    let waiting = if idle {
-        let verb = if items.outstanding == 1 { "waits" } else { "wait" };
-        format!("; {} {verb} for a worker", amount(items.outstanding, "item"))
+    let RunItems { outstanding, running, crowded } = items;
+    let waiting = if outstanding > 0 && running == 0 {
+        let verb = if outstanding == 1 { "waits" } else { "wait" };
+        format!("; {} {verb} for a worker", amount(outstanding, "item"))
+    } else if outstanding == 0 && crowded {
+        "; its queue is full".to_string()
     } else {
         String::new()
     };

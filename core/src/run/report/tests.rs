@@ -7,8 +7,8 @@ use crate::plan::tests::world::{Script, World, fresh, pair};
 use crate::plan::tests::{gauntlet, job, tournament};
 use crate::run::{Decision, Score};
 
-const IDLE: RunItems = RunItems { outstanding: 0, running: 0 };
-const BUSY: RunItems = RunItems { outstanding: 8, running: 3 };
+const IDLE: RunItems = RunItems { outstanding: 0, running: 0, crowded: false };
+const BUSY: RunItems = RunItems { outstanding: 8, running: 3, crowded: false };
 
 fn accept(run: &mut Run, matchup: usize, pairs: &[(u32, [Score; 2])]) {
     run.ledger.pairs[matchup].extend(pairs.iter().map(|(index, scores)| (*index, pair(*scores))));
@@ -32,8 +32,14 @@ fn a_jobs_sentence_counts_its_tasks() {
     assert_eq!(said.message, "4 of 10 tasks; 3 running");
     assert_eq!((said.kind.as_str(), said.phase.as_str()), ("job", "active"));
     assert_eq!((said.done, said.total, said.running), (4, 10, 3));
-    let said = report(&run, RunItems { outstanding: 1, running: 0 });
+    let said = report(&run, RunItems { outstanding: 1, ..IDLE });
     assert_eq!(said.message, "4 of 10 tasks; 0 running; 1 item waits for a worker");
+    let said = report(&run, RunItems { crowded: true, ..IDLE });
+    assert_eq!(said.message, "4 of 10 tasks; 0 running; its queue is full");
+    assert_eq!(
+        report(&run, RunItems { crowded: true, ..BUSY }).message,
+        "4 of 10 tasks; 3 running"
+    );
     run.outcome = Some(Outcome::Succeeded);
     assert_eq!(report(&run, IDLE).message, "all 10 tasks done");
     run.outcome = Some(Outcome::Cancelled);
@@ -71,7 +77,7 @@ fn figures_rest_on_the_contiguous_prefix_alone() {
 #[test]
 fn a_gauntlets_sentence_says_who_leads_and_by_how_much() {
     let mut run = fresh(gauntlet(1, 8, 10, 400));
-    let waits = RunItems { outstanding: 8, running: 0 };
+    let waits = RunItems { running: 0, ..BUSY };
     let said = report(&run, waits).message;
     assert_eq!(said, "0 of at most 400 pairs; no figures yet; 8 items wait for a worker");
     accept(&mut run, 0, &[(0, [Win, Win])]);

@@ -131,7 +131,8 @@ impl Host {
     /// The agent as others see it.
     pub(crate) fn member(&self) -> Member {
         let address = address_of(self.id).to_string();
-        Member { node_id: self.name.clone(), raft_address: address.clone(), http_address: address }
+        let (node_id, raft_address) = (self.name.clone(), address.clone());
+        Member { node_id, raft_address, http_address: address, zone: None }
     }
 
     /// Starts the agent on what its disk holds.
@@ -150,13 +151,14 @@ impl Host {
             .map_err(|error| format!("no runtime: {error}"))?;
         self.net.set_machine(self.id, Machine::Listens);
         let address: SocketAddr = address_of(self.id);
-        let Member { node_id, raft_address, http_address } = self.member();
+        let Member { node_id, raft_address, http_address, zone } = self.member();
         let config = ConsensusConfig {
             node_id,
             data_dir: self.directory.path().to_owned(),
             listen: address,
             raft_address,
             http_address,
+            zone,
             timing: self.settings.timing,
             voters: VoterPolicy::default(),
         };

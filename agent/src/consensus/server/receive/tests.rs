@@ -23,6 +23,7 @@ async fn agent(name: &str, directory: &TempDir) -> Consensus {
         http_address: format!("{name}.invalid:8770"),
         timing: Timing::safe(),
         voters: VoterPolicy::default(),
+        zone: None,
     };
     Consensus::open(config, Clock::start()).await.unwrap()
 }
