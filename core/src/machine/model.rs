@@ -308,6 +308,10 @@ impl Model {
         self.rows[at].standing = standing;
         self.begin(at);
         self.rows[at].standing = done;
+        // What follows came behind the completion: it never waited for it.
+        for (new, _) in added.iter().filter(|(_, fresh)| *fresh) {
+            self.stop_waiting(*new, id);
+        }
         self.tell_end(at, Status::Completed);
         self.bring(at, brought);
         Answer::Completed(added)

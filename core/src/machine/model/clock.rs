@@ -98,22 +98,33 @@ impl Model {
             .rows
             .iter()
             .any(|row| row.id == on && matches!(row.standing, Standing::Done { .. }));
-        let now = self.now;
-        let row = &mut self.rows[at];
-        let Standing::Behind(behind) = &mut row.standing else {
+        let Standing::Behind(behind) = &self.rows[at].standing else {
             panic!("it waits");
         };
-        if behind.remove(&on) == Some(true) && !well {
+        if behind.get(&on) == Some(&true) && !well {
             self.die(at, Cause::Dependency(WorkId(on)));
-        } else if behind.is_empty() {
-            let begin = row.created + row.request.delay.0;
-            row.standing = if begin > now {
-                Standing::Waiting { until: begin }
-            } else {
-                Standing::Open { since: now }
-            };
+        } else {
+            self.stop_waiting(self.rows[at].id, on);
         }
         true
+    }
+
+    /// An item waits no longer for another, if it did.
+    pub(super) fn stop_waiting(&mut self, id: u64, on: u64) {
+        let now = self.now;
+        let waits = self.rows.iter_mut().filter(|row| row.id == id);
+        for row in waits {
+            let Standing::Behind(behind) = &mut row.standing else { continue };
+            behind.remove(&on);
+            if behind.is_empty() {
+                let begin = row.created + row.request.delay.0;
+                row.standing = if begin > now {
+                    Standing::Waiting { until: begin }
+                } else {
+                    Standing::Open { since: now }
+                };
+            }
+        }
     }
 }
 

@@ -286,8 +286,8 @@ fn old_op() -> impl Strategy<Value = Op> {
         1 => (0..40_u64).prop_map(Op::Cancel),
         2 => lock(),
         1 => (0..2_usize, pick.clone()).prop_map(|(name, pick)| Op::Release { name, pick }),
-        2 => (0..3_usize, queue(), any::<bool>())
-            .prop_map(|(run, queue, job)| Op::Submit { run, queue, job }),
+        3 => (0..3_usize, prop_oneof![8 => Just(0), 6 => Just(1), 1 => Just(2)], any::<bool>())
+            .prop_map(|(run, queue, job)| Op::Submit { run, queue: queue_name(queue), job }),
         6 => (0..3_usize, prop::bool::weighted(0.2), parts, any::<bool>(), close, prop::bool::weighted(0.05))
             .prop_map(|(run, stale, parts, handle, close, end)| {
                 Op::Advance { run, stale, parts, handle, close, end }
@@ -333,7 +333,7 @@ pub(super) fn history() -> impl Strategy<Value = Vec<(u64, Vec<Op>)>> {
     (any::<bool>(), entries).prop_map(|(shared, mut entries)| {
         if shared {
             let settings = QueueSettings::default();
-            entries.insert(0, (0, std::vec::Vec::from([Op::Queue { queue: 1, settings }])));
+            entries.insert(0, (0, vec![Op::Queue { queue: 1, settings }]));
         }
         entries
     })
