@@ -69,7 +69,7 @@ fn contradictions_name_the_setting() {
         ("--cpus 1.2345", "--cpus"),
         ("--cpus .5", "--cpus"),
         ("--cpus 65536.001", "--cpus"),
-        ("--memory-mib -1", "--memory-mib"),
+        ("--memory-mib=-1", "--memory-mib"),
         ("--gpus 65", "--gpus"),
         ("--zone a/b", "--zone"),
         ("--voters 2", "--voters"),
