@@ -125,7 +125,7 @@ async fn a_million_items_enter_in_one_request() {
                 "cancelled": 0 })
     );
     let unknown = agent.get("/work/arrays/w2").await.problem();
-    assert_eq!((unknown.0, unknown.1.as_str()), (404, "work_unknown"));
+    assert_eq!((unknown.0, unknown.1.as_str()), (404, "WORK_UNKNOWN"));
     let cancelled = agent.post("/work/cancel_array", &json!({ "array_id": "w1" })).await.ok();
     assert_eq!(cancelled["status"], "cancelled");
     assert_eq!(agent.get("/work/status").await.ok()["by_status"]["pending"], 0);
