@@ -141,9 +141,15 @@ impl Bench<'_> {
         place.submit_to_start_ms = Some(waits);
         for &rate in &self.args.rate {
             let client = system.client(open::OUTSTANDING_MAX).await?;
-            let figure = open::measure(&client, rate, self.length()).await?;
+            let term = system.term().await?;
+            let mut figure = open::measure(&client, rate, self.length()).await?;
+            let begun = term.zip(system.term().await?);
+            figure.elections = begun.map(|(before, after)| after.saturating_sub(before));
+            let elections =
+                figure.elections.map_or(String::new(), |it| format!(", {it} elections"));
             say(&format!(
-                "  {rate} operations/s ({}, {:.0} achieved): p50 {} ms, p99 {} ms, p99.9 {} ms, {} errors",
+                "  {rate} operations/s ({}, {:.0} achieved): p50 {} ms, p99 {} ms, p99.9 {} ms, {} \
+                 errors{elections}",
                 if figure.sustained { "sustained" } else { "not sustained" },
                 figure.achieved,
                 figure.all.p50,

@@ -197,6 +197,11 @@ pub(crate) trait System: Sized {
     /// The node that leads the queue.
     async fn leader(&self) -> Result<usize, Failure>;
 
+    /// A number that grows with every election, where the system can tell.
+    async fn term(&self) -> Result<Option<u64>, Failure> {
+        Ok(None)
+    }
+
     /// Waits until all nodes run, agree on a leader and hold what it holds: at least `items` items,
     /// where the system can tell.
     async fn settled(&self, items: u64) -> Result<(), Failure>;

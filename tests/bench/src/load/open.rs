@@ -49,6 +49,12 @@ pub(crate) struct AtRate {
     pub(crate) sustained: bool,
     /// Failed operations.
     pub(crate) errors: u64,
+    /// Seconds for which it was measured.
+    #[serde(default)]
+    pub(crate) seconds: u32,
+    /// Leaders that were elected meanwhile, although none was hurt; where the system can tell.
+    #[serde(default)]
+    pub(crate) elections: Option<u64>,
     /// All operations together.
     #[serde(flatten)]
     pub(crate) all: Quantiles,
@@ -186,6 +192,8 @@ pub(crate) async fn measure<C: Client>(
         achieved: achieved.round(),
         sustained: achieved >= SUSTAINED * f64::from(rate),
         errors: shared.errors.load(Ordering::Relaxed),
+        seconds: u32::try_from(length.as_secs()).unwrap_or(u32::MAX),
+        elections: None,
         all: shared.all.quantiles(),
         enqueue,
         claim,

@@ -180,6 +180,7 @@ fn latency(report: &Report) -> Option<Section> {
             "claim p99",
             "complete p99",
             "kept up",
+            "elections",
         ]));
         let mut rows = Vec::new();
         for (name, system) in measured(report) {
@@ -193,7 +194,11 @@ fn latency(report: &Report) -> Option<Section> {
                 format!("no: {}/s", number(at.achieved))
             };
             let cells = [name.to_owned()].into_iter().chain(quantiles.map(number)).chain(kinds);
-            table.push_str(&row(cells.chain([kept])));
+            let elections = at.elections.map_or(String::new(), |elections| match at.seconds {
+                0 => elections.to_string(),
+                seconds => format!("{elections} in {} s", number(f64::from(seconds))),
+            });
+            table.push_str(&row(cells.chain([kept, elections])));
             // What did not keep up has no latency, only a backlog that grew for as long as it was watched.
             if at.sustained {
                 rows.push((name, quantiles.map(Some).to_vec()));

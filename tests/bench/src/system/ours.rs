@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use ringrift_tests::agents::{Binaries, Cluster};
+use ringrift_wire::status::RaftStatus;
 
 pub(crate) use self::http::Http;
 pub(crate) use self::stream::Stream;
@@ -68,6 +69,12 @@ impl<T: Transport> System for Agents<T> {
             leader.ok_or_else(|| "none".to_owned())
         })
         .await
+    }
+
+    async fn term(&self) -> Result<Option<u64>, Failure> {
+        let client = self.cluster.client().map_err(Failure::request(OURS, "status"))?;
+        let status = client.get::<RaftStatus>("/raft/status").await;
+        Ok(Some(status.map_err(Failure::request(OURS, "status"))?.term))
     }
 
     async fn settled(&self, items: u64) -> Result<(), Failure> {
