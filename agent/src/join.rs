@@ -267,7 +267,7 @@ impl Joiner {
 /// reason comes from a cluster.
 fn shows_no_cluster(error: &ClientError) -> bool {
     match error {
-        ClientError::Unreachable { .. } => true,
+        ClientError::Unreachable { .. } | ClientError::Unanswered { .. } => true,
         ClientError::Refused(problem) => problem.code == Code::NoCluster,
         ClientError::Foreign { .. } => false,
     }

@@ -455,7 +455,8 @@ fn own_client(config: &Config, listen: SocketAddr) -> Result<Client, RunError> {
     };
     let own = SocketAddr::new(ip, listen.port()).to_string();
     let token = config.token.as_ref().map(|token| token.reveal().to_owned());
-    Ok(Client::new(&[own], token, WORKER_PATIENCE)?)
+    // What a worker says carries the token of its claim, which tells repeats apart.
+    Ok(Client::new(&[own], token, WORKER_PATIENCE)?.without_sessions())
 }
 
 fn offer(config: &Config, data_dir: &DataDir, node_id: &NodeId, client: Client) -> Offer {

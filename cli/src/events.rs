@@ -60,7 +60,7 @@ pub(crate) async fn run(
 /// Whether the same question may be answered soon: nobody answered, or the agent said when to ask again.
 fn may_pass(error: &ClientError) -> bool {
     match error {
-        ClientError::Unreachable { .. } => true,
+        ClientError::Unreachable { .. } | ClientError::Unanswered { .. } => true,
         ClientError::Refused(problem) => problem.retry_after_seconds.is_some(),
         ClientError::Foreign { .. } => false,
     }

@@ -40,6 +40,9 @@ impl From<ClientError> for Failure {
                 ),
                 exit: EXIT_UNREACHABLE,
             },
+            ClientError::Unanswered { .. } => {
+                Self { message: error.to_string(), exit: EXIT_UNREACHABLE }
+            }
             ClientError::Refused(problem) => {
                 let hint = if problem.status == 401 {
                     " Give the cluster's token with --token or --token-file."

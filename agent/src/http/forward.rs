@@ -112,17 +112,21 @@ pub(crate) struct Passage {
 pub(crate) enum Repeat {
     /// It is.
     Harmless,
-    /// It is when each item has an idempotency key.
+    /// It is when each item has an idempotency key, or in a session.
     WithKeys,
+    /// It is in a session.
+    InSession,
     /// It is not.
     Never,
 }
 
 impl Repeat {
-    fn allows(self, body: &[u8]) -> bool {
+    fn allows(self, headers: &HeaderMap, body: &[u8]) -> bool {
+        let in_session = || headers.contains_key(SESSION_HEADER);
         match self {
             Self::Harmless => true,
-            Self::WithKeys => has_keys(body),
+            Self::WithKeys => in_session() || has_keys(body),
+            Self::InSession => in_session(),
             Self::Never => false,
         }
     }
@@ -208,7 +212,9 @@ async fn lead_to_answer(
                         return Ok(response);
                     }
                     Err(Lost::Unsent(cause)) => obstacle = format!("{address}: {cause}"),
-                    Err(Lost::Unanswered(cause)) if passage.repeat.allows(&body) => {
+                    Err(Lost::Unanswered(cause))
+                        if passage.repeat.allows(&parts.headers, &body) =>
+                    {
                         obstacle = format!("{address}: {cause}");
                         // However long that took: from here on a new leader is looked for.
                         since = app.clock.monotonic();
@@ -420,13 +426,27 @@ mod tests {
 
     #[test]
     fn only_items_with_keys_are_sent_again() {
-        let allowed = |body: &str| Repeat::WithKeys.allows(body.as_bytes());
+        let none = HeaderMap::new();
+        let allowed = |body: &str| Repeat::WithKeys.allows(&none, body.as_bytes());
         assert!(allowed(r#"{"key":"a"}"#));
         assert!(allowed(r#"{"items":[{"key":"a"},{"key":"b"}]}"#));
         for body in ["", "{", "{}", r#"{"key":null}"#, r#"{"items":[{"key":"a"},{}]}"#] {
             assert!(!allowed(body), "{body:?} must not be sent again");
         }
-        assert!(Repeat::Harmless.allows(b"") && !Repeat::Never.allows(br#"{"key":"a"}"#));
+        assert!(Repeat::Harmless.allows(&none, b""));
+        assert!(!Repeat::Never.allows(&none, br#"{"key":"a"}"#));
+    }
+
+    #[test]
+    fn what_is_in_a_session_is_sent_again_where_sessions_count() {
+        let mut headers = HeaderMap::new();
+        for repeat in [Repeat::WithKeys, Repeat::InSession, Repeat::Never] {
+            assert!(!repeat.allows(&headers, b"{}"), "{repeat:?}");
+        }
+        headers.insert(SESSION_HEADER, "1".parse().unwrap());
+        assert!(Repeat::WithKeys.allows(&headers, b"{}"));
+        assert!(Repeat::InSession.allows(&headers, b"{}"));
+        assert!(!Repeat::Never.allows(&headers, b"{}"), "its handler knows no sessions");
     }
 
     #[test]

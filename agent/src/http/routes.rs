@@ -3,9 +3,10 @@
 //! Each line says who may call and where the request is answered. Most take everyone, `guarded`
 //! only who sends the token when there is one. A plain line is answered by this agent, `replica` by
 //! any agent that holds the log, `leader` by the leader. Requests whose reply got lost are sent
-//! again, except those marked `once`, since a repeat would do more or be answered otherwise, and
-//! those marked `keyed` that carry no idempotency key. Those marked `waiting` may wait, up to a bound of
-//! their own.
+//! again, except those marked `once`, since a repeat would do more or be answered otherwise, those
+//! marked `in_session` that are in none, and those marked `keyed` that neither are in one nor carry an
+//! idempotency key. `ringrift_wire::client` repeats by the same table. Those marked `waiting` may wait,
+//! up to a bound of their own.
 
 use std::sync::Arc;
 
@@ -51,6 +52,10 @@ impl Table {
 
     fn leader_once(&self, methods: Methods) -> Methods {
         through(self.passage(BODY_BYTES_MAX, Repeat::Never), methods)
+    }
+
+    fn leader_in_session(&self, methods: Methods) -> Methods {
+        through(self.passage(BODY_BYTES_MAX, Repeat::InSession), methods)
     }
 
     fn leader_keyed(&self, body_bytes_max: usize, methods: Methods) -> Methods {
@@ -100,17 +105,17 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.guarded(t.leader_once(routes!(locks::release))))
         .routes(t.guarded(t.leader_keyed(BODY_BYTES_MAX, routes!(work::add))))
         .routes(t.guarded(t.leader_keyed(BATCH_BODY_BYTES_MAX, routes!(work::add_batch))))
-        .routes(t.guarded(Table::waiting(t.leader_once(routes!(claims::claim)))))
+        .routes(t.guarded(Table::waiting(t.leader_in_session(routes!(claims::claim)))))
         .routes(t.guarded(routes!(stream::open)))
         .routes(t.guarded(t.leader(routes!(work::start))))
         .routes(t.guarded(t.leader(routes!(claims::heartbeat))))
         .routes(t.guarded(t.leader(routes!(work::complete))))
-        .routes(t.guarded(t.leader_once(routes!(work::fail))))
+        .routes(t.guarded(t.leader_in_session(routes!(work::fail))))
         .routes(t.guarded(t.leader(routes!(work::cancel))))
         .routes(t.guarded(t.leader_keyed(BODY_BYTES_MAX, routes!(work::add_array))))
-        .routes(t.guarded(t.leader_once(routes!(work::release))))
+        .routes(t.guarded(t.leader_in_session(routes!(work::release))))
         .routes(t.guarded(t.leader(routes!(work::cancel_array))))
-        .routes(t.guarded(t.leader_once(routes!(work::redrive))))
+        .routes(t.guarded(t.leader_in_session(routes!(work::redrive))))
         .routes(t.guarded(t.leader(routes!(tenancy::queues))))
         .routes(t.guarded(t.leader(routes!(tenancy::set_queue, tenancy::remove_queue))))
         .routes(t.guarded(t.leader(routes!(tenancy::nodes))))

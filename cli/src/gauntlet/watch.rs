@@ -59,7 +59,7 @@ pub(super) async fn to_the_end(
 
 fn passing(error: &ClientError) -> bool {
     match error {
-        ClientError::Unreachable { .. } => true,
+        ClientError::Unreachable { .. } | ClientError::Unanswered { .. } => true,
         ClientError::Refused(problem) => problem.status >= 500,
         ClientError::Foreign { .. } => false,
     }

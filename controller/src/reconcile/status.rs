@@ -54,7 +54,7 @@ impl Finding<'_> {
             StageError::Agents(error) => error.as_ref(),
         };
         let problem = match error {
-            ClientError::Unreachable { .. } => {
+            ClientError::Unreachable { .. } | ClientError::Unanswered { .. } => {
                 return Self::Away { reason: Reason::AgentsUnreachable, message };
             }
             ClientError::Foreign { .. } => {

@@ -64,7 +64,7 @@ impl Transport for Http {
 
     async fn connect(addresses: &[String], _in_flight: usize) -> Result<Self, Failure> {
         let wire = Wire::new(addresses, None, REQUEST_TIMEOUT);
-        let wire = wire.map_err(Failure::request(OURS, "connect"))?;
+        let wire = wire.map_err(Failure::request(OURS, "connect"))?.without_sessions();
         Ok(Self { wire, workers: Arc::default() })
     }
 }
