@@ -65,6 +65,7 @@ use self::machine::snapshot::SnapshotDirectory;
 use self::machine::{Shared, TooLarge, position_of};
 use self::network::link::Caller;
 use self::propose::Proposer;
+pub(crate) use self::propose::gate::settles;
 use self::room::Room;
 pub use self::status::{ConsensusStatus, Leadership, Role};
 pub use self::timing::{Profile, Timing};
@@ -191,6 +192,12 @@ impl Consensus {
     /// See [`ProposeError`]; only [`ProposeError::Timeout`] leaves the outcome unknown.
     pub async fn propose(&self, commands: Vec<Command>) -> Result<Committed, ProposeError> {
         self.inner.proposer.propose(commands).await
+    }
+
+    /// Whether so many proposals wait that those which bring or take work may soon be refused. What
+    /// keeps or ends work has room of its own.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.inner.proposer.is_crowded()
     }
 
     /// Whether work may be proposed that the queue does not have yet. Who takes it from users or planners

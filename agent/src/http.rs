@@ -83,7 +83,7 @@ pub(crate) struct App {
     /// The binary streams.
     pub(crate) streams: Streams,
     /// Places for requests in progress.
-    pub(crate) requests: Semaphore,
+    pub(crate) requests: observe::Places,
     /// Places for those of them that wait.
     pub(crate) waits: Semaphore,
     /// The OpenAPI document, made from the table of routes.

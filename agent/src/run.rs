@@ -225,7 +225,7 @@ impl Agent {
             claims,
             lock_waits: http::locks::line::Waits::new(chance),
             streams: Streams::new(),
-            requests: Semaphore::new(observe::REQUESTS_MAX),
+            requests: observe::Places::new(),
             waits: Semaphore::new(config.waits_max),
             openapi: OnceLock::new(),
         };

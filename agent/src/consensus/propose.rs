@@ -4,12 +4,15 @@
 //! busier the cluster is, the more must wait before a further entry goes. So an idle cluster adds no
 //! delay, and a busy one writes few entries.
 
+pub(super) mod gate;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use gate::{BYTES_MAX, Gate, PROPOSALS_MAX, Purpose};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
 use openraft::impls::ProgressResponder;
@@ -18,7 +21,7 @@ use ringrift_core::id::Position;
 use ringrift_core::limits::BATCH_ITEMS_MAX;
 use ringrift_core::queue::command::{Command, Refusal, Reply};
 use ringrift_core::time::Moment;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::consensus::entry::{Encoded, Proposal};
@@ -28,10 +31,6 @@ use crate::consensus::vocabulary::{LeaderId, Raft, Replies, Ring};
 use crate::consensus::wire::ENTRY_BYTES_MAX;
 use crate::consensus::{Committed, ProposeError};
 
-/// Proposals that wait to be merged; further ones are refused as overload.
-const PROPOSALS_QUEUED_MAX: usize = 4_096;
-/// Bytes of those proposals: many large ones must not fill the memory.
-const PROPOSALS_QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Entries on their way at once, when there is enough to fill them.
 const ENTRIES_IN_FLIGHT_MAX: usize = 4;
 /// Beyond so many on their way, an entry waits until it is full. An entry costs about a millisecond
@@ -48,8 +47,7 @@ const PROPOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// The end that callers hold.
 #[derive(Clone)]
 pub(super) struct Proposer {
-    queue: mpsc::Sender<Waiting>,
-    room: Arc<Semaphore>,
+    gate: Arc<Gate<Waiting>>,
     backlog: Arc<Backlog>,
     stamps: Arc<Stamps>,
 }
@@ -164,13 +162,17 @@ impl Proposer {
         shared: Arc<Shared>,
         clock: Clock,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let (queue, waiting) = mpsc::channel(PROPOSALS_QUEUED_MAX);
+        let (gate, waiting) = Gate::new();
         let stamper = Mutex::default();
         let stamps = Arc::new(Stamps { raft: raft.clone(), shared, clock, stamper });
-        let room = Arc::new(Semaphore::new(PROPOSALS_QUEUED_BYTES_MAX));
         let backlog = Arc::new(Backlog::default());
         let task = write_merged(raft, waiting, Arc::clone(&backlog), Arc::clone(&stamps));
-        (Self { queue, room, backlog, stamps }, task)
+        (Self { gate: Arc::new(gate), backlog, stamps }, task)
+    }
+
+    /// Whether so much waits that new work may soon be refused.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.gate.is_crowded()
     }
 
     /// The moment that a batch proposed now would carry.
@@ -184,25 +186,21 @@ impl Proposer {
             let (size, limit) = (commands.len(), BATCH_ITEMS_MAX);
             return Err(ProposeError::TooLarge { what: "commands", size, limit });
         }
-        let count = commands.len();
+        let (count, purpose) = (commands.len(), Purpose::of(&commands));
         let commands = Encoded::of(&commands).map_err(unwritable)?;
         let bytes = commands.len();
         if bytes > ENTRY_BYTES_MAX {
             let (size, limit) = (bytes, ENTRY_BYTES_MAX);
             return Err(ProposeError::TooLarge { what: "bytes", size, limit });
         }
-        let overloaded = || ProposeError::Overloaded {
-            proposals_max: PROPOSALS_QUEUED_MAX,
-            bytes_max: PROPOSALS_QUEUED_BYTES_MAX,
-        };
-        let share = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(share);
-        let room = room.map_err(|_full| overloaded())?;
+        let overloaded =
+            || ProposeError::Overloaded { proposals_max: PROPOSALS_MAX, bytes_max: BYTES_MAX };
+        let room = self.gate.room(bytes, purpose).ok_or_else(overloaded)?;
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting { commands, count, items, answer, _room: room };
         // First, so that it is never taken off before it was put on.
         self.backlog.grow(items);
-        if let Err(refused) = self.queue.try_send(waiting) {
+        if let Err(refused) = self.gate.send(waiting, purpose) {
             self.backlog.shrink(items);
             return Err(match refused {
                 mpsc::error::TrySendError::Full(_) => overloaded(),

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Query, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use ringrift_wire::problem::Code;
 use ringrift_wire::{NODE_HEADER, POSITION_HEADER};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::App;
 use super::failure::Failure;
@@ -20,7 +20,38 @@ pub(crate) const REQUESTS_MAX: usize = 4_096;
 /// a completion, must find a place however many they are.
 pub(crate) const WAITS_MAX: usize = REQUESTS_MAX / 2;
 
-const _: () = assert!(WAITS_MAX < REQUESTS_MAX);
+/// Of these, requests that keep or end work, when all other places are taken: many times as many as
+/// are on their way at once.
+const REQUESTS_RESERVED: usize = REQUESTS_MAX / 8;
+
+const _: () = assert!(WAITS_MAX < REQUESTS_MAX - REQUESTS_RESERVED);
+
+/// Places for requests in progress.
+pub(crate) struct Places {
+    common: Semaphore,
+    reserved: Semaphore,
+}
+
+impl Places {
+    pub(crate) fn new() -> Self {
+        let common = Semaphore::new(REQUESTS_MAX - REQUESTS_RESERVED);
+        Self { common, reserved: Semaphore::new(REQUESTS_RESERVED) }
+    }
+
+    /// Nothing when they are taken.
+    fn take(&self, method: &Method, route: &str) -> Option<SemaphorePermit<'_>> {
+        let common = self.common.try_acquire().ok();
+        common.or_else(|| settles(method, route).then(|| self.reserved.try_acquire().ok())?)
+    }
+}
+
+/// Whether a request keeps or ends what is on its way, and does not wait.
+fn settles(method: &Method, route: &str) -> bool {
+    let of_holder =
+        ["/work/heartbeat", "/work/start", "/work/complete", "/work/fail", "/work/release"];
+    (*method == Method::POST && of_holder.contains(&route))
+        || (*method == Method::DELETE && route == "/raft/lock/{name}")
+}
 
 /// Marks the requests of a route that wait when they say so.
 #[derive(Debug, Clone, Copy)]
@@ -52,9 +83,9 @@ pub(crate) fn place_to_wait(app: &App) -> Result<SemaphorePermit<'_>, Failure> {
 pub(crate) async fn request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let response = match app.requests.try_acquire() {
-        Ok(_place) => next.run(request).await,
-        Err(_full) => {
+    let response = match app.requests.take(request.method(), route) {
+        Some(_place) => next.run(request).await,
+        None => {
             let text = format!("this agent serves {REQUESTS_MAX} requests already; retry later");
             Failure::problem(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, text)
                 .retry_after(1)
@@ -88,6 +119,22 @@ mod tests {
     use axum::body::Body;
 
     use super::*;
+
+    #[test]
+    fn a_crowd_leaves_places_for_what_keeps_or_ends_work() {
+        let places = Places::new();
+        let crowd = std::iter::from_fn(|| places.take(&Method::POST, "/work/add"));
+        let crowd: Vec<_> = crowd.collect();
+        assert_eq!(crowd.len(), REQUESTS_MAX - REQUESTS_RESERVED);
+        let settling = std::iter::from_fn(|| places.take(&Method::POST, "/work/heartbeat"));
+        let settling: Vec<_> = settling.collect();
+        assert_eq!(settling.len(), REQUESTS_RESERVED);
+        drop(settling);
+        assert!(places.take(&Method::DELETE, "/raft/lock/{name}").is_some());
+        assert!(places.take(&Method::POST, "/raft/lock/{name}").is_none(), "it may wait");
+        drop(crowd);
+        assert!(places.take(&Method::POST, "/work/add").is_some());
+    }
 
     #[test]
     fn only_who_says_so_waits() {

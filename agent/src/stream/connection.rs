@@ -25,7 +25,7 @@ use super::batch::{self, Batch, Finished, Kind, Next, overloaded};
 use super::greet::{greet, refused};
 use super::{REQUESTS_HARD_MAX, REQUESTS_MAX, REQUESTS_TOTAL_MAX, convert};
 use crate::claims::Granted;
-use crate::consensus::Consensus;
+use crate::consensus::{Consensus, settles};
 use crate::http::App;
 
 /// Room for one read: a few hundred small requests.
@@ -307,7 +307,16 @@ impl Connection {
             let (kind, commands) = completed(list, &pairs);
             self.add(&mut batch, number, kind, commands.len(), commands, bytes);
         }
-        for (number, kind, command, weight, bytes) in others {
+        let (settling, beginning): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|(_, _, command, ..)| settles(command));
+        for (number, kind, command, weight, bytes) in settling {
+            self.add(&mut batch, number, kind, weight, [command], bytes);
+        }
+        // What keeps or ends work has room of its own, as long as nothing else goes with it.
+        if consensus.is_crowded() {
+            self.propose(&mut batch);
+        }
+        for (number, kind, command, weight, bytes) in beginning {
             self.add(&mut batch, number, kind, weight, [command], bytes);
         }
         for ((number, claim, wait, bytes), claimable) in claims.into_iter().zip(claimable) {
