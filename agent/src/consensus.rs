@@ -200,6 +200,11 @@ impl Consensus {
         self.inner.proposer.is_crowded()
     }
 
+    /// How often the wall clock jumped ahead and back since this was asked last.
+    pub(crate) fn take_clock_jumps(&self) -> (u64, u64) {
+        self.inner.proposer.take_clock_jumps()
+    }
+
     /// Whether work may be proposed that the queue does not have yet. Who takes it from users or planners
     /// asks first; what keeps or ends work goes on without asking.
     ///

@@ -28,6 +28,7 @@ pub(crate) struct Metrics {
     waiting_claims: IntGauge,
     waits: Histograms,
     streams: IntGauge,
+    clock_jumps: IntCounterVec,
 }
 
 impl Metrics {
@@ -85,6 +86,11 @@ impl Metrics {
                 Histograms::new(name, help, "work_type")
             })?,
             streams: gauge("ringrift_streams", "Binary streams that are open here.")?,
+            clock_jumps: counters(
+                "ringrift_clock_jumps_total",
+                "Jumps of the wall clock by more than half a second, seen while this agent leads.",
+                &["direction"],
+            )?,
             registry,
         })
     }
@@ -131,6 +137,10 @@ impl Metrics {
             self.members.with_label_values(&[state]).set(i64::from(count));
         }
         if let Some(consensus) = &app.consensus {
+            let (ahead, back) = consensus.take_clock_jumps();
+            for (direction, jumps) in [("ahead", ahead), ("back", back)] {
+                self.clock_jumps.with_label_values(&[direction]).inc_by(jumps);
+            }
             let status = consensus.status();
             self.is_leader.set(i64::from(consensus.leadership().borrow().is_leader));
             for (of, place) in [
@@ -149,7 +159,6 @@ impl Metrics {
             }
             self.waits.set(consensus.read(|machine| machine.waits().map(of_waits).collect()));
             self.runs_active.set(as_gauge(active as u64));
-            self.local_jobs.set(as_gauge(held));
         }
         self.registry.encode()
     }

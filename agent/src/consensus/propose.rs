@@ -7,7 +7,7 @@
 pub(super) mod gate;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -26,7 +26,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use crate::clock::Clock;
 use crate::consensus::entry::{Encoded, Proposal};
 use crate::consensus::machine::{Shared, position_of};
-use crate::consensus::stamp::Stamper;
+use crate::consensus::stamp::{Jump, Jumps, Stamper};
 use crate::consensus::vocabulary::{LeaderId, Raft, Replies, Ring};
 use crate::consensus::wire::ENTRY_BYTES_MAX;
 use crate::consensus::{Committed, ProposeError};
@@ -136,6 +136,7 @@ struct Stamps {
     shared: Arc<Shared>,
     clock: Clock,
     stamper: Mutex<Stamper>,
+    jumps: Mutex<Jumps>,
 }
 
 impl Stamps {
@@ -143,8 +144,17 @@ impl Stamps {
         if let Some(own) = leads(&self.raft) {
             self.shared.hear(own);
         }
+        let wall = self.clock.wall();
+        let jump = self.jumps().look(self.clock.monotonic(), wall);
+        if let Some(Jump { ahead, by }) = jump {
+            tracing::warn!(ahead, %by, "wall clock jumped, replicated time is steered towards it");
+        }
         let mut stamper = self.stamper.lock().unwrap_or_else(PoisonError::into_inner);
-        stamper.stamp(self.shared.anchor(), self.shared.running(), self.clock.wall())
+        stamper.stamp(self.shared.anchor(), self.shared.running(), wall)
+    }
+
+    fn jumps(&self) -> MutexGuard<'_, Jumps> {
+        self.jumps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,8 +173,8 @@ impl Proposer {
         clock: Clock,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (gate, waiting) = Gate::new();
-        let stamper = Mutex::default();
-        let stamps = Arc::new(Stamps { raft: raft.clone(), shared, clock, stamper });
+        let (stamper, jumps) = (Mutex::default(), Mutex::default());
+        let stamps = Arc::new(Stamps { raft: raft.clone(), shared, clock, stamper, jumps });
         let backlog = Arc::new(Backlog::default());
         let task = write_merged(raft, waiting, Arc::clone(&backlog), Arc::clone(&stamps));
         (Self { gate: Arc::new(gate), backlog, stamps }, task)
@@ -173,6 +183,11 @@ impl Proposer {
     /// Whether so much waits that new work may soon be refused.
     pub(super) fn is_crowded(&self) -> bool {
         self.gate.is_crowded()
+    }
+
+    /// How often the wall clock jumped ahead and back since this was asked last.
+    pub(super) fn take_clock_jumps(&self) -> (u64, u64) {
+        self.stamps.jumps().take()
     }
 
     /// The moment that a batch proposed now would carry.

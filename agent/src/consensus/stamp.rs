@@ -74,9 +74,68 @@ fn steer(last: Moment, elapsed: Span, wall: Moment) -> Moment {
     }
 }
 
+/// Looks that are further apart tell nothing: a clock that is slewed all the time moves as far.
+const LOOKS_APART_MAX: Duration = Duration::from_secs(60);
+
+/// The wall clock went its own way by more than [`CLOCK_STEP_MAX`] between two looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Jump {
+    pub(super) ahead: bool,
+    pub(super) by: Span,
+}
+
+/// Watches the wall clock for jumps. Replicated time only drifts after them; people must know all the
+/// same.
+#[derive(Debug, Default)]
+pub(super) struct Jumps {
+    last: Option<(Duration, Moment)>,
+    ahead: u64,
+    back: u64,
+}
+
+impl Jumps {
+    /// Holds the wall clock against the monotonic one.
+    pub(super) fn look(&mut self, at: Duration, wall: Moment) -> Option<Jump> {
+        let (last_at, last_wall) = self.last.replace((at, wall))?;
+        let elapsed = at.saturating_sub(last_at);
+        if elapsed > LOOKS_APART_MAX {
+            return None;
+        }
+        let expected = last_wall.after(Span(u64::try_from(elapsed.as_millis()).unwrap_or(0)));
+        let ahead = wall > expected;
+        let by = if ahead { wall.since(expected) } else { expected.since(wall) };
+        if by <= CLOCK_STEP_MAX {
+            return None;
+        }
+        let count = if ahead { &mut self.ahead } else { &mut self.back };
+        *count = count.saturating_add(1);
+        Some(Jump { ahead, by })
+    }
+
+    /// Jumps ahead and back since this was asked last.
+    pub(super) fn take(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.ahead), std::mem::take(&mut self.back))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn jumps_of_the_wall_clock_are_seen_and_slewing_is_not() {
+        let mut jumps = Jumps::default();
+        assert_eq!(jumps.look(ms(0), Moment(1_000_000)), None);
+        assert_eq!(jumps.look(ms(1_000), Moment(1_001_400)), None, "slewed");
+        let hour = Jump { ahead: true, by: Span::seconds(3_600) };
+        assert_eq!(jumps.look(ms(2_000), Moment(4_602_400)), Some(hour));
+        assert_eq!(jumps.look(ms(3_000), Moment(4_603_400)), None, "told once");
+        let back = Jump { ahead: false, by: Span::seconds(3_600) };
+        assert_eq!(jumps.look(ms(4_000), Moment(1_004_400)), Some(back));
+        // It did not lead for a while.
+        assert_eq!(jumps.look(ms(100_000), Moment(1_002_000)), None);
+        assert_eq!((jumps.take(), jumps.take()), ((1, 1), (0, 0)));
+    }
 
     const LAST: Moment = Moment(1_000_000);
 
