@@ -5,6 +5,8 @@
 //! while there is nothing, and one item wakes one of them. The line is not replicated. A new leader
 //! starts with an empty one, and the waiters come back.
 
+mod known;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -13,6 +15,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+pub(crate) use known::Known;
 use ringrift_core::id::{NodeId, Position};
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Claim, Command, Refusal, Reply};
@@ -65,6 +68,8 @@ pub(crate) type Outcome = Result<Granted, Unserved>;
 pub(crate) struct Hub {
     arrivals: mpsc::Sender<Waiter>,
     waiting: Arc<AtomicUsize>,
+    /// Who claims, whether it waits or not.
+    pub(crate) known: Known,
 }
 
 /// Counts one claim among those that wait, until it is dropped.
@@ -141,13 +146,14 @@ impl Hub {
     /// A hub and its task, which ends when consensus stops or the last hub is gone.
     pub(crate) fn new(consensus: Consensus) -> (Self, impl Future<Output = ()> + Send) {
         let (arrivals, arriving) = mpsc::channel(ARRIVALS_MAX);
-        (Self { arrivals, waiting: Arc::default() }, serve(consensus, arriving))
+        let (waiting, known) = (Arc::default(), Known::default());
+        (Self { arrivals, waiting, known }, serve(consensus, arriving))
     }
 
     /// A hub that serves nobody: for an agent that never leads.
     pub(crate) fn closed() -> Self {
         let (arrivals, _) = mpsc::channel(1);
-        Self { arrivals, waiting: Arc::default() }
+        Self { arrivals, waiting: Arc::default(), known: Known::default() }
     }
 
     /// Claims that wait.

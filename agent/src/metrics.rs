@@ -6,7 +6,7 @@ use ringrift_core::queue::command::Refusal;
 use ringrift_core::queue::waits::Waits;
 use ringrift_telemetry::metrics::{Histogram, Histograms, Metrics as Registry, MetricsError};
 
-use crate::consensus::{Committed, ProposeError};
+use crate::consensus::{Committed, ProposeError, Role};
 use crate::http::raft::type_label;
 use crate::http::status::held_by;
 use crate::http::{App, VERSION, queue, swim};
@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     waits: Histograms,
     streams: IntGauge,
     clock_jumps: IntCounterVec,
+    pending: IntGaugeVec,
 }
 
 impl Metrics {
@@ -90,6 +91,13 @@ impl Metrics {
                 "ringrift_clock_jumps_total",
                 "Jumps of the wall clock by more than half a second, seen while this agent leads.",
                 &["direction"],
+            )?,
+            pending: gauges(
+                "ringrift_work_pending",
+                "Items that wait, on the leader, by the first reason that holds for all that are \
+                 alike: work type, queue and needs. Those that nothing holds up are in_line, kinds \
+                 beyond the first 64 are unexamined.",
+                "reason",
             )?,
             registry,
         })
@@ -159,6 +167,19 @@ impl Metrics {
             }
             self.waits.set(consensus.read(|machine| machine.waits().map(of_waits).collect()));
             self.runs_active.set(as_gauge(active as u64));
+            // A follower does not hear of those who claim.
+            self.pending.reset();
+            if status.role == Role::Leader {
+                let now = app.clock.monotonic();
+                let pending = consensus.read(|machine| {
+                    let claimers = app.claims.known.all(machine, now);
+                    machine.explain(&claimers).counts()
+                });
+                for (reason, count) in pending {
+                    self.pending.with_label_values(&[reason]).set(as_gauge(count));
+                }
+            }
+            self.local_jobs.set(as_gauge(held));
         }
         self.registry.encode()
     }

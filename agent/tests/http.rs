@@ -15,6 +15,7 @@ mod http {
     mod harness;
     mod killed;
     mod locks;
+    mod pending;
     mod runs;
     mod stream;
     mod tenancy;

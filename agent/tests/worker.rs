@@ -203,6 +203,7 @@ impl Bench {
             result: None,
             error: None,
             ended_at: None,
+            why: Vec::new(),
         };
         self.agent.with(|script| script.waiting.push_back(item));
     }

@@ -51,7 +51,7 @@ pub use members::{Members, Replacement};
 pub use query::RunItems;
 use serde::{Deserialize, Deserializer, Serialize};
 pub use waits::OTHER_TYPES;
-pub use why::Reason;
+pub use why::{Claimer, Explainer, Reason, UNEXAMINED};
 
 use crate::event::Event;
 use crate::id::{Position, Token};

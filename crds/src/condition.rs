@@ -45,8 +45,28 @@ impl fmt::Display for ConditionType {
 /// the same observation, in the printed column, in events and in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// No worker holds an item at present.
+    /// No worker holds an item at present, and none is known to wait for anything else.
     WaitingForWorkers,
+    /// The first waiting item's time has not come: it is tried again after a pause.
+    Delayed,
+    /// The first waiting item waits for others.
+    Dependencies,
+    /// Another item of the group of the first waiting item is held, or stands before it.
+    GroupBusy,
+    /// The queue holds as many items as its settings allow.
+    QueueMaxRunning,
+    /// The queue has taken as many GPU devices as its settings allow.
+    QueueMaxGpu,
+    /// No node could ever hold the first waiting item.
+    NoNodeLargeEnough,
+    /// No claimer that the agents know could ever run the first waiting item.
+    NoCapableNode,
+    /// No node that could run the first waiting item has room now.
+    NoRoom,
+    /// Other items are before the first waiting one.
+    InLine,
+    /// The first waiting item is the next, and nobody who fits has asked.
+    NoClaimer,
     /// Workers hold items.
     ItemsRunning,
     /// No agent answered. Work that was accepted goes on; only this view of it stands still.
@@ -89,8 +109,18 @@ pub enum Reason {
 
 impl Reason {
     /// All of them: the set of label values in metrics is bounded by this list.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 30] = [
         Self::WaitingForWorkers,
+        Self::Delayed,
+        Self::Dependencies,
+        Self::GroupBusy,
+        Self::QueueMaxRunning,
+        Self::QueueMaxGpu,
+        Self::NoNodeLargeEnough,
+        Self::NoCapableNode,
+        Self::NoRoom,
+        Self::InLine,
+        Self::NoClaimer,
         Self::ItemsRunning,
         Self::AgentsUnreachable,
         Self::AgentsUnavailable,
@@ -117,6 +147,16 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::WaitingForWorkers => "WaitingForWorkers",
+            Self::Delayed => "Delayed",
+            Self::Dependencies => "Dependencies",
+            Self::GroupBusy => "GroupBusy",
+            Self::QueueMaxRunning => "QueueMaxRunning",
+            Self::QueueMaxGpu => "QueueMaxGpu",
+            Self::NoNodeLargeEnough => "NoNodeLargeEnough",
+            Self::NoCapableNode => "NoCapableNode",
+            Self::NoRoom => "NoRoom",
+            Self::InLine => "InLine",
+            Self::NoClaimer => "NoClaimer",
             Self::ItemsRunning => "ItemsRunning",
             Self::AgentsUnreachable => "AgentsUnreachable",
             Self::AgentsUnavailable => "AgentsUnavailable",

@@ -129,6 +129,7 @@ mod tests {
             running: 0,
             failed: 0,
             message: String::new(),
+            waits: Vec::new(),
             verdict: Some("promote".to_owned()),
             reason: None,
             matchups: vec![matchup],

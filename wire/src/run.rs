@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::pair::Contestant;
+use crate::work::Pending;
 
 /// Body of `POST /runs`. Submitting the same run under the same id again is harmless.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -256,6 +257,10 @@ pub struct RunStatus {
     pub failed: u64,
     /// One sentence for people.
     pub message: String,
+    /// Why the first of its items waits, the most telling reason first, while none runs; only in the
+    /// reply of `GET /runs/{run_id}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Pending>,
     /// A gauntlet's verdict: `promote`, `reject` or `inconclusive`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,

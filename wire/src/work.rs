@@ -125,6 +125,10 @@ pub struct WorkItem {
     /// Unix seconds at which it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<f64>,
+    /// Why it waits, the most telling reason first; only among the pending items of
+    /// `GET /work/status`. `GET /work/{work_id}/why` tells it of any item.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<Pending>,
 }
 
 /// A GPU device, or a part of one.

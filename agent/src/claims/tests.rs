@@ -142,7 +142,7 @@ fn who_came_back_empty_handed_stands_in_front() {
 /// A claim that waits for 20 ms, as the line sees it, and what its caller will hear.
 async fn waiting() -> (Waiter, tokio::task::JoinHandle<Option<Outcome>>) {
     let (arrivals, mut arriving) = mpsc::channel(1);
-    let hub = Hub { arrivals, waiting: Arc::default() };
+    let hub = Hub { arrivals, waiting: Arc::default(), known: Known::default() };
     let caller = tokio::spawn(async move {
         let wait = Duration::from_millis(20);
         hub.wait(claim("1", "a"), wait, &CancellationToken::new()).await

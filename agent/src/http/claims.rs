@@ -33,6 +33,7 @@ pub(crate) async fn claim(
     JsonBody(claim): JsonBody<Claim>,
 ) -> Answer<Claimed> {
     let (claim, wait) = convert::claim(claim)?;
+    app.claims.known.note(&claim, app.clock.monotonic());
     let items = take_or_wait(&app, retry, claim, wait).await.map_err(convert::wire_field)?;
     let status = if items.is_empty() { "no_work_available" } else { "claimed" };
     Ok(Json(Claimed { status: status.to_owned(), work: items.first().cloned(), items }))

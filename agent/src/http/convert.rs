@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ringrift_core::limits;
-use ringrift_core::machine::Machine;
+use ringrift_core::machine::{Machine, Reason};
 use ringrift_core::queue::command::{self, Reply};
 use ringrift_core::queue::item::{
     Dependency, Item, Needs, NewItem, Payload, Predecessor, State, Status,
@@ -274,7 +274,19 @@ pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work:
         result,
         error: last_error.as_deref().map(str::to_owned),
         ended_at: state.ended().map(unix_seconds),
+        why: Vec::new(),
     }
+}
+
+/// The reasons for which an item waits, as callers see them.
+pub(crate) fn reasons(reasons: &[Reason]) -> Vec<work::Pending> {
+    let pending = |reason: &Reason| work::Pending {
+        reason: reason.as_str().to_owned(),
+        message: reason.to_string(),
+        numbers: reason.numbers().into_iter().map(|(name, it)| (name.to_owned(), it)).collect(),
+        about: reason.about(),
+    };
+    reasons.iter().map(pending).collect()
 }
 
 /// The seeds' word for a status.

@@ -8,10 +8,11 @@ use ringrift_core::id::{NodeId, WorkId};
 use ringrift_core::limits;
 use ringrift_core::machine::{ArrayEnds, ArrayStatus, Counts, Machine};
 use ringrift_core::queue::command::Refusal;
+use ringrift_core::queue::item::Item;
 use ringrift_wire::problem::Problem;
 use ringrift_wire::work::{
-    ArrayProgress, Backpressure, History, HistoryQuery, NodeWork, Pending, PopulatorStatus,
-    QueueStatus, Why, WorkItem,
+    ArrayProgress, Backpressure, History, HistoryQuery, NodeWork, PopulatorStatus, QueueStatus,
+    Why, WorkItem,
 };
 
 use super::App;
@@ -26,7 +27,7 @@ const RUNNING_SHOWN: usize = 100;
 /// Ended items of one page of history.
 const HISTORY_PAGE_MAX: u32 = 1_000;
 
-fn shown(machine: &Machine, item: &ringrift_core::queue::item::Item) -> WorkItem {
+fn shown(machine: &Machine, item: &Item) -> WorkItem {
     convert::work_item(machine, item, Viewer::Other)
 }
 
@@ -37,8 +38,15 @@ fn shown(machine: &Machine, item: &ringrift_core::queue::item::Item) -> WorkItem
 )]
 pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<QueueStatus> {
     let leader_id = Some(app.node_id.to_string());
+    let now = app.clock.monotonic();
     let status = app.view(|machine| {
         let counts = machine.counts();
+        let claimers = app.claims.known.all(machine, now);
+        let explainer = machine.explain(&claimers);
+        let waiting = |item: Item| WorkItem {
+            why: convert::reasons(&explainer.why(item.id)),
+            ..shown(machine, &item)
+        };
         QueueStatus {
             total_items: counts.unfinished() + counts.finished(),
             by_status: by_status(counts),
@@ -47,7 +55,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<QueueStatus> {
                 .into_iter()
                 .map(|(work_type, count)| (work_type.to_owned(), count))
                 .collect(),
-            pending: machine.ready(PENDING_SHOWN).map(|item| shown(machine, &item)).collect(),
+            pending: machine.ready(PENDING_SHOWN).map(waiting).collect(),
             running: machine.held(RUNNING_SHOWN).map(|item| shown(machine, item)).collect(),
             is_leader: true,
             leader_id,
@@ -164,15 +172,14 @@ pub(crate) async fn item(
 )]
 pub(crate) async fn why(State(app): State<Arc<App>>, Path(work_id): Path<String>) -> Answer<Why> {
     let id: WorkId = convert::id("work_id", &work_id)?;
+    let now = app.clock.monotonic();
     let found = app.view(|machine| {
         let status = convert::status_word(machine.find(id)?.status());
-        Some((status, machine.why(id)))
+        let claimers = app.claims.known.all(machine, now);
+        Some((status, machine.explain(&claimers).why(id)))
     });
     let (status, reasons) = found.await?.ok_or_else(|| Failure::from(Refusal::UnknownWork(id)))?;
-    let pending = reasons
-        .iter()
-        .map(|reason| Pending { reason: reason.as_str().to_owned(), message: reason.to_string() });
-    Ok(Json(Why { work_id, status: status.to_owned(), pending: pending.collect() }))
+    Ok(Json(Why { work_id, status: status.to_owned(), pending: convert::reasons(&reasons) }))
 }
 
 /// How far an array is. It is known until its last item is forgotten.

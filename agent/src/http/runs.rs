@@ -75,7 +75,7 @@ pub(crate) async fn list(
     let lines = convert::page("limit", limit, LIST_MAX)?;
     let runs = app.view(|machine| {
         let runs = machine.runs().take(lines);
-        runs.map(|run| convert::run::status(machine, run)).collect::<Vec<_>>()
+        runs.map(|run| convert::run::status(machine, run, &[])).collect::<Vec<_>>()
     });
     let runs = runs.await?;
     Ok(Json(RunList { count: runs.len(), runs }))
@@ -95,7 +95,15 @@ pub(crate) async fn get(
 }
 
 async fn status_of(app: &App, id: RunId) -> Answer<RunStatus> {
-    let status = app.view(|machine| machine.run(&id).map(|run| convert::run::status(machine, run)));
+    let now = app.clock.monotonic();
+    let status = app.view(|machine| {
+        let run = machine.run(&id)?;
+        let waits = machine.run_waits(&id).map(|item| {
+            let claimers = app.claims.known.all(machine, now);
+            machine.explain(&claimers).why(item)
+        });
+        Some(convert::run::status(machine, run, &waits.unwrap_or_default()))
+    });
     let status = status.await?;
     Ok(Json(status.ok_or_else(|| Failure::from(Refusal::UnknownRun(id)))?))
 }

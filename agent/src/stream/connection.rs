@@ -214,6 +214,7 @@ impl Connection {
                 self.admit().map_err(refuse)?;
                 let wait = Duration::from_millis(claim.wait_ms);
                 let claim = convert::claim(claim).map_err(refuse)?;
+                self.app.claims.known.note(&claim, self.app.clock.monotonic());
                 if session.is_some() {
                     // A repeat gets what the first got, even when nothing is claimable any more: it
                     // neither waits nor asks what there is.

@@ -103,7 +103,24 @@ fn standpoint(finding: &Finding<'_>) -> Standpoint {
         }),
         "cancelled" => ended_badly(Reason::Cancelled),
         _ if run.running > 0 => going_on("True", Reason::ItemsRunning),
-        _ => going_on("False", Reason::WaitingForWorkers),
+        _ => going_on("False", waiting(run)),
+    }
+}
+
+/// Why no item runs: the agents' reason for the first that waits, in Kubernetes' way of writing.
+fn waiting(run: &RunStatus) -> Reason {
+    match run.waits.first().map_or("", |first| first.reason.as_str()) {
+        "delayed" => Reason::Delayed,
+        "dependencies" => Reason::Dependencies,
+        "group_busy" => Reason::GroupBusy,
+        "queue_max_running" => Reason::QueueMaxRunning,
+        "queue_max_gpu" => Reason::QueueMaxGpu,
+        "no_node_large_enough" => Reason::NoNodeLargeEnough,
+        "no_capable_node" => Reason::NoCapableNode,
+        "no_room" => Reason::NoRoom,
+        "in_line" => Reason::InLine,
+        "no_claimer" => Reason::NoClaimer,
+        _unknown_or_none => Reason::WaitingForWorkers,
     }
 }
 
@@ -178,6 +195,7 @@ fn figures(run: &RunStatus) -> Status {
         running,
         failed,
         message: _,
+        waits: _,
         verdict,
         reason: _,
         matchups,

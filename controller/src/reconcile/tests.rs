@@ -6,6 +6,7 @@ use ringrift_crds::{Gauntlet, Job, Status, Tournament};
 use ringrift_wire::pair::Limit;
 use ringrift_wire::problem::{Code, Problem};
 use ringrift_wire::run::{MatchupStatus, Model, RunSpec, RunStatus};
+use ringrift_wire::work::Pending;
 
 use super::digest::{cut, differs, digest, is_true, malformed};
 use super::*;
@@ -46,6 +47,7 @@ fn seen(phase: &str) -> RunStatus {
         running: 2,
         failed: 1,
         message: "7 of 9 pairs".to_owned(),
+        waits: Vec::new(),
         verdict: (phase == "succeeded").then(|| "promote".to_owned()),
         reason: (phase == "failed").then(|| "PairUnplayable".to_owned()),
         matchups: vec![MatchupStatus {
@@ -180,6 +182,29 @@ fn progress_is_told_in_figures_and_conditions() {
     assert_eq!(condition(&status, ConditionType::Failed), unfinished);
     assert_eq!(condition(&status, ConditionType::Running).0, "True");
     assert!(!has_ended_with(status));
+}
+
+#[test]
+fn the_condition_has_the_agents_reason_for_which_nothing_runs() {
+    let waiting = |waits: Vec<Pending>| {
+        let run = RunStatus { running: 0, waits, ..seen("active") };
+        let status = told(&Status::default(), &Finding::Seen(&run), 1);
+        let (status, reason, _) = condition(&status, ConditionType::Running);
+        assert_eq!(status, "False");
+        reason
+    };
+    for (reason, expected) in [
+        ("no_capable_node", "NoCapableNode"),
+        ("queue_max_running", "QueueMaxRunning"),
+        ("no_claimer", "NoClaimer"),
+        ("of_a_later_version", "WaitingForWorkers"),
+    ] {
+        let message = "it waits".to_owned();
+        let numbers = std::collections::BTreeMap::new();
+        let pending = Pending { reason: reason.to_owned(), message, numbers, about: None };
+        assert_eq!(waiting(vec![pending]), expected);
+    }
+    assert_eq!(waiting(Vec::new()), "WaitingForWorkers");
 }
 
 #[test]

@@ -171,6 +171,13 @@ impl Machine {
         }
     }
 
+    /// The first unfinished item of a run, while none of them runs.
+    #[must_use]
+    pub fn run_waits(&self, id: &RunId) -> Option<WorkId> {
+        let of_run = self.index.runs.get(id).filter(|of_run| of_run.running == 0)?;
+        of_run.outstanding.first().map(|(_, item)| *item)
+    }
+
     /// A lock, while it is held, with those who wait for it. Some of them may have waited long
     /// enough: they go with the next entry.
     #[must_use]

@@ -1,21 +1,16 @@
-//! Why an item does not run yet: one closed set of reasons, from one place.
+//! Why an item does not run yet: one closed set of reasons, from one place. Views of an item, of the
+//! queue and of a run show them, and a metric counts them.
 
-use alloc::string::String;
+mod explain;
+
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::Machine;
-use super::class::Place;
-use super::line::Merge;
+pub use self::explain::{Claimer, Explainer, UNEXAMINED};
 use crate::id::{GroupName, QueueName, WorkId};
-use crate::limits;
-use crate::queue::item::{Item, State};
-use crate::queue::resources::{Demand, Reserved};
 use crate::time::{Moment, Span};
-
-/// How many items are looked at to say how far back in line one stands.
-const LINE_LOOKED_AT_MAX: usize = 1_000;
 
 /// A reason for which an item waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,9 +65,22 @@ pub enum Reason {
         /// Nodes that said what they have.
         nodes: usize,
     },
-    /// Nodes that are large enough have no room now.
+    /// No claimer that is known could ever run it, whatever becomes free.
+    NoCapableNode {
+        /// Claimers that are known.
+        claimers: usize,
+        /// Those that do not take its work type.
+        other_types: usize,
+        /// Of the rest, those that lack a capability.
+        lacking_capabilities: usize,
+        /// Of the rest, those that lack a label.
+        lacking_labels: usize,
+        /// Of the rest, those whose node is too small, or did not say what it has.
+        too_small: usize,
+    },
+    /// Nodes that could run it have no room now.
     NoRoom {
-        /// Nodes that are large enough.
+        /// Nodes that are large enough and, as far as is known, have what else it needs.
         large_enough: usize,
         /// Nodes that said what they have.
         nodes: usize,
@@ -106,9 +114,76 @@ impl Reason {
             Self::QueueMaxRunning { .. } => "queue_max_running",
             Self::QueueMaxGpu { .. } => "queue_max_gpu",
             Self::NoNodeLargeEnough { .. } => "no_node_large_enough",
+            Self::NoCapableNode { .. } => "no_capable_node",
             Self::NoRoom { .. } => "no_room",
             Self::InLine { .. } => "in_line",
             Self::NoClaimer { .. } => "no_claimer",
+        }
+    }
+
+    /// Its numbers, each with its name: milliseconds, thousandths of GPU devices, or counts.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<(&'static str, u64)> {
+        let count = |number: &usize| *number as u64;
+        match self {
+            Self::Delayed { until, left, after: _ } => {
+                vec![("until_ms", until.0), ("left_ms", left.0)]
+            }
+            Self::Dependencies { open, first: _ } => vec![("open", count(open))],
+            Self::GroupBusy { group: _, held, waiting } => {
+                vec![("held", *held), ("waiting", count(waiting))]
+            }
+            Self::QueueMaxRunning { queue: _, held, limit } => {
+                vec![("held", *held), ("limit", u64::from(*limit))]
+            }
+            Self::QueueMaxGpu { queue: _, taken, asked, limit } => vec![
+                ("taken_milli", *taken),
+                ("asked_milli", u64::from(*asked)),
+                ("limit_milli", u64::from(*limit)),
+            ],
+            Self::NoNodeLargeEnough { nodes } => vec![("nodes", count(nodes))],
+            Self::NoCapableNode {
+                claimers,
+                other_types,
+                lacking_capabilities,
+                lacking_labels,
+                too_small,
+            } => vec![
+                ("claimers", count(claimers)),
+                ("other_types", count(other_types)),
+                ("lacking_capabilities", count(lacking_capabilities)),
+                ("lacking_labels", count(lacking_labels)),
+                ("too_small", count(too_small)),
+            ],
+            Self::NoRoom { large_enough, nodes } => {
+                vec![("large_enough", count(large_enough)), ("nodes", count(nodes))]
+            }
+            Self::InLine { ahead, or_more } => {
+                vec![("ahead", count(ahead)), ("or_more", u64::from(*or_more))]
+            }
+            Self::NoClaimer { busy_nodes, capabilities, labels } => vec![
+                ("busy_nodes", count(busy_nodes)),
+                ("capabilities", count(capabilities)),
+                ("labels", count(labels)),
+            ],
+        }
+    }
+
+    /// The queue, group or item that it speaks of.
+    #[must_use]
+    pub fn about(&self) -> Option<String> {
+        match self {
+            Self::Dependencies { open: _, first } => Some(first.to_string()),
+            Self::GroupBusy { group, .. } => Some(group.to_string()),
+            Self::QueueMaxRunning { queue, .. } | Self::QueueMaxGpu { queue, .. } => {
+                Some(queue.to_string())
+            }
+            Self::Delayed { .. }
+            | Self::NoNodeLargeEnough { .. }
+            | Self::NoCapableNode { .. }
+            | Self::NoRoom { .. }
+            | Self::InLine { .. }
+            | Self::NoClaimer { .. } => None,
         }
     }
 }
@@ -141,6 +216,20 @@ impl fmt::Display for Reason {
             Self::NoNodeLargeEnough { nodes } => {
                 write!(f, "none of {nodes} nodes that said what they have is large enough")
             }
+            Self::NoCapableNode {
+                claimers,
+                other_types,
+                lacking_capabilities,
+                lacking_labels,
+                too_small,
+            } => {
+                write!(
+                    f,
+                    "none of {claimers} known claimers could ever run it: {other_types} take other \
+                     work types, {lacking_capabilities} lack capabilities, {lacking_labels} lack \
+                     labels, {too_small} are too small"
+                )
+            }
             Self::NoRoom { large_enough, nodes } => {
                 write!(f, "none of {large_enough} large enough nodes of {nodes} has room now")
             }
@@ -158,109 +247,3 @@ impl fmt::Display for Reason {
         }
     }
 }
-
-impl Machine {
-    /// Why an item waits, the most telling reason first; empty when it does not wait or is unknown.
-    #[must_use]
-    pub fn why(&self, id: WorkId) -> Vec<Reason> {
-        let Some(item) = self.find(id) else {
-            return Vec::new();
-        };
-        let now = self.facts.now;
-        match &item.state {
-            State::Delayed { until } => vec![Reason::Delayed {
-                until: *until,
-                left: until.since(now),
-                after: item.last_error.as_deref().map(String::from),
-            }],
-            State::Blocked { open } => {
-                let first = open.keys().next().copied();
-                let reason = |first| Reason::Dependencies { open: open.len(), first };
-                first.map(reason).into_iter().collect()
-            }
-            State::Ready { since } => self.why_ready(&item, *since),
-            State::Claimed(_)
-            | State::Completed(_)
-            | State::Dead { .. }
-            | State::Cancelled { .. } => Vec::new(),
-        }
-    }
-
-    fn why_ready(&self, item: &Item, since: Moment) -> Vec<Reason> {
-        let mut reasons = Vec::new();
-        reasons.extend(self.busy_group(item, Place::of(item, since)));
-        reasons.extend(self.queue_limits(item));
-        reasons.extend(self.no_room(&item.request.needs.demand));
-        if reasons.is_empty() {
-            let ahead = Merge::for_all(&self.facts, &self.index).in_order(LINE_LOOKED_AT_MAX);
-            let place = ahead.iter().position(|other| *other == item.id);
-            reasons.push(match place {
-                Some(0) => Reason::NoClaimer {
-                    busy_nodes: self.index.nodes.values().filter(|of| !of.held.is_empty()).count(),
-                    capabilities: item.request.needs.capabilities.len(),
-                    labels: item.request.needs.labels.len(),
-                },
-                Some(ahead) => Reason::InLine { ahead, or_more: false },
-                None => Reason::InLine { ahead: ahead.len(), or_more: true },
-            });
-        }
-        reasons
-    }
-
-    fn busy_group(&self, item: &Item, place: Place) -> Option<Reason> {
-        let key = super::index::group_of(&item.request)?;
-        let of_group = self.index.groups.get(&key)?;
-        let first = of_group.ready.first() == Some(&place);
-        (of_group.held > 0 || !first).then_some(Reason::GroupBusy {
-            group: key.1,
-            held: of_group.held,
-            waiting: of_group.ready.len(),
-        })
-    }
-
-    fn queue_limits(&self, item: &Item) -> Vec<Reason> {
-        let queue = &item.request.queue;
-        let load = self.index.load(queue);
-        let settings = self.facts.queues.get(queue).map(|queue| queue.settings).unwrap_or_default();
-        let running = settings.max_running.filter(|limit| load.held >= u64::from(*limit));
-        let running = running.map(|limit| Reason::QueueMaxRunning {
-            queue: queue.clone(),
-            held: load.held,
-            limit,
-        });
-        let asked = item.request.needs.demand.gpu_milli;
-        let beyond = |limit: &u32| {
-            asked > 0 && load.gpu_milli.saturating_add(u64::from(asked)) > u64::from(*limit)
-        };
-        let gpu = settings.max_gpu_milli.filter(beyond).map(|limit| Reason::QueueMaxGpu {
-            queue: queue.clone(),
-            taken: load.gpu_milli,
-            asked,
-            limit,
-        });
-        running.into_iter().chain(gpu).collect()
-    }
-
-    fn no_room(&self, demand: &Demand) -> Option<Reason> {
-        if demand.is_nothing() {
-            return None;
-        }
-        let nodes = self.facts.capacities.len();
-        let empty = Reserved::default();
-        let large_enough = self
-            .facts
-            .capacities
-            .values()
-            .filter(|has| empty.place(demand, &has.capacity).is_some())
-            .count();
-        if large_enough == 0 {
-            return Some(Reason::NoNodeLargeEnough { nodes });
-        }
-        let room = self
-            .capacities()
-            .any(|(_, has, reserved)| reserved.place(demand, &has.capacity).is_some());
-        (!room).then_some(Reason::NoRoom { large_enough, nodes })
-    }
-}
-
-const _: () = assert!(LINE_LOOKED_AT_MAX <= limits::ITEMS_UNFINISHED_MAX);

@@ -11,6 +11,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Reason;
 use crate::run::{DecisionKind, Outcome, Run, RunSpec, Verdict};
 
 /// Unfinished items of one run.
@@ -202,6 +203,12 @@ pub struct Standing {
 /// What people see of `run`, of which the queue holds `items`.
 #[must_use]
 pub fn report(run: &Run, items: RunItems) -> RunReport {
+    explained(run, items, None)
+}
+
+/// The same, with the reason for which the first of its items waits while none runs.
+#[must_use]
+pub fn explained(run: &Run, items: RunItems, waits: Option<&Reason>) -> RunReport {
     let matchups = figures::matchups(run);
     let standings = figures::standings(&run.spec, &matchups);
     let (done, total) = progress(run, &matchups);
@@ -223,7 +230,7 @@ pub fn report(run: &Run, items: RunItems) -> RunReport {
         matchups,
         standings,
     };
-    report.message = sentence::of(&report, run.outcome.as_ref(), items);
+    report.message = sentence::of(&report, run.outcome.as_ref(), items, waits);
     report
 }
 

@@ -1,5 +1,7 @@
 //! Why an item does not run yet.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -18,8 +20,14 @@ pub struct Why {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Pending {
     /// One of a closed set: `delayed`, `dependencies`, `group_busy`, `queue_max_running`,
-    /// `queue_max_gpu`, `no_node_large_enough`, `no_room`, `in_line`, `no_claimer`.
+    /// `queue_max_gpu`, `no_node_large_enough`, `no_capable_node`, `no_room`, `in_line`, `no_claimer`.
     pub reason: String,
     /// The same as a sentence with the numbers.
     pub message: String,
+    /// The numbers by name, such as `held` and `limit`; each reason has its own.
+    #[serde(default)]
+    pub numbers: BTreeMap<String, u64>,
+    /// The queue, group or item that it speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
 }

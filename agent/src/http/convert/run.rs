@@ -1,6 +1,6 @@
 //! Runs between the wire and the core.
 
-use ringrift_core::machine::Machine;
+use ringrift_core::machine::{Machine, Reason};
 use ringrift_core::queue::item::Needs;
 use ringrift_core::run::report::{self, MatchupReport, RunReport, Standing};
 use ringrift_core::run::{self as core, Fallen, Run, Score};
@@ -96,8 +96,8 @@ fn stop_of(stop: wire::Stop) -> core::Stop {
     core::Stop { pairs_min, pairs_max, sprt }
 }
 
-/// A run as callers see it.
-pub(crate) fn status(machine: &Machine, run: &Run) -> wire::RunStatus {
+/// A run as callers see it, with the reasons for which the first of its items waits while none runs.
+pub(crate) fn status(machine: &Machine, run: &Run, waits: &[Reason]) -> wire::RunStatus {
     let RunReport {
         kind,
         phase,
@@ -110,7 +110,7 @@ pub(crate) fn status(machine: &Machine, run: &Run) -> wire::RunStatus {
         reason,
         matchups,
         standings,
-    } = report::report(run, machine.run_items(&run.id));
+    } = report::explained(run, machine.run_items(&run.id), waits.first());
     wire::RunStatus {
         run_id: run.id.to_string(),
         queue: run.queue.to_string(),
@@ -125,6 +125,7 @@ pub(crate) fn status(machine: &Machine, run: &Run) -> wire::RunStatus {
         running,
         failed,
         message,
+        waits: super::reasons(waits),
         verdict: verdict.map(|verdict| verdict.as_str().to_owned()),
         reason,
         matchups: matchups.into_iter().map(matchup).collect(),

@@ -4,12 +4,18 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use super::{Kind, MatchupReport, RunItems, RunReport};
+use crate::machine::Reason;
 use crate::run::{DecisionKind, Outcome, Verdict};
 
 /// The sentence for `report`, whose own message is still empty.
-pub(super) fn of(report: &RunReport, outcome: Option<&Outcome>, items: RunItems) -> String {
+pub(super) fn of(
+    report: &RunReport,
+    outcome: Option<&Outcome>,
+    items: RunItems,
+    waits: Option<&Reason>,
+) -> String {
     match outcome {
-        None => active(report, items),
+        None => active(report, items, waits),
         Some(Outcome::Verdict(verdict)) => verdict_sentence(report, *verdict),
         Some(Outcome::Standings) => {
             format!("{}; {}", amount(report.done, "pair"), leader(report, "is first"))
@@ -20,7 +26,7 @@ pub(super) fn of(report: &RunReport, outcome: Option<&Outcome>, items: RunItems)
     }
 }
 
-fn active(report: &RunReport, items: RunItems) -> String {
+fn active(report: &RunReport, items: RunItems, waits: Option<&Reason>) -> String {
     let stand = match (report.kind, report.matchups.as_slice()) {
         (Kind::Job, _) => format!("{} running", items.running),
         (Kind::Gauntlet, [matchup]) => lead(matchup),
@@ -33,7 +39,15 @@ fn active(report: &RunReport, items: RunItems) -> String {
     let RunItems { outstanding, running, crowded } = items;
     let waiting = if outstanding > 0 && running == 0 {
         let verb = if outstanding == 1 { "waits" } else { "wait" };
-        format!("; {} {verb} for a worker", amount(outstanding, "item"))
+        let items = amount(outstanding, "item");
+        match waits {
+            // Numbers that change all the time would make whoever keeps this sentence write it each time.
+            Some(Reason::InLine { .. } | Reason::NoClaimer { .. }) | None => {
+                format!("; {items} {verb} for a worker")
+            }
+            Some(Reason::Delayed { .. }) => format!("; {items} {verb}, the first for its time"),
+            Some(reason) => format!("; {items} {verb}, of the first: {reason}"),
+        }
     } else if outstanding == 0 && crowded {
         "; its queue is full".to_string()
     } else {

@@ -80,6 +80,12 @@ fn a_gauntlets_sentence_says_who_leads_and_by_how_much() {
     let waits = RunItems { running: 0, ..BUSY };
     let said = report(&run, waits).message;
     assert_eq!(said, "0 of at most 400 pairs; no figures yet; 8 items wait for a worker");
+    let reason = Reason::NoNodeLargeEnough { nodes: 2 };
+    let said = explained(&run, waits, Some(&reason)).message;
+    let why =
+        "8 items wait, of the first: none of 2 nodes that said what they have is large enough";
+    assert_eq!(said, format!("0 of at most 400 pairs; no figures yet; {why}"));
+    assert!(!explained(&run, BUSY, Some(&reason)).message.contains("wait"), "some run");
     accept(&mut run, 0, &[(0, [Win, Win])]);
     assert_eq!(report(&run, BUSY).message, "1 of at most 400 pairs; leading, every game won");
     let scores = |index| {
