@@ -40,7 +40,7 @@ use axum::serve::ListenerExt as _;
 use failure::Failure;
 use ringrift_core::id::{NodeId, Position};
 use ringrift_core::machine::Machine;
-use ringrift_core::queue::command::{Command, Reply};
+use ringrift_core::queue::command::{Command, Refusal, Reply};
 use ringrift_wire::problem::Code;
 use sessions::Retry;
 use tokio::net::TcpListener;
@@ -103,14 +103,22 @@ impl App {
 
     /// Carries out commands one after another in one log entry, and answers the reply of the first.
     pub(crate) async fn commit_all(&self, commands: Vec<Command>) -> Result<Reply, Failure> {
+        let reply = self.commit_each(commands).await?.into_iter().next();
+        Ok(reply.ok_or_else(|| Failure::internal("a command was committed without a reply"))??)
+    }
+
+    /// Carries out commands one after another in one log entry, and answers the reply of each.
+    pub(crate) async fn commit_each(
+        &self,
+        commands: Vec<Command>,
+    ) -> Result<Vec<Result<Reply, Refusal>>, Failure> {
         let replica = self.replica()?;
         if commands.iter().any(Command::brings_work) {
             replica.admit()?;
         }
         let outcome = replica.propose(commands).await;
         self.metrics.count_proposal(&outcome);
-        let reply = outcome?.replies.into_iter().next();
-        Ok(reply.ok_or_else(|| Failure::internal("a command was committed without a reply"))??)
+        Ok(outcome?.replies)
     }
 
     /// Carries out one command of a session: a retry is answered as the first try was.

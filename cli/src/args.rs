@@ -59,8 +59,8 @@ pub(crate) enum Command {
     Cancel(Id),
     /// Say why a work item does not run yet.
     Why(WorkId),
-    /// Give a dead work item all its attempts again.
-    Redrive(WorkId),
+    /// Give a dead work item all its attempts again, or those of a queue or work type.
+    Redrive(Redrive),
     /// Print what happened to the cluster: deaths of items, ends of runs, lost nodes, and more.
     Events(Events),
     /// List the tenants' queues with their limits and what they hold.
@@ -179,6 +179,20 @@ pub(crate) struct Id {
 pub(crate) struct WorkId {
     /// A work item's id (`w42`).
     pub(crate) work_id: String,
+}
+
+/// Dead work items.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Redrive {
+    /// A work item's id (`w42`).
+    #[arg(required_unless_present_any = ["queue", "work_type"])]
+    pub(crate) work_id: Option<String>,
+    /// All of this queue, at most a thousand at once.
+    #[arg(long, conflicts_with = "work_id")]
+    pub(crate) queue: Option<String>,
+    /// All of this type, at most a thousand at once.
+    #[arg(long, value_name = "TYPE", conflicts_with = "work_id")]
+    pub(crate) work_type: Option<String>,
 }
 
 /// Test a candidate against baselines.

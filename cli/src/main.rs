@@ -54,7 +54,7 @@ async fn carry_out(
         args::Command::Logs(logs) => logs::run(connection, &logs.work_id, json).await,
         args::Command::Cancel(cancel) => cancel::run(connection, &cancel.id, json).await,
         args::Command::Why(why) => why::run(connection, &why.work_id, json).await,
-        args::Command::Redrive(dead) => redrive::run(connection, &dead.work_id, json).await,
+        args::Command::Redrive(dead) => redrive::run(connection, dead, json).await,
         args::Command::Events(events) => events::run(connection, &events, json).await,
         args::Command::Queues => queues::run(connection, json).await,
         args::Command::Cluster(cluster) => cluster::run(connection, cluster, json).await,

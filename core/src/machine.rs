@@ -152,7 +152,7 @@ impl Machine {
             Command::Complete { work_id, token, result, then } => {
                 self.complete(*work_id, *token, result, then)
             }
-            Command::Release { work_id, token } => self.release(*work_id, *token),
+            Command::Release { work_id, token, delay } => self.release(*work_id, *token, *delay),
             Command::Fail { work_id, token, error, retry } => {
                 self.fail(*work_id, *token, error, *retry)
             }

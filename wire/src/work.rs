@@ -213,7 +213,7 @@ pub struct Completed {
     pub then: Vec<String>,
 }
 
-/// Body of `POST /work/release`: gives a claim back.
+/// Body of `POST /work/release`: gives a claim back, for another claimer at once or after a delay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
@@ -221,6 +221,9 @@ pub struct Release {
     pub work_id: String,
     /// Token of the claim.
     pub token: String,
+    /// Seconds before the item may be claimed again.
+    #[serde(default)]
+    pub delay_seconds: f64,
 }
 
 /// Body of `POST /work/redrive`: gives a dead item all its attempts again.
@@ -229,6 +232,38 @@ pub struct Release {
 pub struct Redrive {
     /// The item.
     pub work_id: String,
+}
+
+/// Body of `POST /work/redrive_dead`: gives dead items all their attempts again, the newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedriveDead {
+    /// Only items of this queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Only items of this type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work_type: Option<String>,
+    /// At most so many; 1 to 1,000.
+    #[serde(default = "thousand")]
+    pub max_items: u32,
+}
+
+const fn thousand() -> u32 {
+    1_000
+}
+
+/// Reply of `POST /work/redrive_dead`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RedrivenDead {
+    /// `pending`.
+    pub status: String,
+    /// The items that are pending again.
+    pub work_ids: Vec<String>,
+    /// Items that were refused: they are past the time in which they had to end, or their queue is full.
+    pub refused: u64,
+    /// Whether there may be more.
+    pub more: bool,
 }
 
 /// Body of `POST /work/cancel_array`.

@@ -116,6 +116,7 @@ pub(crate) fn table(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(t.guarded(t.leader_in_session(routes!(work::release))))
         .routes(t.guarded(t.leader(routes!(work::cancel_array))))
         .routes(t.guarded(t.leader_in_session(routes!(work::redrive))))
+        .routes(t.guarded(t.leader_once(routes!(work::redrive_dead))))
         .routes(t.guarded(t.leader(routes!(tenancy::queues))))
         .routes(t.guarded(t.leader(routes!(tenancy::set_queue, tenancy::remove_queue))))
         .routes(t.guarded(t.leader(routes!(tenancy::nodes))))

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use ringrift_core::id::WorkId;
+use ringrift_core::id::{QueueName, WorkId};
 use ringrift_core::limits;
 use ringrift_core::queue::command::{Command, Reply};
-use ringrift_core::queue::item::NewItem;
+use ringrift_core::queue::item::{Item, NewItem, Status};
 use ringrift_core::run::RunSpec;
 use ringrift_wire::problem::Problem;
 use ringrift_wire::work::{
     Add, AddArray, AddBatch, Added, AddedArray, AddedBatch, Cancel, CancelArray, Changed, Complete,
-    Completed, Fail, Redrive, Release, Start,
+    Completed, Fail, Redrive, RedriveDead, RedrivenDead, Release, Start,
 };
 
 use super::body::JsonBody;
@@ -156,7 +156,7 @@ pub(crate) async fn complete(
     }
 }
 
-/// Gives a claim back: the item is for another claimer at once.
+/// Gives a claim back: the item is for another claimer, at once or after a delay.
 #[utoipa::path(
     post, path = "/work/release", operation_id = "work_release", tag = "work",
     request_body = Release,
@@ -165,11 +165,12 @@ pub(crate) async fn complete(
 pub(crate) async fn release(
     State(app): State<Arc<App>>,
     retry: Retry,
-    JsonBody(Release { work_id, token }): JsonBody<Release>,
+    JsonBody(Release { work_id, token, delay_seconds }): JsonBody<Release>,
 ) -> Answer<Changed> {
     let command = Command::Release {
         work_id: convert::id("work_id", &work_id)?,
         token: convert::id("token", &token)?,
+        delay: convert::span("delay_seconds", delay_seconds)?,
     };
     done(&app, retry, command, work_id, "released").await
 }
@@ -258,6 +259,40 @@ pub(crate) async fn redrive(
     done(&app, session, Command::Redrive { work_id: id }, work_id, "pending").await
 }
 
+/// Gives dead items of a queue or a type all their attempts again, the newest first. Those of runs are
+/// left to their planners.
+#[utoipa::path(
+    post, path = "/work/redrive_dead", operation_id = "work_redrive_dead", tag = "work",
+    request_body = RedriveDead,
+    responses((status = 200, body = RedrivenDead), (status = "default", body = Problem))
+)]
+pub(crate) async fn redrive_dead(
+    State(app): State<Arc<App>>,
+    JsonBody(RedriveDead { queue, work_type, max_items }): JsonBody<RedriveDead>,
+) -> Answer<RedrivenDead> {
+    let queue: Option<QueueName> = queue.map(|queue| convert::id("queue", &queue)).transpose()?;
+    let most = u32::try_from(limits::BATCH_ITEMS_MAX).unwrap_or(u32::MAX);
+    let most = convert::page("max_items", max_items, most)?;
+    let wanted = |item: &&Item| {
+        item.origin().is_none()
+            && queue.as_ref().is_none_or(|queue| item.request.queue == *queue)
+            && work_type.as_ref().is_none_or(|name| item.request.work_type == *name)
+    };
+    let dead = app.view(|machine| {
+        let dead = machine.history(limits::ITEMS_DEAD_MAX, Some(Status::Dead)).filter(wanted);
+        dead.map(|item| item.id).take(most.saturating_add(1)).collect::<Vec<_>>()
+    });
+    let mut dead = dead.await?;
+    let more = dead.len() > most;
+    dead.truncate(most);
+    let commands = dead.iter().map(|work_id| Command::Redrive { work_id: *work_id }).collect();
+    let replies = if dead.is_empty() { Vec::new() } else { app.commit_each(commands).await? };
+    let pending = dead.iter().zip(&replies).filter(|(_, reply)| reply.is_ok());
+    let work_ids: Vec<_> = pending.map(|(work_id, _)| work_id.to_string()).collect();
+    let refused = dead.len().saturating_sub(work_ids.len()) as u64;
+    Ok(Json(RedrivenDead { status: "pending".to_owned(), work_ids, refused, more }))
+}
+
 async fn done(
     app: &App,
     session: Retry,
@@ -265,7 +300,7 @@ async fn done(
     work_id: String,
     word: &str,
 ) -> Answer<Changed> {
-    match app.commit_in(session, command).await? {
+    match app.commit_in(session, command).await.map_err(convert::wire_field)? {
         Reply::Done => Ok(Json(Changed { status: word.to_owned(), work_id, retry_at: None })),
         other => Err(convert::unexpected(&other)),
     }

@@ -122,3 +122,46 @@ async fn what_was_acknowledged_survives_a_restart() {
     assert_eq!(claimed, work_id);
     again.stop().await;
 }
+
+#[tokio::test]
+async fn a_claim_may_be_given_back_for_later() {
+    let agent = start("--slots 0").await;
+    add(&agent, json!({})).await;
+    let (work_id, token) = claim(&agent, "a").await;
+    let odd = json!({ "work_id": work_id, "token": token, "delay_seconds": 1e9 });
+    let refused = agent.post("/work/release", &odd).await.problem();
+    assert_eq!((refused.0, refused.2.as_deref()), (400, Some("delay_seconds")));
+    let later = json!({ "work_id": work_id, "token": token, "delay_seconds": 0.5 });
+    assert_eq!(agent.post("/work/release", &later).await.ok()["status"], "released");
+    assert_eq!(agent.get(&format!("/work/{work_id}")).await.ok()["status"], "delayed");
+    let waiting = json!({ "node_id": "b", "wait_seconds": 30 });
+    let again = agent.post("/work/claim", &waiting).await.ok();
+    assert_eq!(again["work"]["attempts"], 0, "it was never started");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn the_dead_of_a_queue_are_redriven_together() {
+    let agent = start("--slots 0").await;
+    agent.put("/queues/team", &json!({})).await.ok();
+    for queue in ["team", "default", "team", "team"] {
+        add(&agent, json!({ "queue": queue, "max_attempts": 1 })).await;
+    }
+    for _ in 0..4 {
+        let (work_id, token) = claim(&agent, "a").await;
+        let failing = json!({ "work_id": work_id, "token": token, "error": "x", "retry": false });
+        assert_eq!(agent.post("/work/fail", &failing).await.ok()["status"], "failed");
+    }
+    let two = json!({ "queue": "team", "max_items": 2 });
+    let driven = agent.post("/work/redrive_dead", &two).await.ok();
+    assert_eq!((&driven["more"], &driven["refused"]), (&json!(true), &json!(0)));
+    assert_eq!(driven["work_ids"].as_array().unwrap().len(), 2);
+    let rest = agent.post("/work/redrive_dead", &two).await.ok();
+    assert_eq!((&rest["more"], &rest["work_ids"].as_array().unwrap().len()), (&json!(false), &1));
+    let none = agent.post("/work/redrive_dead", &json!({ "work_type": "other" })).await.ok();
+    assert_eq!(none["work_ids"], json!([]));
+    assert_eq!(agent.get("/work/status").await.ok()["by_status"]["failed"], 1);
+    let odd = agent.post("/work/redrive_dead", &json!({ "max_items": 1001 })).await.problem();
+    assert_eq!(odd.2.as_deref(), Some("max_items"));
+    agent.stop().await;
+}

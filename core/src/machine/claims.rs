@@ -86,14 +86,23 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    /// Gives a claim back. The item keeps its place in line.
-    pub(super) fn release(&mut self, id: WorkId, token: Token) -> Result<Reply, Refusal> {
+    /// Gives a claim back. Without a delay the item keeps its place in line.
+    pub(super) fn release(
+        &mut self,
+        id: WorkId,
+        token: Token,
+        delay: Span,
+    ) -> Result<Reply, Refusal> {
+        check_span("delay", delay, Span::default(), limits::DELAY_MAX)?;
         let lease = self.held_under(id, token)?;
         if lease.started.is_some() && self.is_exhausted(id) {
             let error = format!("node {} gave the last attempt back", lease.node);
             self.bury(id, crate::queue::item::Cause::AttemptsFailed, error);
-        } else {
+        } else if delay == Span::default() {
             self.put_back(id, None);
+        } else {
+            let until = self.facts.now.after(delay);
+            self.alter(id, |item| item.state = State::Delayed { until });
         }
         Ok(Reply::Done)
     }

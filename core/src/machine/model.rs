@@ -209,7 +209,9 @@ impl Model {
                 Err(refused) => refused,
                 Ok(at) => Answer::RetryAt(self.fail(at, *retry)),
             },
-            Command::Release { work_id, token } => self.give_back(work_id.0, *token),
+            Command::Release { work_id, token, delay } => {
+                self.give_back(work_id.0, *token, delay.0)
+            }
             Command::Cancel { work_id } => self.cancel(work_id.0),
             Command::CancelArray { array } => self.cancel_array(array.0),
             Command::Redrive { work_id } => self.redrive(work_id.0),
@@ -327,7 +329,10 @@ impl Model {
     }
 
     /// Back to its place in line; dead when that was its last attempt.
-    fn give_back(&mut self, id: u64, token: Token) -> Answer {
+    fn give_back(&mut self, id: u64, token: Token, delay: u64) -> Answer {
+        if delay > crate::limits::DELAY_MAX.0 {
+            return Answer::Refused("Invalid");
+        }
         let at = match self.held(id, token) {
             Err(refused) => return refused,
             Ok(at) => at,
@@ -337,7 +342,10 @@ impl Model {
         if started && row.attempts >= row.request.attempts_max {
             self.die(at, Cause::AttemptsFailed);
         } else {
-            row.standing = Standing::Open { since: row.created };
+            row.standing = match delay {
+                0 => Standing::Open { since: row.created },
+                _ => Standing::Waiting { until: self.now + delay },
+            };
         }
         Answer::Done
     }

@@ -78,13 +78,15 @@ pub enum Command {
         /// False when no further attempt can help.
         retry: bool,
     },
-    /// Gives a claim back: another claimer takes the item at once, and an attempt that was not
-    /// started does not count. Answers [`Reply::Done`].
+    /// Gives a claim back: another claimer takes the item at once or after a delay, and an attempt that
+    /// was not started does not count. Answers [`Reply::Done`].
     Release {
         /// The item.
         work_id: WorkId,
         /// The holder's token.
         token: Token,
+        /// Time before it may be claimed again, at most [`crate::limits::DELAY_MAX`].
+        delay: Span,
     },
     /// Cancels an item whoever holds it. Answers [`Reply::Done`].
     Cancel {

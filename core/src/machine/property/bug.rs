@@ -96,7 +96,7 @@ fn plant(bug: Bug, machine: &Machine, command: &mut Command) {
         (
             Bug::NoTokenCheck,
             Command::Start { work_id, token }
-            | Command::Release { work_id, token }
+            | Command::Release { work_id, token, .. }
             | Command::Complete { work_id, token, .. }
             | Command::Fail { work_id, token, .. },
         ) => {

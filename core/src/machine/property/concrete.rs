@@ -63,7 +63,7 @@ impl Pairing {
             | Op::Leave { .. }
             | Op::Release { .. }
             | Op::CompleteThen { .. }
-            | Op::GiveBack(_)
+            | Op::GiveBack { .. }
             | Op::Array { .. }
             | Op::CancelArray(_)
             | Op::Redrive(_)
@@ -109,9 +109,9 @@ impl Pairing {
                 let result = WorkResult { text: "{}".into(), pair: None };
                 Command::Complete { work_id, token, result, then }
             }
-            Op::GiveBack(pick) => {
+            Op::GiveBack { pick, delay } => {
                 let (work_id, token) = self.pick(pick);
-                Command::Release { work_id, token }
+                Command::Release { work_id, token, delay: Span(delay) }
             }
             Op::Array { request, count } => Command::EnqueueArray { request, count },
             Op::CancelArray(pick) => {

@@ -41,7 +41,10 @@ pub(super) enum Op {
         pick: usize,
         then: Vec<NewItem>,
     },
-    GiveBack(usize),
+    GiveBack {
+        pick: usize,
+        delay: u64,
+    },
     Array {
         request: NewItem,
         count: u32,
@@ -240,7 +243,8 @@ fn new_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (pick.clone(), vec(request(), 0..3))
             .prop_map(|(pick, then)| Op::CompleteThen { pick, then }),
-        2 => pick.clone().prop_map(Op::GiveBack),
+        2 => (pick.clone(), prop_oneof![3 => Just(0), 2 => 1..3_000_u64, 1 => Just(u64::MAX)])
+            .prop_map(|(pick, delay)| Op::GiveBack { pick, delay }),
         2 => (request(), prop_oneof![8 => 1..6_u32, 1 => Just(0)]).prop_map(|(request, count)| {
             // Most requests of the other kind could not be an array.
             let bare = request.attempts_max == 2;

@@ -235,3 +235,22 @@ fn a_delayed_item_waits_and_then_stands_in_line_by_the_end_of_its_delay() {
     let claimed: Vec<_> = bench.claim("n", 3).into_iter().map(|(id, _)| id).collect();
     assert_eq!(claimed, [first[1], first[0], last[0]]);
 }
+
+#[test]
+fn what_is_given_back_for_later_waits_for_its_time() {
+    let mut bench = Bench::default();
+    bench.enqueue(vec![NewItem { attempts_max: 1, ..task("a") }]);
+    let (work_id, token) = bench.claim("n", 1)[0];
+    let release = |delay| Command::Release { work_id, token, delay };
+    let too_long = Span(limits::DELAY_MAX.0 + 1);
+    assert!(bench.apply(release(too_long)).is_err());
+    assert_eq!(bench.apply(release(Span::seconds(60))), Ok(Reply::Done));
+    assert!(fenced(&bench.apply(release(Span::seconds(60)))), "given back once");
+    assert!(bench.claim("n", 1).is_empty());
+    let State::Delayed { until } = bench.machine.item(work_id).expect("known").state else {
+        panic!("delayed");
+    };
+    assert_eq!(until, Moment(bench.now + 60_000));
+    bench.now += 60_000;
+    assert_eq!(bench.claim("n", 1).len(), 1, "its only attempt was not started");
+}
