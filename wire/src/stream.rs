@@ -19,7 +19,7 @@ pub const UPGRADE: &str = "ringrift-stream/1";
 /// Opens every stream, so that a stray client is recognised at once.
 pub const MAGIC: [u8; 8] = *b"RINGWORK";
 /// Raised with every change of the messages that an older reader would not understand.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 /// Largest frame that a client may send: as many bytes as the body of the largest HTTP batch.
 pub const REQUEST_FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest frame that an agent sends: a full claim of the largest payloads.

@@ -5,14 +5,14 @@ use ringrift_core::id::{SessionId, WorkId};
 use ringrift_core::limits;
 use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{self, Command, Reply};
-use ringrift_core::queue::item::{Item, Needs, NewItem, Payload, State};
+use ringrift_core::queue::item::{Dependency, Item, Needs, NewItem, Payload, Predecessor, State};
 use ringrift_core::queue::resources::Demand;
 use ringrift_core::run::RunSpec;
 use ringrift_core::time::Span;
 use ringrift_wire::problem::Code;
 use ringrift_wire::stream::message::{
-    AddedWork, Answer, Claim, ClaimedWork, Completion, Failing, Heartbeat, Hold, NewWork, Refused,
-    Renewed, SessionStamp,
+    self, AddedWork, After, Answer, Claim, ClaimedWork, Completion, Failing, Heartbeat, Hold,
+    NewWork, Refused, Renewed, SessionStamp, Terms,
 };
 use ringrift_wire::stream::{COMPLETIONS_MAX, WAIT_MS_MAX};
 use serde::de::IgnoredAny;
@@ -67,26 +67,46 @@ fn new_item(item: NewWork) -> Result<NewItem, Failure> {
         delay_ms,
         capabilities,
         labels,
+        terms,
     } = item;
     check_config(&work_type, &config)?;
     let queue = queue.map(|queue| convert::id("queue", &queue)).transpose()?;
+    let Terms {
+        cpu_milli,
+        memory_mib,
+        gpu_milli,
+        disk_free_mib: disk_floor_mib,
+        group,
+        after,
+        pending_timeout_ms,
+        total_timeout_ms,
+    } = terms.map(|terms| *terms).unwrap_or_default();
+    let demand = Demand { cpu_milli, memory_mib, gpu_milli, disk_floor_mib };
     Ok(NewItem {
         key,
         queue: queue.unwrap_or_default(),
         work_type,
         priority,
         payload: Payload::Opaque(config),
-        needs: Needs { capabilities, labels, demand: Demand::default() },
+        needs: Needs { capabilities, labels, demand },
         attempts_max: max_attempts,
         attempt_timeout: Span(timeout_ms),
-        pending_timeout: None,
-        total_timeout: None,
+        pending_timeout: pending_timeout_ms.map(Span),
+        total_timeout: total_timeout_ms.map(Span),
         delay: Span(delay_ms),
-        group: None,
-        after: Vec::new(),
+        group: group.map(|group| convert::id("group", &group)).transpose()?,
+        after: after.into_iter().map(dependency).collect(),
         // The stream is for the many; whoever wants to be told asks over HTTP.
         notify: false,
     })
+}
+
+fn dependency(After { item, ok }: After) -> Dependency {
+    let on = match item {
+        message::Predecessor::Item(work_id) => Predecessor::Item(work_id),
+        message::Predecessor::Earlier(place) => Predecessor::Earlier(place),
+    };
+    Dependency { on, ok }
 }
 
 /// The text must be a JSON object; what this cluster's own agents run must be well formed, too.
@@ -268,6 +288,7 @@ pub(super) fn claimed(items: Vec<Item>, read: impl Fn(&Item) -> String) -> Resul
             timeout_ms: request.attempt_timeout.0,
             deadline_ms: lease.deadline.0,
             run_id,
+            devices: lease.share.gpus,
         })
     });
     Ok(Answer::Claimed(items.collect::<Result<_, _>>()?))

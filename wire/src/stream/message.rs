@@ -129,6 +129,47 @@ pub struct NewWork {
     pub capabilities: BTreeSet<String>,
     /// Labels that a claimer must have.
     pub labels: BTreeMap<String, String>,
+    /// What few items need; nothing costs a byte.
+    pub terms: Option<Box<Terms>>,
+}
+
+/// On which terms an item may be claimed, beside those that most have. Nothing by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Thousandths of a processor that a claim reserves on its node.
+    pub cpu_milli: u32,
+    /// Mebibytes of memory that a claim reserves.
+    pub memory_mib: u32,
+    /// Thousandths of GPU devices that a claim reserves: a part of one below 1,000, or whole ones.
+    pub gpu_milli: u32,
+    /// Mebibytes of disk that must be free at the claim.
+    pub disk_free_mib: u32,
+    /// At most one item of a group is held at a time.
+    pub group: Option<String>,
+    /// Items that must end before, at most 64.
+    pub after: Vec<After>,
+    /// Milliseconds until the first claim; afterwards the item is dead.
+    pub pending_timeout_ms: Option<u64>,
+    /// Milliseconds until the end, all attempts and pauses together.
+    pub total_timeout_ms: Option<u64>,
+}
+
+/// An item that must end first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct After {
+    /// Which one.
+    pub item: Predecessor,
+    /// Whether only its completion will do: any other end is the death of those that wait.
+    pub ok: bool,
+}
+
+/// Names an item that must end first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Predecessor {
+    /// An item that is there already.
+    Item(WorkId),
+    /// Its place in the same request, from 0.
+    Earlier(u32),
 }
 
 impl NewWork {
@@ -146,6 +187,7 @@ impl NewWork {
             delay_ms: 0,
             capabilities: BTreeSet::new(),
             labels: BTreeMap::new(),
+            terms: None,
         }
     }
 }
@@ -314,6 +356,8 @@ pub struct ClaimedWork {
     pub deadline_ms: u64,
     /// The run that it is part of.
     pub run_id: Option<String>,
+    /// GPU devices that the claim has reserved, by number, each with the thousandths of it.
+    pub devices: Vec<(u16, u16)>,
 }
 
 /// What a heartbeat renewed.

@@ -6,7 +6,8 @@ use ringrift_core::id::{Token, WorkId};
 use ringrift_wire::problem::Code;
 use ringrift_wire::stream::client::{Settings, StreamClient, StreamError};
 use ringrift_wire::stream::message::{
-    Answer, Claim, Completion, Failing, Heartbeat, Hold, NewWork, Operation, Outcome, SessionStamp,
+    After, Answer, Claim, Completion, Failing, Heartbeat, Hold, NewWork, Operation, Outcome,
+    Predecessor, SessionStamp, Terms,
 };
 use serde_json::json;
 
@@ -190,5 +191,35 @@ async fn the_token_is_asked_for_before_the_stream_opens() {
     assert!(right.unwrap().value.is_empty());
     let plain = agent.get("/work/stream").await;
     assert_eq!(plain.problem(), (426, "UNSUPPORTED".to_owned(), None));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn items_of_a_stream_have_terms_as_those_over_http() {
+    let agent = start("--slots 0").await;
+    let capacity = json!({ "cpu_milli": 4000, "memory_mib": 1000, "gpu_devices": 2 });
+    agent.put("/nodes/n/capacity", &capacity).await.ok();
+    let client = client(&[&agent.address], None);
+    let with = |terms| NewWork { terms: Some(Box::new(terms)), ..NewWork::new("t", "{}") };
+    let half = |gpu_milli| Terms { gpu_milli, group: Some("g".to_owned()), ..Terms::default() };
+    let refused = client.add(vec![with(half(1_500))]).await.unwrap_err();
+    assert_eq!(code(&refused), Some(Code::InvalidValue));
+    let then = After { item: Predecessor::Earlier(0), ok: true };
+    let then = Terms { after: vec![then], total_timeout_ms: Some(60_000), ..Terms::default() };
+    let items = vec![with(half(1_000)), with(half(1_000)), with(then)];
+    let added = client.add(items).await.unwrap().value;
+    let claim = Claim { max_items: 9, ..Claim::new("n") };
+    let claimed = client.claim(claim.clone()).await.unwrap().value;
+    let [first] = claimed.as_slice() else { panic!("one of the group: {claimed:?}") };
+    assert_eq!(
+        (first.hold.work_id, first.devices.as_slice()),
+        (added[0].work_id, &[(0, 1_000)][..])
+    );
+    let done = Completion { hold: first.hold, result: "{}".to_owned() };
+    client.complete(vec![done]).await.unwrap();
+    let claimed = client.claim(claim).await.unwrap().value;
+    let mut ids: Vec<_> = claimed.iter().map(|item| item.hold.work_id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [added[1].work_id, added[2].work_id]);
     agent.stop().await;
 }

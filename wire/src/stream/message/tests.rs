@@ -33,8 +33,17 @@ fn every_message_comes_back_as_it_was() {
     round_trip(&Welcome::Refused(refused.clone()));
     let mut claim = Claim::new("node-1");
     claim.labels.insert("zone".to_owned(), "a".to_owned());
+    let after = [Predecessor::Item(WorkId(3)), Predecessor::Earlier(0)];
+    let terms = Terms {
+        gpu_milli: 500,
+        group: Some("g".to_owned()),
+        after: after.map(|item| After { item, ok: true }).into(),
+        total_timeout_ms: Some(9),
+        ..Terms::default()
+    };
+    let bound = NewWork { terms: Some(Box::new(terms)), ..NewWork::new("selfplay", "{}") };
     let operations = [
-        Operation::Add(vec![NewWork::new("selfplay", "{}")]),
+        Operation::Add(vec![NewWork::new("selfplay", "{}"), bound]),
         Operation::Claim(claim),
         Operation::Start(HOLD),
         Operation::Heartbeat(Heartbeat {
@@ -60,6 +69,7 @@ fn every_message_comes_back_as_it_was() {
         timeout_ms: 1,
         deadline_ms: 2,
         run_id: None,
+        devices: vec![(3, 1_000)],
     };
     let answers = [
         Answer::Added(vec![AddedWork { work_id: WorkId(1), fresh: true }]),
@@ -88,7 +98,7 @@ fn the_bytes_are_those_of_the_documentation() {
     let hello =
         Hello { magic: MAGIC, protocol: PROTOCOL, client: "probe".to_owned(), silent: None };
     frame::push(&mut bytes, &hello, 100).unwrap();
-    assert_eq!(bytes, b"\x00\x00\x00\x10RINGWORK\x01\x05probe\x00");
+    assert_eq!(bytes, b"\x00\x00\x00\x10RINGWORK\x02\x05probe\x00");
     bytes.clear();
     let start = Request { number: 7, session: None, operation: Operation::Start(HOLD) };
     frame::push(&mut bytes, &start, 100).unwrap();
