@@ -3,7 +3,8 @@
 //! One task owns the truth about what this node holds. It claims as much as there are free slots,
 //! starts one task for each item, and renews all claims with one heartbeat. By its own clock, counted
 //! from before a claim or heartbeat was sent, it knows until when a claim is surely its own; a
-//! process is stopped before that time is over, so that no two nodes run one item at once.
+//! process is stopped before that time is over, so that no two nodes run one item at once. Should
+//! this agent hang, the process's leash ends it all the same: it is told that time too.
 
 mod lease;
 mod report;
@@ -25,7 +26,7 @@ use ringrift_wire::client::{Client, ClientError};
 use ringrift_wire::work;
 use spool::Spool;
 use task::Kinds;
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -127,6 +128,7 @@ struct Worker {
     renewing: Option<AbortHandle>,
     renew_at: Duration,
     ended: u32,
+    sweeping: Option<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -154,6 +156,7 @@ impl Worker {
             renewing: None,
             renew_at: Duration::ZERO,
             ended: 0,
+            sweeping: None,
             config,
         }
     }
@@ -169,8 +172,8 @@ impl Worker {
             claiming.abort();
         }
         self.held.values_mut().for_each(|lease| lease.stop(Cause::Shutdown));
-        let deadline = self.clock.monotonic().saturating_add(SHUTDOWN_MAX);
-        while !self.held.is_empty() && self.clock.monotonic() < deadline {
+        let deadline = self.clock.since_boot().saturating_add(SHUTDOWN_MAX);
+        while !self.held.is_empty() && self.clock.since_boot() < deadline {
             self.turn(std::future::pending()).await;
         }
         leftover.abort();
@@ -185,13 +188,13 @@ impl Worker {
         let pause = self.pause();
         tokio::select! {
             () = stop => {}
-            Some(ended) = self.tasks.join_next_with_id() => self.settle(ended).await,
+            Some(ended) = self.tasks.join_next_with_id() => self.settle(ended),
             () = tokio::time::sleep(pause) => {}
         }
     }
 
     fn pause(&self) -> Duration {
-        let now = self.clock.monotonic();
+        let now = self.clock.since_boot();
         let claim = self.claiming.is_none().then_some(self.claim_at).filter(|at| *at > now);
         let renew = (self.renewing.is_none() && !self.held.is_empty()).then_some(self.renew_at);
         let expiring = self.held.values().filter_map(|lease| lease.stop_at(self.timing)).min();
@@ -202,7 +205,7 @@ impl Worker {
     fn claim_if_free(&mut self) {
         let held = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
         let free = self.config.slots.saturating_sub(held);
-        let now = self.clock.monotonic();
+        let now = self.clock.since_boot();
         if free == 0 || self.claiming.is_some() || now < self.claim_at {
             return;
         }
@@ -224,7 +227,7 @@ impl Worker {
     }
 
     fn renew_if_due(&mut self) {
-        let sent = self.clock.monotonic();
+        let sent = self.clock.since_boot();
         if self.renewing.is_some() || self.held.is_empty() || sent < self.renew_at {
             return;
         }
@@ -257,7 +260,7 @@ impl Worker {
     }
 
     fn stop_expiring(&mut self) {
-        let now = self.clock.monotonic();
+        let now = self.clock.since_boot();
         for (work_id, lease) in &mut self.held {
             if lease.stop_at(self.timing).is_some_and(|at| at <= now) {
                 tracing::warn!(%work_id, "no heartbeat got through, stopping before the lease ends");
@@ -266,11 +269,11 @@ impl Worker {
         }
     }
 
-    async fn settle(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+    fn settle(&mut self, ended: Result<(Id, Outcome), JoinError>) {
         match ended {
             Ok((_, Outcome::Claimed { sent, reply })) => self.settle_claim(sent, reply),
             Ok((_, Outcome::Renewed { sent, reply })) => self.settle_renewal(sent, reply),
-            Ok((id, Outcome::Ended)) => self.settle_item(id).await,
+            Ok((id, Outcome::Ended)) => self.settle_item(id),
             Err(error) => {
                 // A claim that was aborted, or a fault of this program: the item is handed to
                 // another by the end of its lease.
@@ -280,25 +283,28 @@ impl Worker {
                 let is_other = |task: &AbortHandle| task.id() != error.id();
                 self.claiming = self.claiming.take().filter(is_other);
                 self.renewing = self.renewing.take().filter(is_other);
-                self.settle_item(error.id()).await;
+                self.settle_item(error.id());
             }
         }
     }
 
-    async fn settle_item(&mut self, id: Id) {
+    fn settle_item(&mut self, id: Id) {
         let Some(work_id) = self.items.remove(&id) else {
             return;
         };
         self.held.remove(&work_id);
         self.ended = self.ended.wrapping_add(1);
-        if self.ended.is_multiple_of(ATTEMPTS_PER_SWEEP) {
-            self.spool.sweep().await;
+        // Beside this loop, and one at a time: a disk that hangs must hold up no heartbeat.
+        let is_free = self.sweeping.as_ref().is_none_or(JoinHandle::is_finished);
+        if is_free && self.ended.is_multiple_of(ATTEMPTS_PER_SWEEP) {
+            let spool = self.spool.clone();
+            self.sweeping = Some(tokio::spawn(async move { spool.sweep().await }));
         }
     }
 
     fn settle_claim(&mut self, sent: Duration, reply: Result<Vec<work::WorkItem>, ClientError>) {
         self.claiming = None;
-        let now = self.clock.monotonic();
+        let now = self.clock.since_boot();
         let items = match reply {
             Ok(items) => items,
             Err(error) => {
@@ -330,7 +336,7 @@ impl Worker {
             self.renew_at = sent.saturating_add(self.timing.renew_period());
         }
         let until = sent.saturating_add(self.timing.lease());
-        let (lease, holding) = Lease::new(token, self.clock.monotonic(), until);
+        let (lease, holding) = Lease::new(token, self.clock.since_boot(), until);
         self.held.insert(work_id, lease);
         let (kinds, reporter) = (Arc::clone(&self.kinds), self.reporter.clone());
         let attempt = async move {
@@ -344,7 +350,7 @@ impl Worker {
     fn settle_renewal(&mut self, sent: Duration, reply: Option<work::Renewed>) {
         self.renewing = None;
         let Some(renewed) = reply else {
-            self.renew_at = self.clock.monotonic().saturating_add(self.timing.renew_retry());
+            self.renew_at = self.clock.since_boot().saturating_add(self.timing.renew_retry());
             return;
         };
         self.renew_at = sent.saturating_add(self.timing.renew_period());

@@ -97,7 +97,7 @@ impl Reporter {
 
     /// Hands in the results that an earlier life of this agent could not.
     pub(super) async fn report_leftover(&self) {
-        let until = self.clock.monotonic().saturating_add(RESULT_PATIENCE);
+        let until = self.clock.since_boot().saturating_add(RESULT_PATIENCE);
         for Kept { work_id, body } in self.spool.kept().await {
             let verdict = self.insist("/work/complete", &body, || until).await;
             log(work_id, "complete after a restart", &verdict);
@@ -114,7 +114,7 @@ impl Reporter {
         let mut pause = RETRY_FIRST;
         loop {
             let verdict = self.once(path, body).await;
-            let is_over = self.clock.monotonic().saturating_add(pause) >= until();
+            let is_over = self.clock.since_boot().saturating_add(pause) >= until();
             if is_over || !matches!(verdict, Verdict::Unknown(_)) {
                 return verdict;
             }

@@ -161,7 +161,8 @@ pub(super) async fn carry_out(
     }
     tracing::info!(%work_id, work_type = item.work_type, "attempt begins");
     let stop = async { reporter.timing().grace(holding.stopped().await) };
-    let finished = process::run(&attempt, stop).await;
+    let deadline = holding.deadline(reporter.timing());
+    let finished = process::run(&attempt, deadline, stop).await;
     tracing::info!(%work_id, ending = ?finished.ending, "attempt has ended");
     settle(work_id, &item, &holding, finished, reporter).await;
 }
@@ -189,6 +190,7 @@ async fn settle(
         Ending::Exited { code } => !(is_pair && code == PAIR_SPEC_REFUSED),
         Ending::Signalled { .. }
         | Ending::TimedOut { .. }
+        | Ending::LeaseEnded
         | Ending::NotStarted { .. }
         | Ending::Lost => true,
     };
