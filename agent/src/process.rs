@@ -30,8 +30,13 @@ pub use deadline::Deadline;
 use ringrift_core::limits;
 use serde_json::{Value, json};
 
-/// Time between the polite signal and the final one.
+use crate::clock::since_boot;
+
+/// Time between the polite signal and the final one, when nothing demands less.
 pub const STOP_GRACE: Duration = Duration::from_secs(3);
+/// An attempt that runs out of time is asked to end a tenth of its time before, and at most this.
+/// Three quarters of that are its grace; in the last one it is dead and reported.
+const TIMEOUT_LEAD_MAX: Duration = Duration::from_secs(4);
 /// A leash that has not taken its input by then is not running.
 const GIVE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// A killed tree that is not gone by then hangs in the kernel; it is reported, not waited for.
@@ -56,8 +61,24 @@ pub struct Attempt {
     pub log: PathBuf,
     /// What the program reads on its standard input.
     pub stdin: Vec<u8>,
-    /// From start to forced end.
+    /// The time that it has.
     pub timeout: Duration,
+    /// Since when that time runs, as time [since boot](since_boot): from before the cluster was told
+    /// of the start, so that the tree is gone when the cluster gives the item to another.
+    pub begun: Duration,
+}
+
+impl Attempt {
+    /// When its time is over.
+    fn over_at(&self) -> Duration {
+        self.begun.saturating_add(self.timeout)
+    }
+
+    /// How long before that it is asked to end, and how long it may then take.
+    fn lead_and_grace(&self) -> (Duration, Duration) {
+        let lead = (self.timeout / 10).min(TIMEOUT_LEAD_MAX);
+        (lead, lead / 4 * 3)
+    }
 }
 
 /// How an attempt ended. Each cause is another: nobody should have to guess.
@@ -80,7 +101,7 @@ pub enum Ending {
     },
     /// It was stopped on request.
     Stopped,
-    /// Its leash ended it, since its [`Deadline`] came.
+    /// Its leash ended it, since its [`Deadline`] came or its time was over.
     LeaseEnded,
     /// It never ran.
     NotStarted {
@@ -112,7 +133,7 @@ pub fn inherited_environment() -> BTreeMap<String, String> {
 
 /// Runs an attempt to its end. When `stop` answers, the tree gets SIGTERM, and SIGKILL after the
 /// time that `stop` answered. Dropping the future kills the tree at once. What is left at the
-/// `deadline` is killed whatever happens here.
+/// `deadline`, or when the attempt's time is over, is killed whatever happens here.
 pub async fn run(
     attempt: &Attempt,
     deadline: Deadline,
@@ -155,7 +176,7 @@ async fn supervise(
     stop: impl Future<Output = Duration> + Send,
 ) -> Finished {
     // The input goes first and whole: a command in the middle of it would be taken for a part of it.
-    let given = child.give(deadline.at(), &attempt.stdin);
+    let given = child.give(deadline.at().min(attempt.over_at()), &attempt.stdin);
     let asked = match tokio::time::timeout(GIVE_WAIT_MAX, given).await {
         Err(_elapsed) => {
             let cause = "its leash did not take the input".to_owned();
@@ -193,16 +214,18 @@ async fn until_asked(
     stop: impl Future<Output = Duration> + Send,
 ) -> Option<(Ending, Duration)> {
     let mut stop = pin!(stop);
-    let mut timeout = pin!(tokio::time::sleep(attempt.timeout));
+    let (lead, grace) = attempt.lead_and_grace();
+    let left = attempt.over_at().saturating_sub(lead).saturating_sub(since_boot());
+    let mut timeout = pin!(tokio::time::sleep(left));
     // Bounded by the timeout.
     loop {
         tokio::select! {
             () = child.ended() => return None,
             () = &mut timeout => {
-                return Some((Ending::TimedOut { after: attempt.timeout }, STOP_GRACE));
+                return Some((Ending::TimedOut { after: attempt.timeout }, grace));
             }
             grace = &mut stop => return Some((Ending::Stopped, grace)),
-            at = deadline.moved() => child.keep_until(at),
+            at = deadline.moved() => child.keep_until(at.min(attempt.over_at())),
         }
     }
 }
@@ -249,7 +272,8 @@ impl Finished {
             }
             Ending::Stopped => "the attempt was stopped".to_owned(),
             Ending::LeaseEnded => {
-                "the lease was not renewed in time, so the attempt was ended".to_owned()
+                "the attempt was ended, since its lease was not renewed or its time was over"
+                    .to_owned()
             }
             Ending::NotStarted { cause } => format!("the program did not start: {cause}"),
             Ending::Lost => "the attempt's leash was killed from outside".to_owned(),

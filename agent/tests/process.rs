@@ -40,6 +40,7 @@ impl Bench {
             log: self.at("w1.log"),
             stdin: Vec::new(),
             timeout: PATIENCE,
+            begun: since_boot(),
         }
     }
 
@@ -114,7 +115,7 @@ async fn every_cause_is_told_apart() {
     let no_leash = Attempt { leash: PathBuf::from("/nonexistent"), ..bench.shell("true") };
     assert!(matches!(to_the_end(&no_leash).await.ending, Ending::NotStarted { .. }));
 
-    let after = Duration::from_millis(200);
+    let after = Duration::from_secs(2);
     let slow = to_the_end(&Attempt { timeout: after, ..bench.shell("exec sleep 600") }).await;
     assert_eq!(slow.ending, Ending::TimedOut { after });
 
@@ -267,4 +268,17 @@ async fn nothing_begins_after_its_deadline() {
     let finished = run(&attempt, Deadline::new(held, Duration::ZERO), pending()).await;
     assert!(matches!(finished.ending, Ending::NotStarted { .. }), "{:?}", finished.ending);
     assert!(!bench.at("begun").exists());
+}
+
+#[tokio::test]
+async fn what_ignores_the_polite_signal_is_gone_when_its_time_is_over() {
+    let bench = Bench::new();
+    let timeout = Duration::from_secs(4);
+    let deaf = bench.shell("trap '' TERM; echo $$ >> $OUTSIDE/pids; while :; do sleep 0.1; done");
+    // A second of its time is over already.
+    let attempt = Attempt { timeout, begun: since_boot() - Duration::from_secs(1), ..deaf };
+    let finished = to_the_end(&attempt).await;
+    assert!(since_boot() < attempt.begun + timeout + Duration::from_secs(1));
+    assert_eq!(finished.ending, Ending::TimedOut { after: timeout });
+    assert!(!is_there(bench.pids(1).await[0]));
 }

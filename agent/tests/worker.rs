@@ -45,6 +45,8 @@ struct Script {
     replies_lost: usize,
     /// So many more completions are refused with this code.
     refuse_completions: Option<Code>,
+    /// A start is answered so late.
+    start_takes: Duration,
 }
 
 #[derive(Clone, Default)]
@@ -113,6 +115,8 @@ async fn claim(State(agent): State<Agent>, Json(claim): Json<work::Claim>) -> Js
 }
 
 async fn start(State(agent): State<Agent>, Json(body): Json<work::Start>) -> Response {
+    let takes = agent.with(|script| script.start_takes);
+    tokio::time::sleep(takes).await;
     agent.reply(Told::Start(body.work_id))
 }
 
@@ -313,6 +317,24 @@ async fn a_timeout_kills_the_whole_tree() {
     let error = "the attempt did not end within 3.0 s and was stopped";
     assert_eq!(bench.told("w1", 2).await, [started("w1"), failed("w1", error, true)]);
     assert!(!PathBuf::from(format!("/proc/{grandchild}")).exists(), "gone before it is reported");
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_has_its_time_from_when_its_start_was_asked_for() {
+    let bench = Bench::new(Span::seconds(30)).await;
+    let outside = bench.root.path().to_str().unwrap();
+    let text = "trap '' TERM; echo $$ > $OUTSIDE/pid; while :; do sleep 0.1; done";
+    let config = json!({ "argv": ["sh", "-c", text], "env": { "OUTSIDE": outside } });
+    bench.agent.with(|script| script.start_takes = Duration::from_secs(2));
+    bench.give("w1", "process", config, 4.0);
+    let given_at = Clock::start();
+    let pid = bench.running().await;
+    bench.expect_gone(pid).await;
+    // The cluster counts from when it heard of the start: after the item was given.
+    assert!(given_at.monotonic() < Duration::from_secs(5), "{:?}", given_at.monotonic());
+    let error = "the attempt did not end within 4.0 s and was stopped";
+    assert_eq!(bench.told("w1", 2).await, [started("w1"), failed("w1", error, true)]);
     bench.end().await;
 }
 

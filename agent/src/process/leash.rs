@@ -97,7 +97,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     let alarm = Alarm::new()?;
     alarm.set(deadline)?;
     if since_boot() >= deadline {
-        let cause = "its lease ended before it began".to_owned();
+        let cause = "its lease or its time was over before it began".to_owned();
         return tell(&mut agent, &Report::NotStarted { cause });
     }
 

@@ -48,6 +48,11 @@ impl Reporter {
         self.timing
     }
 
+    /// The time by which leases are judged.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.since_boot()
+    }
+
     /// Says that the attempt begins. False when the claim is not, or no longer, ours.
     pub(super) async fn start(&self, work_id: WorkId, holding: &Holding) -> bool {
         let body = work::Start { work_id: work_id.to_string(), token: holding.token().to_owned() };

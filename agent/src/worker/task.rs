@@ -71,6 +71,7 @@ impl Kinds {
         work_id: WorkId,
         token: &str,
         item: &work::WorkItem,
+        now: Duration,
     ) -> Result<Attempt, String> {
         let timeout = Duration::try_from_secs_f64(item.timeout_seconds)
             .map_err(|error| format!("timeout_seconds: {error}"))?;
@@ -109,6 +110,7 @@ impl Kinds {
             log: self.spool.log_path(work_id),
             stdin,
             timeout,
+            begun: now,
         })
     }
 }
@@ -146,7 +148,7 @@ pub(super) async fn carry_out(
     kinds: &Kinds,
     reporter: &Reporter,
 ) {
-    let attempt = match kinds.attempt(work_id, holding.token(), &item) {
+    let attempt = match kinds.attempt(work_id, holding.token(), &item, reporter.now()) {
         Ok(attempt) => attempt,
         Err(fault) => return reporter.fail(work_id, &holding, &fault, false).await,
     };

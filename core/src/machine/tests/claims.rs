@@ -196,6 +196,7 @@ fn an_attempt_that_takes_too_long_ends_even_when_renewed() {
     bench.now = 20_000;
     assert!(fenced(&bench.complete(held)));
     assert_eq!(bench.status(id), Status::Delayed, "it waits as after any failure");
+    assert_eq!(bench.machine.next_due(), Some(Moment(50_000)), "and until its holder has heard");
     let error = bench.machine.item(id).and_then(|item| item.last_error.clone());
     assert!(error.is_some_and(|error| error.contains("longer than 15.000 s")));
 }
