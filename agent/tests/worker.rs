@@ -31,6 +31,7 @@ enum Told {
     Start(String),
     Complete(String, Value),
     Fail(String, String, bool),
+    Release(String),
 }
 
 #[derive(Default)]
@@ -142,6 +143,10 @@ async fn complete(State(agent): State<Agent>, Json(body): Json<work::Complete>) 
     agent.reply(Told::Complete(body.work_id, body.result))
 }
 
+async fn release(State(agent): State<Agent>, Json(body): Json<work::Release>) -> Response {
+    agent.reply(Told::Release(body.work_id))
+}
+
 async fn fail(State(agent): State<Agent>, Json(body): Json<work::Fail>) -> Response {
     agent.reply(Told::Fail(body.work_id, body.error, body.retry))
 }
@@ -163,6 +168,7 @@ impl Bench {
             .route("/work/heartbeat", post(heartbeat))
             .route("/work/complete", post(complete))
             .route("/work/fail", post(fail))
+            .route("/work/release", post(release))
             .with_state(agent.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -221,7 +227,10 @@ impl Bench {
     async fn told(&self, work_id: &str, count: usize) -> Vec<Told> {
         let about = |script: &Script| -> Vec<Told> {
             let is_about = |told: &&Told| match told {
-                Told::Start(id) | Told::Complete(id, _) | Told::Fail(id, _, _) => id == work_id,
+                Told::Start(id)
+                | Told::Complete(id, _)
+                | Told::Fail(id, _, _)
+                | Told::Release(id) => id == work_id,
             };
             script.told.iter().filter(is_about).cloned().collect()
         };
@@ -421,5 +430,5 @@ async fn an_agent_that_stops_hands_its_items_back() {
     bench.end().await;
     assert!(!PathBuf::from(format!("/proc/{pid}")).exists());
     let told = agent.with(|script| script.told.clone());
-    assert_eq!(told, [started("w1"), failed("w1", "the agent is stopping", true)], "{address}");
+    assert_eq!(told, [started("w1"), Told::Release("w1".to_owned())], "{address}");
 }

@@ -100,6 +100,14 @@ impl Reporter {
         log(work_id, "fail", &verdict);
     }
 
+    /// Gives the claim back, as long as the lease holds: another takes the item at once, and what was
+    /// begun does not count.
+    pub(super) async fn release(&self, work_id: WorkId, token: &str, until: Duration) {
+        let body = work::Release { work_id: work_id.to_string(), token: token.to_owned() };
+        let verdict = self.insist("/work/release", &body, || until).await;
+        log(work_id, "release", &verdict);
+    }
+
     /// Hands in the results that an earlier life of this agent could not.
     pub(super) async fn report_leftover(&self) {
         let until = self.clock.since_boot().saturating_add(RESULT_PATIENCE);

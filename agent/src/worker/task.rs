@@ -23,7 +23,6 @@ const PROCESS: &str = "process";
 const PAIR: &str = "pair";
 /// The game runner's exit code for a pair that it cannot understand.
 const PAIR_SPEC_REFUSED: i32 = 2;
-const STOPPING: &str = "the agent is stopping";
 
 /// How this node runs each kind of item.
 #[derive(Debug)]
@@ -202,7 +201,8 @@ async fn settle(
 /// Only an agent that ends has something to say: the item can go elsewhere at once.
 async fn give_up(work_id: WorkId, holding: &Holding, cause: Cause, reporter: &Reporter) {
     match cause {
-        Cause::Shutdown => reporter.fail(work_id, holding, STOPPING, true).await,
+        // Nobody failed: another node takes it at once, and a restart uses up no attempt.
+        Cause::Shutdown => reporter.release(work_id, holding.token(), holding.until()).await,
         Cause::LeaseEnds | Cause::Lost => {}
     }
 }
