@@ -18,6 +18,22 @@ async fn once(agent: &Running, work_id: &str, status: &str) -> Value {
 }
 
 #[tokio::test]
+async fn an_item_runs_where_its_capabilities_and_labels_are() {
+    let agent = start("--slots 1 --capability cuda,avx512 --label pool=a").await;
+    let asks = |capability: &str| {
+        json!({
+            "work_type": "process", "config": { "argv": ["true"] },
+            "capabilities": [capability], "labels": { "pool": "a" },
+        })
+    };
+    let other = add(&agent, asks("rocm")).await;
+    let item = add(&agent, asks("cuda")).await;
+    once(&agent, &item, "completed").await;
+    assert_eq!(agent.get(&format!("/work/{other}")).await.ok()["status"], "pending");
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn an_agent_that_restarts_uses_up_no_attempt() {
     let agent = start("--slots 1").await;
     let outside = tempfile::tempdir().unwrap();
