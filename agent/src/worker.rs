@@ -6,6 +6,7 @@
 //! process is stopped before that time is over, so that no two nodes run one item at once. Should
 //! this agent hang, the process's leash ends it all the same: it is told that time too.
 
+mod claim;
 mod lease;
 mod report;
 mod spool;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use claim::{Ask, Claims, open_session};
 use lease::{Cause, Lease, Timing};
 use report::Reporter;
 use ringrift_core::id::{NodeId, WorkId};
@@ -81,7 +83,7 @@ pub enum WorkerError {
     },
 }
 
-/// Works until `cancel` is cancelled: then stops every process, hands its items back, and returns
+/// Works until `cancel` is cancelled: then stops every process, gives its items back, and returns
 /// within 15 seconds. The client's own timeout must be longer than a claim's wait of ten seconds.
 ///
 /// # Errors
@@ -103,8 +105,12 @@ pub async fn run(
 
 /// What an ended task of the worker brings.
 enum Outcome {
-    /// Items, or none, or an error; asked for at that time.
-    Claimed { sent: Duration, reply: Result<Vec<work::WorkItem>, ClientError> },
+    /// A session for claims, or none.
+    Opened(Result<String, ClientError>),
+    /// Items, or none, or an error.
+    Claimed { ask: Ask, reply: Result<Vec<work::WorkItem>, ClientError> },
+    /// What the last claim brought went back, and its session is closed.
+    Closed,
     /// Renewals, asked for at that time.
     Renewed { sent: Duration, reply: Option<work::Renewed> },
     /// An item is done with, whatever came of it.
@@ -122,7 +128,10 @@ struct Worker {
     held: BTreeMap<WorkId, Lease>,
     tasks: JoinSet<Outcome>,
     items: HashMap<Id, WorkId>,
+    claims: Claims,
+    /// The request for a session or for items, and at last what closes the session.
     claiming: Option<AbortHandle>,
+    is_closing: bool,
     claim_at: Duration,
     claim_failures: u32,
     renewing: Option<AbortHandle>,
@@ -150,7 +159,9 @@ impl Worker {
             held: BTreeMap::new(),
             tasks: JoinSet::new(),
             items: HashMap::new(),
+            claims: Claims::default(),
             claiming: None,
+            is_closing: false,
             claim_at: Duration::ZERO,
             claim_failures: 0,
             renewing: None,
@@ -171,9 +182,18 @@ impl Worker {
         if let Some(claiming) = self.claiming.take() {
             claiming.abort();
         }
+        let (client, timing, reporter) = (self.client.clone(), self.timing, self.reporter.clone());
+        let closing = std::mem::take(&mut self.claims).close(client, timing, reporter);
+        self.is_closing = true;
+        self.claiming = Some(self.tasks.spawn(async move {
+            closing.await;
+            Outcome::Closed
+        }));
         self.held.values_mut().for_each(|lease| lease.stop(Cause::Shutdown));
         let deadline = self.clock.since_boot().saturating_add(SHUTDOWN_MAX);
-        while !self.held.is_empty() && self.clock.since_boot() < deadline {
+        while (!self.held.is_empty() || self.claiming.is_some())
+            && self.clock.since_boot() < deadline
+        {
             self.turn(std::future::pending()).await;
         }
         leftover.abort();
@@ -220,9 +240,15 @@ impl Worker {
             wait_seconds: self.timing.claim_wait().as_secs_f64(),
         };
         let client = self.client.clone();
+        if self.claims.lacks_session(now) {
+            let opening = async move { Outcome::Opened(open_session(client).await) };
+            self.claiming = Some(self.tasks.spawn(opening));
+            return;
+        }
+        let ask = self.claims.next(now, self.timing, claim);
         self.claiming = Some(self.tasks.spawn(async move {
-            let reply = client.claim(&claim).await.map(|claimed| claimed.items);
-            Outcome::Claimed { sent: now, reply }
+            let reply = ask.send(&client).await;
+            Outcome::Claimed { ask, reply }
         }));
     }
 
@@ -271,7 +297,16 @@ impl Worker {
 
     fn settle(&mut self, ended: Result<(Id, Outcome), JoinError>) {
         match ended {
-            Ok((_, Outcome::Claimed { sent, reply })) => self.settle_claim(sent, reply),
+            // What it brought is asked for again by the one that closes.
+            Ok((_, Outcome::Opened(_) | Outcome::Claimed { .. })) if self.is_closing => {}
+            Ok((_, Outcome::Opened(reply))) => {
+                self.claiming = None;
+                if !self.claims.opened(self.clock.since_boot(), reply) {
+                    self.claim_later();
+                }
+            }
+            Ok((_, Outcome::Claimed { ask, reply })) => self.settle_claim(ask.sent, reply),
+            Ok((_, Outcome::Closed)) => self.claiming = None,
             Ok((_, Outcome::Renewed { sent, reply })) => self.settle_renewal(sent, reply),
             Ok((id, Outcome::Ended)) => self.settle_item(id),
             Err(error) => {
@@ -304,15 +339,13 @@ impl Worker {
 
     fn settle_claim(&mut self, sent: Duration, reply: Result<Vec<work::WorkItem>, ClientError>) {
         self.claiming = None;
+        self.claims.settle(&reply);
         let now = self.clock.since_boot();
         let items = match reply {
             Ok(items) => items,
             Err(error) => {
-                let doubled = CLAIM_RETRY_FIRST.saturating_mul(1 << self.claim_failures.min(8));
-                self.claim_failures = self.claim_failures.saturating_add(1);
-                self.claim_at = now.saturating_add(doubled.min(CLAIM_RETRY_MAX));
                 tracing::debug!(%error, "claim failed, will try again");
-                return;
+                return self.claim_later();
             }
         };
         self.claim_failures = 0;
@@ -320,6 +353,13 @@ impl Worker {
         for item in items {
             self.start(sent, item);
         }
+    }
+
+    fn claim_later(&mut self) {
+        let doubled = CLAIM_RETRY_FIRST.saturating_mul(1 << self.claim_failures.min(8));
+        self.claim_failures = self.claim_failures.saturating_add(1);
+        let pause = doubled.min(CLAIM_RETRY_MAX);
+        self.claim_at = self.clock.since_boot().saturating_add(pause);
     }
 
     fn start(&mut self, sent: Duration, item: work::WorkItem) {

@@ -1,23 +1,23 @@
 //! The worker against a stand-in for its agent's HTTP API, with real programs.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{delete, post};
 use axum::{Json, Router};
 use ringrift_agent::clock::Clock;
 use ringrift_agent::worker::{self, WorkerConfig};
 use ringrift_core::time::Span;
 use ringrift_wire::client::Client;
 use ringrift_wire::problem::{Code, Problem};
-use ringrift_wire::work;
+use ringrift_wire::{SEQ_HEADER, SESSION_HEADER, work};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,13 @@ struct Script {
     refuse_completions: Option<Code>,
     /// A start is answered so late.
     start_takes: Duration,
+    /// What claims of the session brought, by their numbers.
+    answers: BTreeMap<String, Vec<work::WorkItem>>,
+    /// So many more claims that bring something are then answered 502.
+    claims_lost: usize,
+    /// Claims that bring something are not answered.
+    claims_stall: bool,
+    sessions_closed: usize,
 }
 
 #[derive(Clone, Default)]
@@ -102,7 +109,25 @@ fn problem(status: StatusCode, code: Code) -> Response {
     (status, Json(problem)).into_response()
 }
 
-async fn claim(State(agent): State<Agent>, Json(claim): Json<work::Claim>) -> Json<work::Claimed> {
+async fn open_session() -> Json<Value> {
+    Json(json!({ "status": "open", "session_id": "1" }))
+}
+
+async fn close_session(State(agent): State<Agent>) -> Json<Value> {
+    agent.with(|script| script.sessions_closed += 1);
+    Json(json!({ "status": "closed", "session_id": "1" }))
+}
+
+async fn claim(
+    State(agent): State<Agent>,
+    headers: HeaderMap,
+    Json(claim): Json<work::Claim>,
+) -> Response {
+    assert_eq!(headers[SESSION_HEADER], "1");
+    let seq = headers[SEQ_HEADER].to_str().unwrap().to_owned();
+    if let Some(items) = agent.with(|script| script.answers.get(&seq).cloned()) {
+        return claimed(items);
+    }
     let take = |script: &mut Script| -> Vec<work::WorkItem> {
         let count = script.waiting.len().min(claim.max_items as usize);
         script.waiting.drain(..count).collect()
@@ -110,9 +135,25 @@ async fn claim(State(agent): State<Agent>, Json(claim): Json<work::Claim>) -> Js
     let wait = Duration::from_secs_f64(claim.wait_seconds);
     let waited = tokio::time::timeout(wait, agent.until(|script| !script.waiting.is_empty()));
     let _nothing_came = waited.await;
-    let items = take(&mut agent.script.lock().unwrap());
+    let (items, stalls, is_lost) = agent.with(|script| {
+        let items = take(script);
+        script.answers.insert(seq, items.clone());
+        let is_lost = !items.is_empty() && script.claims_lost > 0;
+        script.claims_lost -= usize::from(is_lost);
+        (items.clone(), script.claims_stall && !items.is_empty(), is_lost)
+    });
+    if is_lost {
+        return problem(StatusCode::BAD_GATEWAY, Code::LeaderUnreachable);
+    }
+    if stalls {
+        std::future::pending::<()>().await;
+    }
+    claimed(items)
+}
+
+fn claimed(items: Vec<work::WorkItem>) -> Response {
     let status = if items.is_empty() { "no_work_available" } else { "claimed" }.to_owned();
-    Json(work::Claimed { status, work: items.first().cloned(), items })
+    Json(work::Claimed { status, work: items.first().cloned(), items }).into_response()
 }
 
 async fn start(State(agent): State<Agent>, Json(body): Json<work::Start>) -> Response {
@@ -163,6 +204,8 @@ impl Bench {
     async fn new(lease: Span) -> Self {
         let agent = Agent::default();
         let app = Router::new()
+            .route("/sessions", post(open_session))
+            .route("/sessions/{id}", delete(close_session))
             .route("/work/claim", post(claim))
             .route("/work/start", post(start))
             .route("/work/heartbeat", post(heartbeat))
@@ -431,4 +474,25 @@ async fn an_agent_that_stops_hands_its_items_back() {
     assert!(!PathBuf::from(format!("/proc/{pid}")).exists());
     let told = agent.with(|script| script.told.clone());
     assert_eq!(told, [started("w1"), Told::Release("w1".to_owned())], "{address}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_answer_got_lost_is_not_lost() {
+    let bench = Bench::new(Span::seconds(30)).await;
+    bench.agent.with(|script| script.claims_lost = 1);
+    bench.give_shell("w1", "echo '{}'");
+    assert_eq!(bench.told("w1", 2).await, [started("w1"), completed("w1", json!({}))]);
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_claim_brings_while_the_agent_stops_is_given_back() {
+    let bench = Bench::new(Span::seconds(30)).await;
+    bench.agent.with(|script| script.claims_stall = true);
+    bench.give_shell("w1", STAYS);
+    bench.agent.until(|script| script.waiting.is_empty()).await;
+    let agent = bench.agent.clone();
+    bench.end().await;
+    let (told, closed) = agent.with(|script| (script.told.clone(), script.sessions_closed));
+    assert_eq!((told, closed), (vec![Told::Release("w1".to_owned())], 1));
 }
