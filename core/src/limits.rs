@@ -51,8 +51,8 @@ pub const ARRAY_ITEMS_MAX: u32 = 10_000_000;
 pub const ARRAYS_MAX: usize = 10_000;
 /// Held and retried items of one array: its cancellation ends them all in one command.
 pub const ARRAY_OUTSTANDING_MAX: u32 = 20_000;
-/// Open sessions: one for each client process.
-pub const SESSIONS_MAX: usize = 10_000;
+/// Open sessions: one for each worker of ten thousand nodes, and as many for other clients.
+pub const SESSIONS_MAX: usize = 20_000;
 /// Answers that one session keeps: requests that a client may have on their way at once.
 pub const SESSION_ANSWERS_MAX: usize = 1_024;
 /// Answers that all sessions keep together; beyond it further requests must wait.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
-use crate::{lock, run, status, work};
+use crate::{ACKNOWLEDGED_HEADER, SEQ_HEADER, SESSION_HEADER, lock, run, status, work};
 
 /// A download of many gigabytes over a slow line.
 const DOWNLOAD_PATIENCE: Duration = Duration::from_secs(3_600);
@@ -57,6 +57,15 @@ pub struct Client {
     addresses: std::sync::Arc<[String]>,
     preferred: std::sync::Arc<std::sync::atomic::AtomicUsize>,
     token: Option<String>,
+    place: Option<Place>,
+}
+
+/// The place of requests in a session.
+#[derive(Debug, Clone)]
+struct Place {
+    session: String,
+    seq: u64,
+    acknowledged: u64,
 }
 
 impl Client {
@@ -92,7 +101,16 @@ impl Client {
             addresses: addresses.iter().map(with_scheme).collect(),
             preferred: std::sync::Arc::default(),
             token,
+            place: None,
         })
+    }
+
+    /// The same client for one request of a session: sent again, it gets the answer that it got
+    /// first. The answers to all requests below `acknowledged` have come.
+    #[must_use]
+    pub fn in_session(&self, session: &str, seq: u64, acknowledged: u64) -> Self {
+        let place = Place { session: session.to_owned(), seq, acknowledged };
+        Self { place: Some(place), ..self.clone() }
     }
 
     /// Any GET that answers JSON.
@@ -251,6 +269,12 @@ impl Client {
             let mut request = self.http.request(method.clone(), format!("{address}{path}"));
             if let Some(token) = &self.token {
                 request = request.bearer_auth(token);
+            }
+            if let Some(Place { session, seq, acknowledged }) = &self.place {
+                request = request
+                    .header(SESSION_HEADER, session)
+                    .header(SEQ_HEADER, *seq)
+                    .header(ACKNOWLEDGED_HEADER, *acknowledged);
             }
             if let Some(body) = body {
                 request = request.json(body);

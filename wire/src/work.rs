@@ -209,7 +209,8 @@ pub struct Completed {
     pub then: Vec<String>,
 }
 
-/// Body of `POST /work/release`: gives a claim back.
+/// Body of `POST /work/release`: gives a claim back. The attempt does not count, even when it was
+/// started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Release {

@@ -156,7 +156,7 @@ pub(crate) async fn complete(
     }
 }
 
-/// Gives a claim back: the item is for another claimer at once.
+/// Gives a claim back: the item is for another claimer at once, and the attempt does not count.
 #[utoipa::path(
     post, path = "/work/release", operation_id = "work_release", tag = "work",
     request_body = Release,

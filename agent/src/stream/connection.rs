@@ -27,6 +27,7 @@ use super::{REQUESTS_HARD_MAX, REQUESTS_MAX, REQUESTS_TOTAL_MAX, convert};
 use crate::claims::Granted;
 use crate::consensus::Consensus;
 use crate::http::App;
+use crate::http::sessions::Retry;
 
 /// Room for one read: a few hundred small requests.
 const READ_BYTES: usize = 64 * 1024;
@@ -349,7 +350,7 @@ impl Connection {
     fn wait(&mut self, number: u64, claim: command::Claim, wait: Duration) {
         let app = Arc::clone(&self.app);
         self.running.push(Box::pin(async move {
-            let outcome = app.claims.wait(claim, wait, &app.stopping).await;
+            let outcome = app.claims.wait(claim, Retry::default(), wait, &app.stopping).await;
             Finished::Claim { number, outcome }
         }));
     }

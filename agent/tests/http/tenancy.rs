@@ -166,6 +166,30 @@ async fn in_session(agent: &Running, session: &str, seq: u32, path: &str, body: 
 }
 
 #[tokio::test]
+async fn a_claim_of_a_session_waits_for_work_and_a_repeat_does_not() {
+    let agent = start("--slots 0").await;
+    let opened = agent.call(Method::POST, "/sessions", None).await.ok();
+    let session = opened["session_id"].as_str().unwrap();
+    let claim = json!({ "node_id": "n", "wait_seconds": 60 });
+    let later = async {
+        super::harness::until("a claim waits", || async {
+            let metrics = agent.get("/metrics").await.text;
+            metrics.lines().any(|line| line == "ringrift_waiting_claims 1").then_some(())
+        })
+        .await;
+        agent.post("/work/add", &json!({ "work_type": "mine" })).await.ok()
+    };
+    let first = in_session(&agent, session, 1, "/work/claim", &claim);
+    let (first, _added) = tokio::join!(first, later);
+    let first = first.ok();
+    assert_eq!(first["status"], "claimed", "{first}");
+    let again = in_session(&agent, session, 1, "/work/claim", &claim);
+    let again = tokio::time::timeout(std::time::Duration::from_secs(30), again).await;
+    assert_eq!(again.unwrap().ok()["work"]["token"], first["work"]["token"]);
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_request_of_a_session_is_carried_out_once_and_answered_twice() {
     let agent = start("--slots 0").await;
     let opened = agent.call(Method::POST, "/sessions", None).await.ok();

@@ -86,14 +86,13 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    /// Gives a claim back. The item keeps its place in line.
+    /// Gives a claim back. The item keeps its place in line, and an attempt that had begun does not
+    /// count: that its holder ends is not the item's fault.
     pub(super) fn release(&mut self, id: WorkId, token: Token) -> Result<Reply, Refusal> {
         let lease = self.held_under(id, token)?;
-        if lease.started.is_some() && self.is_exhausted(id) {
-            let error = format!("node {} gave the last attempt back", lease.node);
-            self.bury(id, crate::queue::item::Cause::AttemptsFailed, error);
-        } else {
-            self.put_back(id, None);
+        self.put_back(id, None);
+        if lease.started.is_some() {
+            self.alter(id, |item| item.attempts = item.attempts.saturating_sub(1));
         }
         Ok(Reply::Done)
     }

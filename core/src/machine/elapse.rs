@@ -104,7 +104,10 @@ impl Machine {
         if self.is_exhausted(id) {
             self.bury(id, if ran_out { Cause::AttemptTimeout } else { Cause::NodeLost }, error);
         } else if ran_out {
-            self.postpone(id, error);
+            // Its holder may run it on until it hears of this, at the latest at its lease's end.
+            // Longer than the usual lease nobody waits for that.
+            let heard = lease.deadline.min(self.facts.now.after(limits::LEASE_DEFAULT));
+            self.postpone(id, error, heard);
         } else {
             // The node is at fault, not the item: another node takes it at once. The count of
             // attempts bounds the harm of an item that kills its nodes.
@@ -112,10 +115,12 @@ impl Machine {
         }
     }
 
-    /// Puts an item back with a growing delay, and answers its end.
-    pub(super) fn postpone(&mut self, id: WorkId, error: String) -> Moment {
+    /// Puts an item back with a growing delay that ends no sooner than `earliest`, and answers its
+    /// end.
+    pub(super) fn postpone(&mut self, id: WorkId, error: String, earliest: Moment) -> Moment {
         let now = self.facts.now;
-        let until = now.after(self.item(id).map_or_else(Span::default, backoff));
+        let delay = self.item(id).map_or_else(Span::default, backoff);
+        let until = now.after(delay).max(earliest);
         self.alter(id, |item| {
             item.state = State::Delayed { until };
             item.last_error = Some(error.into());

@@ -13,6 +13,7 @@ use crate::id::{Token, WorkId};
 use crate::limits;
 use crate::queue::command::{Refusal, Reply, WorkResult};
 use crate::queue::item::{Cause, Completion, NewItem, State};
+use crate::time::Moment;
 
 impl Machine {
     /// Ends an item well and adds what follows. A repeat with the same token adds nothing.
@@ -68,7 +69,7 @@ impl Machine {
             self.bury(id, cause, clip(error));
             return Ok(Reply::Failed { retry_at: None });
         }
-        Ok(Reply::Failed { retry_at: Some(self.postpone(id, clip(error))) })
+        Ok(Reply::Failed { retry_at: Some(self.postpone(id, clip(error), Moment::default())) })
     }
 
     /// Cancels an item whoever holds it. A repeat changes nothing.

@@ -326,7 +326,7 @@ impl Model {
         Some(self.wait(at))
     }
 
-    /// Back to its place in line; dead when that was its last attempt.
+    /// Back to its place in line, as if it had not begun.
     fn give_back(&mut self, id: u64, token: Token) -> Answer {
         let at = match self.held(id, token) {
             Err(refused) => return refused,
@@ -334,11 +334,8 @@ impl Model {
         };
         let row = &mut self.rows[at];
         let started = matches!(row.standing, Standing::Held { started: Some(_), .. });
-        if started && row.attempts >= row.request.attempts_max {
-            self.die(at, Cause::AttemptsFailed);
-        } else {
-            row.standing = Standing::Open { since: row.created };
-        }
+        row.attempts -= u32::from(started);
+        row.standing = Standing::Open { since: row.created };
         Answer::Done
     }
 

@@ -130,6 +130,14 @@ impl Machine {
         self.facts.sessions.get(&id).map(|session| (session.floor, session.answers.len()))
     }
 
+    /// Whether a request of a session, sent again, is only told what is known: its answer, that it is
+    /// out of date, or that there is no such session.
+    #[must_use]
+    pub fn has_answered(&self, id: SessionId, seq: u64) -> bool {
+        let session = self.facts.sessions.get(&id);
+        session.is_none_or(|it| seq < it.floor || it.answers.contains_key(&seq))
+    }
+
     /// For each node the items that it holds, and those together with the ones that ended there as
     /// far as remembered.
     #[must_use]

@@ -78,8 +78,8 @@ pub enum Command {
         /// False when no further attempt can help.
         retry: bool,
     },
-    /// Gives a claim back: another claimer takes the item at once, and an attempt that was not
-    /// started does not count. Answers [`Reply::Done`].
+    /// Gives a claim back: another claimer takes the item at once, and the attempt does not count,
+    /// whether or not it was started. Answers [`Reply::Done`].
     Release {
         /// The item.
         work_id: WorkId,

@@ -62,7 +62,9 @@ impl Model {
         if row.attempts >= row.request.attempts_max {
             self.die(at, if ran_out { Cause::AttemptTimeout } else { Cause::NodeLost });
         } else if ran_out {
-            self.wait(at);
+            // The holder runs on until it is told: a lease at most, and no more than 30 s.
+            let until = self.wait(at).max(deadline.min(now + 30_000));
+            self.rows[at].standing = Standing::Waiting { until };
         } else {
             row.standing = back;
         }
