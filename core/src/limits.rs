@@ -51,6 +51,9 @@ pub const ARRAY_ITEMS_MAX: u32 = 10_000_000;
 pub const ARRAYS_MAX: usize = 10_000;
 /// Held and retried items of one array: its cancellation ends them all in one command.
 pub const ARRAY_OUTSTANDING_MAX: u32 = 20_000;
+/// Parts into which the unclaimed items of one array may fall when single ones are cancelled: a claim
+/// looks at each of them while the array has enough on its way.
+pub const ARRAY_PARTS_MAX: usize = 1_000;
 /// Open sessions: one for each client process.
 pub const SESSIONS_MAX: usize = 10_000;
 /// Answers that one session keeps: requests that a client may have on their way at once.

@@ -10,6 +10,7 @@
 
 mod admission;
 mod arrays;
+mod bounds;
 mod claims;
 mod class;
 mod dependencies;
@@ -42,6 +43,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 pub use arrays::ArrayStatus;
+use bounds::Bounds;
 pub use events::EventPage;
 use facts::Facts;
 pub use facts::{ArrayEnds, Totals};
@@ -63,12 +65,13 @@ use crate::queue::command::{Batch, Command, Refusal, Reply};
 pub struct Machine {
     facts: Facts,
     index: Index,
+    bounds: Bounds,
 }
 
 impl<'de> Deserialize<'de> for Machine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let facts = Facts::deserialize(deserializer)?;
-        Ok(Self { index: Index::of(&facts), facts })
+        Ok(Self { index: Index::of(&facts), facts, bounds: Bounds::default() })
     }
 }
 

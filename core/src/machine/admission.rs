@@ -79,8 +79,7 @@ impl Machine {
                 self.check_room(queue, more)?;
             }
         }
-        let held = self.index.counts.unfinished().saturating_sub(self.index.in_ranges);
-        let limit = limits::ITEMS_UNFINISHED_MAX as u64;
+        let (held, limit) = (self.records(), self.bounds.records);
         if held.saturating_add(fresh) > limit && fresh > 0 {
             return Err(Refusal::Full { held, limit });
         }

@@ -13,7 +13,7 @@ use crate::id::WorkId;
 use crate::limits;
 use crate::queue::command::{Refusal, Reply};
 use crate::queue::item::{Element, Item, NewItem, Payload, State};
-use crate::time::Span;
+use crate::time::{Moment, Span};
 
 /// How an array stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Machine {
         let of_array = self.index.arrays.get(&id);
         let ranges = of_array.into_iter().flat_map(|of_array| &of_array.ranges);
         let unclaimed = ranges.filter_map(|first| Some(self.facts.ranges.get(first)?.len(*first)));
-        let outstanding = of_array.map_or(0, |of_array| of_array.outstanding.len() as u64);
+        let outstanding = self.index.outstanding(id) as u64;
         let (count, ended) = (array.count, array.ended);
         Some(ArrayStatus { count, unclaimed: unclaimed.sum(), outstanding, ended })
     }
@@ -123,25 +123,44 @@ impl Machine {
         Some(element_of(array, range, id))
     }
 
-    fn range_of(&self, id: WorkId) -> Option<(WorkId, Range)> {
+    /// Where an item stands that was put off: at the moment when that is over. One that has left its
+    /// array goes before those that have not: behind them it would count as outstanding until the
+    /// last of them was claimed.
+    pub(super) fn place_after(item: &Item, put_off: Moment) -> Moment {
+        match item.element() {
+            Some(_) => item.created.after(item.request.delay),
+            None => put_off,
+        }
+    }
+
+    pub(super) fn range_of(&self, id: WorkId) -> Option<(WorkId, Range)> {
         let (first, range) = self.facts.ranges.range(..=id).next_back()?;
         (id <= range.last).then_some((*first, *range))
     }
 
-    /// Gives an item of a range a record of its own; false when it is in none, or its array has
-    /// enough on its way.
+    /// Whether an item may be taken out of its range.
+    pub(super) fn check_parts(&self, id: WorkId) -> Result<(), Refusal> {
+        let Some((first, range)) = self.range_of(id) else {
+            return Ok(());
+        };
+        let parts = self.index.arrays.get(&range.array).map_or(0, |of_array| of_array.ranges.len());
+        if parts < limits::ARRAY_PARTS_MAX || id == first || id == range.last {
+            return Ok(());
+        }
+        let array = range.array;
+        let problem = format!(
+            "would cut the unclaimed items of array {array} into more than {parts} parts; cancel \
+             neighbours, or the array"
+        );
+        Err(invalid("work_id", problem))
+    }
+
+    /// Gives an item of a range a record of its own; false when it is in none. Whoever lets it wait
+    /// sees to [`Bounds::let_leave`].
     pub(super) fn materialize(&mut self, id: WorkId) -> bool {
         let Some((first, range)) = self.range_of(id) else {
             return false;
         };
-        let of_array = self.index.arrays.get(&range.array);
-        let outstanding = of_array.map_or(0, |of_array| of_array.outstanding.len());
-        let records = self.index.counts.unfinished().saturating_sub(self.index.in_ranges);
-        if outstanding >= limits::ARRAY_OUTSTANDING_MAX as usize
-            || records >= limits::ITEMS_UNFINISHED_MAX as u64
-        {
-            return false;
-        }
         let Some(item) = self.facts.arrays.get(&range.array).map(|a| element_of(a, range, id))
         else {
             return false;

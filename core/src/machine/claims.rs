@@ -27,7 +27,7 @@ impl Machine {
         if !(1..=limits::CLAIM_ITEMS_MAX).contains(&wanted) {
             return Err(invalid("limit", format!("must be 1 to {}", limits::CLAIM_ITEMS_MAX)));
         }
-        let choice = Merge::for_claim(&self.facts, &self.index, claim).choose(wanted);
+        let choice = Merge::for_claim(self, claim).choose(wanted);
         for queue in &choice.served {
             self.count_service(queue);
         }
@@ -42,7 +42,7 @@ impl Machine {
     }
 
     /// What was chosen is granted unless its own deadline passed, or a group-mate was granted just
-    /// before, or its array has enough on its way.
+    /// before.
     fn may_be_granted(&mut self, id: WorkId) -> bool {
         if !self.facts.items.contains_key(&id) && !self.materialize(id) {
             return false;
@@ -70,7 +70,7 @@ impl Machine {
     pub fn claimable(&self, claim: &Claim) -> bool {
         // Whoever waits for what has just ended is told by the next command.
         !self.index.resolvable.is_empty()
-            || Merge::for_claim(&self.facts, &self.index, claim).has_any()
+            || Merge::for_claim(self, claim).has_any()
     }
 
     /// The holder begins: from here on the attempt counts. A repeat changes nothing.

@@ -70,7 +70,8 @@ impl Machine {
                 let limit = item.request.pending_timeout.unwrap_or_default();
                 self.bury(id, Cause::PendingTimeout, format!("was not claimed within {limit}"));
             } else if let State::Delayed { until } = item.state {
-                self.alter(id, |item| item.state = State::Ready { since: until });
+                let since = Self::place_after(item, until);
+                self.alter(id, |item| item.state = State::Ready { since });
             }
             return false;
         };

@@ -75,6 +75,7 @@ impl Machine {
     pub(super) fn cancel(&mut self, id: WorkId) -> Result<Reply, Refusal> {
         self.settle(id);
         if !self.facts.items.contains_key(&id) {
+            self.check_parts(id)?;
             self.materialize(id);
         }
         let item = self.item(id).ok_or(Refusal::UnknownWork(id))?;
@@ -109,7 +110,11 @@ impl Machine {
             return Err(invalid("work_id", "is past the time in which it had to end"));
         }
         self.check_room(&item.request.queue, 1)?;
-        let since = self.facts.now;
+        let (held, limit) = (self.records(), self.bounds.records);
+        if held >= limit {
+            return Err(Refusal::Full { held, limit });
+        }
+        let since = Self::place_after(item, self.facts.now);
         self.alter(id, |item| {
             item.attempts = 0;
             // Its first wait is over, so the deadline for its first claim no longer counts.

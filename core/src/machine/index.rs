@@ -205,6 +205,16 @@ impl Index {
         index
     }
 
+    /// Unfinished items with a record of their own.
+    pub(super) const fn records(&self) -> u64 {
+        self.counts.unfinished().saturating_sub(self.in_ranges)
+    }
+
+    /// Items of an array that are held or retried.
+    pub(super) fn outstanding(&self, array: WorkId) -> usize {
+        self.arrays.get(&array).map_or(0, |of_array| of_array.outstanding.len())
+    }
+
     /// The class of a request, while unfinished items are in it.
     pub(super) fn class(&mut self, request: &NewItem) -> Option<&mut Class> {
         let lanes = &mut self.types.get_mut(&request.work_type)?.lanes;

@@ -114,10 +114,10 @@ impl Machine {
     }
 
     fn check_bounds(&self, findings: &mut Findings) {
-        let records = self.index.counts.unfinished().saturating_sub(self.index.in_ranges);
-        let records = usize::try_from(records).unwrap_or(usize::MAX);
+        let records = usize::try_from(self.records()).unwrap_or(usize::MAX);
+        let records_max = usize::try_from(self.bounds.records).unwrap_or(usize::MAX);
         let bounds = [
-            ("unfinished items", records, limits::ITEMS_UNFINISHED_MAX),
+            ("unfinished items", records, records_max),
             ("dead items", self.index.dead.len(), limits::ITEMS_DEAD_MAX),
             ("arrays", self.facts.arrays.len(), limits::ARRAYS_MAX),
             ("queues", self.facts.queues.len(), limits::QUEUES_MAX + 1),

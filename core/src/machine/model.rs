@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::sessions::Sessions;
 use self::tenants::{Lane, Room};
+use super::bounds::Bounds;
 use crate::event::Event;
 use crate::id::{Position, RunId, Token, WorkId};
 use crate::queue::command::{Batch, Command, PairResult};
@@ -93,6 +94,12 @@ impl Row {
         Some((self.request.queue.as_str(), group.as_str()))
     }
 
+    /// Since when it stands in line after a pause: an item of an array since the array began.
+    fn begins_again(&self, pause_ends: u64) -> u64 {
+        let of_array = matches!(self.request.payload, Payload::OfArray(_));
+        if of_array { self.created + self.request.delay.0 } else { pause_ends }
+    }
+
     fn origin(&self) -> Option<Origin> {
         match &self.request.payload {
             Payload::OfRun(origin) => Some(origin.clone()),
@@ -131,6 +138,7 @@ pub(super) struct RunRow {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
     now: u64,
+    pub(super) bounds: Bounds,
     pub(super) rows: Vec<Row>,
     pub(super) locks: Vec<HeldLock>,
     pub(super) runs: Vec<RunRow>,
@@ -367,6 +375,10 @@ impl Model {
             self.rows = before;
             return Answer::Refused("QueueFull");
         }
+        if added.values().any(|more| *more > 0) && self.records() > self.bounds.records {
+            self.rows = before;
+            return Answer::Refused("Full");
+        }
         Answer::Enqueued(answer)
     }
 
@@ -457,6 +469,26 @@ impl Model {
         let mut all = of_arrays.chain(of_rows);
         let (id, known) = all.find(|(_, known)| known.key.as_deref() == Some(key))?;
         Some((id, known == request, id > before as u64))
+    }
+
+    /// Unfinished items that are no longer one of many.
+    pub(super) fn records(&self) -> u64 {
+        self.rows.iter().filter(|row| row.recorded && row.unfinished()).count() as u64
+    }
+
+    /// Whether an item that is one of many may become one by itself.
+    pub(super) fn may_leave(&self, row: &Row) -> bool {
+        let Payload::OfArray(element) = &row.request.payload else {
+            return true;
+        };
+        let mate = |other: &&Row| match &other.request.payload {
+            Payload::OfArray(other) => other.array == element.array,
+            Payload::Opaque(_) | Payload::OfRun(_) => false,
+        };
+        let mates = self.rows.iter().filter(mate);
+        let outstanding = mates.filter(|row| row.recorded && row.unfinished()).count();
+        row.recorded
+            || outstanding < self.bounds.array_outstanding && self.records() < self.bounds.records
     }
 
     fn cancel_run(&mut self, run: &RunId) -> Answer {

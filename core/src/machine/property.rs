@@ -13,6 +13,7 @@ use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use self::bug::{Bug, planted};
 use self::history::{Op, history, lock_history};
 use super::Machine;
+use super::bounds::Bounds;
 use super::model::{Answer, Model};
 use crate::id::{LockName, Position, QueueName, Token, WorkId};
 use crate::queue::command::{Batch, Command, Refusal, Reply};
@@ -32,6 +33,7 @@ struct Pairing {
     asked: Vec<Command>,
     last_token: BTreeMap<WorkId, Token>,
     acknowledged: BTreeSet<WorkId>,
+    refused: BTreeSet<&'static str>,
     bug: Option<Bug>,
 }
 
@@ -56,6 +58,10 @@ impl Pairing {
         prop_assert!(!left || self.machine.lines_moved() > moved, "a line moved in silence");
         let answers: Vec<Answer> = replies.iter().map(Answer::from).collect();
         prop_assert_eq!(&answers, &expected, "replies to {:?}", &batch);
+        self.refused.extend(answers.iter().filter_map(|answer| match answer {
+            Answer::Refused(name) => Some(name),
+            _ => None,
+        }));
         for (command, reply) in batch.commands.iter().zip(&replies) {
             if let (Command::EnqueueArray { .. }, Ok(Reply::Enqueued(ids))) = (command, reply) {
                 self.arrays.extend(ids.iter().map(|(id, _)| *id));
@@ -168,6 +174,19 @@ fn play(history: &[(u64, Vec<Op>)], bug: Option<Bug>) -> Result<Pairing, TestCas
     Ok(pairing)
 }
 
+/// Bounds that a history reaches.
+const NARROW: Bounds = Bounds { records: 7, array_outstanding: 2 };
+
+fn play_within(bounds: Bounds, history: &[(u64, Vec<Op>)]) -> Result<Pairing, TestCaseError> {
+    let mut pairing = Pairing::default();
+    pairing.machine.bounds = bounds;
+    pairing.model.bounds = bounds;
+    for (elapsed, ops) in history {
+        pairing.step(*elapsed, ops)?;
+    }
+    Ok(pairing)
+}
+
 fn runner(seed: u64, cases: u32) -> TestRunner {
     TestRunner::new(Config {
         cases,
@@ -184,6 +203,20 @@ fn the_machine_does_what_the_model_says() {
     if let Err(error) = played {
         panic!("{error}");
     }
+}
+
+#[test]
+fn a_machine_that_is_full_does_what_the_model_says() {
+    let full = std::cell::Cell::new(false);
+    let played = runner(7, 4_000).run(&history(), |history| {
+        let pairing = play_within(NARROW, &history)?;
+        full.set(full.get() || pairing.refused.contains("Full"));
+        Ok(())
+    });
+    if let Err(error) = played {
+        panic!("{error}");
+    }
+    assert!(full.get(), "no history came to the bounds");
 }
 
 #[test]

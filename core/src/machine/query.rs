@@ -73,7 +73,7 @@ impl Machine {
 
     /// The first claimable items, in the order in which a claimer that fits all gets them.
     pub fn ready(&self, limit: usize) -> impl Iterator<Item = Item> {
-        let ids = Merge::for_all(&self.facts, &self.index).in_order(limit);
+        let ids = Merge::for_all(self).in_order(limit);
         ids.into_iter().filter_map(|id| self.find(id))
     }
 

@@ -36,7 +36,13 @@ impl Model {
             };
         }
         let limit = self.lanes.get(queue).and_then(|lane| lane.settings.max_queued);
-        if limit.is_some_and(|limit| self.queued(queue) + u64::from(count) > limit.into()) {
+        let takes = |more: u32| {
+            limit.is_none_or(|limit| self.queued(queue) + u64::from(more) <= limit.into())
+        };
+        if takes(1) && self.records() >= self.bounds.records {
+            return Answer::Refused("Full");
+        }
+        if !takes(count) {
             return Answer::Refused("QueueFull");
         }
         let first = self.rows.len() as u64 + 1;
@@ -109,11 +115,14 @@ impl Model {
         if limit.is_some_and(|limit| self.queued(queue) >= limit.into()) {
             return Answer::Refused("QueueFull");
         }
-        let now = self.now;
+        if self.records() >= self.bounds.records {
+            return Answer::Refused("Full");
+        }
+        let since = self.rows[at].begins_again(self.now);
         let row = &mut self.rows[at];
         row.attempts = 0;
         row.deliveries = row.deliveries.max(1);
-        row.standing = Standing::Open { since: now };
+        row.standing = Standing::Open { since };
         Answer::Done
     }
 }

@@ -62,6 +62,7 @@ impl Model {
             if !wanted
                 || !needs
                 || excluded[at]
+                || !self.may_leave(row)
                 || !self.has_room(queue, &lane, &request.needs.demand)
             {
                 return None;

@@ -40,7 +40,7 @@ impl Model {
         if pending.is_some_and(|span| row.created + span.0 <= now) {
             self.die(at, Cause::PendingTimeout);
         } else if let Standing::Waiting { until } = row.standing {
-            row.standing = Standing::Open { since: until };
+            row.standing = Standing::Open { since: row.begins_again(until) };
         }
         false
     }
