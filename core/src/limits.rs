@@ -20,6 +20,9 @@ pub const RESULT_BYTES_MAX: usize = 64 * 1024;
 pub const ERROR_BYTES_MAX: usize = 2 * 1024;
 /// Unfinished items: 1 KiB each is 1 GiB, the memory promised for a leader.
 pub const ITEMS_UNFINISHED_MAX: usize = 1_000_000;
+/// Items beyond these that completions may bring which fan out. What ends makes room for one that
+/// follows from it, however full the queue is.
+pub const FOLLOW_UPS_SPARE: usize = 100_000;
 /// Completed and cancelled items kept for `/work/history`; the oldest go first.
 pub const ITEMS_FINISHED_MAX: usize = 20_000;
 /// Dead items kept for redrive; the oldest go first.

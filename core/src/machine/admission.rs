@@ -24,8 +24,8 @@ pub(super) enum Source {
     Submitter,
     /// A planner: parts of its run.
     Planner,
-    /// A worker that completes: items of their own, which the limits of queues let pass, since
-    /// completions are always admitted.
+    /// A worker that completes: items of their own, which the limits of queues let pass, and one of
+    /// which takes the place of what ends.
     Worker,
 }
 
@@ -79,10 +79,7 @@ impl Machine {
                 self.check_room(queue, more)?;
             }
         }
-        let (held, limit) = (self.records(), self.bounds.records);
-        if held.saturating_add(fresh) > limit && fresh > 0 {
-            return Err(Refusal::Full { held, limit });
-        }
+        self.check_records(fresh, source)?;
         if self.index.classes.saturating_add(classes.len()) > limits::CLASSES_MAX {
             let problem = format!(
                 "would make more than {} kinds of unfinished items; use fewer distinct needs",
@@ -91,6 +88,22 @@ impl Machine {
             return Err(invalid("items.needs", problem));
         }
         Ok(admissions)
+    }
+
+    /// Whether so many more items may have records of their own. What ends makes room for one that
+    /// follows from it, so that a full queue of such items drains.
+    fn check_records(&self, fresh: u64, source: Source) -> Result<(), Refusal> {
+        let (held, limit) = (self.records(), self.bounds.records);
+        let (more, limit) = match source {
+            Source::Submitter | Source::Planner => (fresh, limit),
+            Source::Worker => {
+                (fresh.saturating_sub(1), limit.saturating_add(self.bounds.follow_ups))
+            }
+        };
+        if more > 0 && held.saturating_add(more) > limit {
+            return Err(Refusal::Full { held, limit });
+        }
+        Ok(())
     }
 
     /// Carries out what [`Self::examine`] judged.

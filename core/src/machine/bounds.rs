@@ -8,15 +8,21 @@ use crate::limits;
 pub(super) struct Bounds {
     /// Unfinished items with a record of their own.
     pub(super) records: u64,
+    /// How many more of them completions may bring.
+    pub(super) follow_ups: u64,
     /// Held and retried items of one array.
     pub(super) array_outstanding: usize,
+    /// Answers that one session keeps.
+    pub(super) session_answers: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
         Self {
             records: limits::ITEMS_UNFINISHED_MAX as u64,
+            follow_ups: limits::FOLLOW_UPS_SPARE as u64,
             array_outstanding: limits::ARRAY_OUTSTANDING_MAX as usize,
+            session_answers: limits::SESSION_ANSWERS_MAX,
         }
     }
 }

@@ -115,7 +115,8 @@ impl Machine {
 
     fn check_bounds(&self, findings: &mut Findings) {
         let records = usize::try_from(self.records()).unwrap_or(usize::MAX);
-        let records_max = usize::try_from(self.bounds.records).unwrap_or(usize::MAX);
+        let records_max = self.bounds.records.saturating_add(self.bounds.follow_ups);
+        let records_max = usize::try_from(records_max).unwrap_or(usize::MAX);
         let bounds = [
             ("unfinished items", records, records_max),
             ("dead items", self.index.dead.len(), limits::ITEMS_DEAD_MAX),

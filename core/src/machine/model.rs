@@ -375,7 +375,10 @@ impl Model {
             self.rows = before;
             return Answer::Refused("QueueFull");
         }
-        if added.values().any(|more| *more > 0) && self.records() > self.bounds.records {
+        // The item that ends is still among the records.
+        let (spared, spare) = if by == By::Worker { (1, self.bounds.follow_ups) } else { (0, 0) };
+        let more = added.values().sum::<u64>();
+        if more > spared && self.records() - spared > self.bounds.records + spare {
             self.rows = before;
             return Answer::Refused("Full");
         }

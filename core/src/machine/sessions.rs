@@ -56,13 +56,18 @@ impl Machine {
         if seq < session.floor {
             return Err(Refusal::SessionStale { session: id, seq, floor: session.floor });
         }
-        if session.answers.len() >= limits::SESSION_ANSWERS_MAX
-            || self.index.answers >= limits::ANSWERS_MAX
-        {
+        let full = session.answers.len() >= self.bounds.session_answers
+            || self.index.answers >= limits::ANSWERS_MAX;
+        // What ends or keeps work is carried out all the same: its token makes a repeat harmless, so
+        // its answer need not be kept.
+        if full && !command.ends_or_keeps_work() {
             let kept = session.answers.len() as u64;
             return Err(Refusal::SessionFull { session: id, kept });
         }
         let answer = self.carry_out(command, expired, grants);
+        if full {
+            return answer;
+        }
         let kept = match &answer {
             Ok(Reply::Claimed(items)) => Answer::Claimed(
                 items

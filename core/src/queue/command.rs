@@ -255,6 +255,41 @@ impl Command {
             | Self::ChangeMembers { .. } => false,
         }
     }
+
+    /// Whether it ends work or keeps what is held, so that it must be carried out however full
+    /// everything is. A repeat of it does no harm.
+    #[must_use]
+    pub fn ends_or_keeps_work(&self) -> bool {
+        match self {
+            Self::Start { .. }
+            | Self::Heartbeat { .. }
+            | Self::Complete { .. }
+            | Self::Fail { .. }
+            | Self::Release { .. }
+            | Self::Cancel { .. }
+            | Self::CancelArray { .. }
+            | Self::CancelRun { .. } => true,
+            Self::Enqueue(_)
+            | Self::EnqueueArray { .. }
+            | Self::Claim(_)
+            | Self::Redrive { .. }
+            | Self::SetQueue { .. }
+            | Self::RemoveQueue { .. }
+            | Self::SetCapacity { .. }
+            | Self::ExpireNode { .. }
+            | Self::OpenSession
+            | Self::CloseSession { .. }
+            | Self::InSession { .. }
+            | Self::LockAcquire { .. }
+            | Self::LockLeave { .. }
+            | Self::LockRelease { .. }
+            | Self::SubmitRun { .. }
+            | Self::AdvanceRun { .. }
+            | Self::Tick
+            | Self::InitCluster { .. }
+            | Self::ChangeMembers { .. } => false,
+        }
+    }
 }
 
 /// A request for work.

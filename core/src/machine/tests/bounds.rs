@@ -90,6 +90,26 @@ fn a_full_queue_refuses_more_but_goes_on_completing() {
 }
 
 #[test]
+fn what_ends_makes_room_for_what_follows_from_it() {
+    let mut bench = Bench::default();
+    (bench.machine.bounds.records, bench.machine.bounds.follow_ups) = (2, 1);
+    bench.enqueue(vec![task("a"), task("a")]);
+    assert!(matches!(bench.apply(Command::Enqueue(vec![task("a")])), Err(Refusal::Full { .. })));
+    let end = |bench: &mut Bench, follow_ups| {
+        let (work_id, token) = bench.claim("n", 1)[0];
+        let result = WorkResult { text: "{}".into(), pair: None };
+        let then = vec![task("a"); follow_ups];
+        bench.apply(Command::Complete { work_id, token, result, then })
+    };
+    end(&mut bench, 1).expect("one for one");
+    end(&mut bench, 2).expect("some more are let pass");
+    let full = Err(Refusal::Full { held: 3, limit: 3 });
+    assert_eq!(end(&mut bench, 2), full, "but not without end");
+    end(&mut bench, 1).expect("one for one, always");
+    assert_eq!(end(&mut bench, 0), Ok(Reply::Completed { then: vec![] }));
+}
+
+#[test]
 fn kinds_of_items_are_bounded_since_a_claim_looks_at_each() {
     let mut bench = Bench::default();
     let kind = |n: usize| task(&format!("kind-{n}"));
