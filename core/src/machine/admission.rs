@@ -22,6 +22,10 @@ const RUN_KEYS: &str = "run/";
 pub(super) enum Source {
     /// A submitter: items of their own.
     Submitter,
+    /// A submitter of so many items that are alike but for their index.
+    OfArray {
+        count: u32,
+    },
     /// A planner: parts of its run.
     Planner,
     /// A worker that completes: items of their own, which the limits of queues let pass, and one of
@@ -48,7 +52,7 @@ impl Machine {
                 format!("holds {} of at most {}", requests.len(), limits::BATCH_ITEMS_MAX);
             return Err(invalid("items", problem));
         }
-        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut seen: BTreeMap<(&QueueName, &str), usize> = BTreeMap::new();
         let mut classes: BTreeSet<(&str, &QueueName, &Needs)> = BTreeSet::new();
         let mut queues: BTreeMap<&QueueName, u64> = BTreeMap::new();
         let mut admissions = Vec::with_capacity(requests.len());
@@ -58,8 +62,8 @@ impl Machine {
             self.check_room(&request.queue, 0)?;
             let mut admission = Admission::Fresh;
             if let Some(key) = request.key.as_deref() {
-                admission = self.known(key, request)?;
-                let first = *seen.entry(key).or_insert(at);
+                admission = self.known(key, request, source)?;
+                let first = *seen.entry((&request.queue, key)).or_insert(at);
                 if matches!(admission, Admission::Fresh) && first < at {
                     admission = repeat_in_batch(requests, first, at)?;
                 }
@@ -74,7 +78,7 @@ impl Machine {
             }
             admissions.push(admission);
         }
-        if matches!(source, Source::Submitter | Source::Planner) {
+        if !matches!(source, Source::Worker) {
             for (queue, more) in queues {
                 self.check_room(queue, more)?;
             }
@@ -95,7 +99,7 @@ impl Machine {
     fn check_records(&self, fresh: u64, source: Source) -> Result<(), Refusal> {
         let (held, limit) = (self.records(), self.bounds.records);
         let (more, limit) = match source {
-            Source::Submitter | Source::Planner => (fresh, limit),
+            Source::Submitter | Source::OfArray { .. } | Source::Planner => (fresh, limit),
             Source::Worker => {
                 (fresh.saturating_sub(1), limit.saturating_add(self.bounds.follow_ups))
             }
@@ -165,16 +169,27 @@ impl Machine {
         classes.is_some_and(|classes| classes.contains_key(&request.needs))
     }
 
-    /// What the machine knows under this key.
-    fn known(&self, key: &str, request: &NewItem) -> Result<Admission, Refusal> {
-        let (work_id, same) = if let Some(id) = self.index.keys.get(key) {
-            let item = self.facts.items.get(id).map(|item| &item.request);
-            let array = self.array_request(*id);
-            (*id, array.or(item).is_some_and(|known| known == request))
-        } else if let Some(known) =
-            self.index.forgotten.get(key).and_then(|number| self.facts.forgotten.get(number))
-        {
-            (known.work_id, known.digest == digest::of_request(request))
+    /// What the machine knows under this key of the request's queue. One item and an array of one are
+    /// not the same.
+    fn known(
+        &self,
+        key: &str,
+        request: &NewItem,
+        source: Source,
+    ) -> Result<Admission, Refusal> {
+        let count = match source {
+            Source::OfArray { count } => Some(count),
+            Source::Submitter | Source::Planner | Source::Worker => None,
+        };
+        let (queue, index) = (&request.queue, &self.index);
+        let forgotten = || self.facts.forgotten.get(&index.forgotten.get(queue, key)?);
+        let (work_id, same) = if let Some(id) = index.keys.get(queue, key) {
+            let array = self.facts.arrays.get(&id);
+            let array = array.map(|array| (&*array.request, Some(array.count)));
+            let item = || self.item(id).map(|item| (&item.request, None));
+            (id, array.or_else(item) == Some((request, count)))
+        } else if let Some(known) = forgotten() {
+            (known.work_id, known.digest == digest::of_request(request, count))
         } else {
             return Ok(Admission::Fresh);
         };
@@ -259,14 +274,14 @@ fn check_payload(
         (_, Payload::OfArray(_)) => {
             Err(invalid(field("payload"), "may be part of an array only when the array is claimed"))
         }
-        (Source::Submitter | Source::Worker, Payload::OfRun(_)) => {
+        (Source::Submitter | Source::OfArray { .. } | Source::Worker, Payload::OfRun(_)) => {
             Err(invalid(field("payload"), "may be part of a run only when its planner asks"))
         }
-        (Source::Submitter | Source::Worker, Payload::Opaque(_)) if of_planner => {
+        (Source::Submitter | Source::OfArray { .. } | Source::Worker, Payload::Opaque(_)) if of_planner => {
             let problem = format!("must not begin with {RUN_KEYS:?}, which runs use");
             Err(invalid(field("key"), problem))
         }
-        (Source::Submitter | Source::Worker, Payload::Opaque(text)) => {
+        (Source::Submitter | Source::OfArray { .. } | Source::Worker, Payload::Opaque(text)) => {
             if text.len() > limits::PAYLOAD_BYTES_MAX {
                 let problem =
                     format!("holds {} of at most {} bytes", text.len(), limits::PAYLOAD_BYTES_MAX);

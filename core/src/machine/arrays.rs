@@ -36,14 +36,10 @@ impl Machine {
         count: u32,
     ) -> Result<Reply, Refusal> {
         check_array(request, count)?;
-        let admissions = self.examine(core::slice::from_ref(request), Source::Submitter)?;
+        let source = Source::OfArray { count };
+        let admissions = self.examine(core::slice::from_ref(request), source)?;
         if let Some(Admission::Repeats(first)) = admissions.first() {
-            let known = self.facts.arrays.get(first).map(|array| array.count);
-            if known.is_none_or(|known| known == count) {
-                return Ok(Reply::Enqueued(vec![(*first, false)]));
-            }
-            let key = request.key.clone().unwrap_or_default();
-            return Err(Refusal::KeyConflict { key, work_id: *first });
+            return Ok(Reply::Enqueued(vec![(*first, false)]));
         }
         if self.facts.arrays.len() >= limits::ARRAYS_MAX {
             let problem = format!("would be one more than the {} arrays", limits::ARRAYS_MAX);
@@ -58,7 +54,7 @@ impl Machine {
         let array =
             Array { request: Arc::clone(&request), created: now, count, left: count, ended };
         if let Some(key) = &request.key {
-            self.index.keys.insert(key.clone(), first);
+            self.index.keys.insert(&request.queue, key, first);
         }
         self.facts.arrays.insert(first, array);
         let since = now.after(request.delay);
@@ -223,9 +219,11 @@ impl Machine {
         }
         let array = self.facts.arrays.remove(&id)?;
         if let Some(key) = &array.request.key {
-            self.index.keys.remove(key);
-            let digest = super::digest::of_request(&array.request);
+            let queue = &array.request.queue;
+            self.index.keys.remove(queue, key);
+            let digest = super::digest::of_request(&array.request, Some(array.count));
             self.remember_forgotten(super::facts::ForgottenKey {
+                queue: queue.clone(),
                 key: key.clone(),
                 work_id: id,
                 digest,

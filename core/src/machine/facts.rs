@@ -139,6 +139,7 @@ pub(super) struct Queue {
 /// The idempotency key of an item that is no longer remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ForgottenKey {
+    pub(super) queue: QueueName,
     pub(super) key: String,
     pub(super) work_id: WorkId,
     /// Of the request, to tell a repeat from another request under the same key.

@@ -185,23 +185,25 @@ impl Machine {
             self.leave_array(element.array, 1);
         }
         if let Some(key) = &item.request.key {
-            self.index.keys.remove(key);
+            let queue = &item.request.queue;
+            self.index.keys.remove(queue, key);
             // A planner's step is guarded by the version of its run and never repeats a key.
             if item.origin().is_none() {
-                let digest = digest::of_request(&item.request);
-                self.remember_forgotten(ForgottenKey { key: key.clone(), work_id: id, digest });
+                let digest = digest::of_request(&item.request, None);
+                let (queue, key) = (queue.clone(), key.clone());
+                self.remember_forgotten(ForgottenKey { queue, key, work_id: id, digest });
             }
         }
     }
 
     pub(super) fn remember_forgotten(&mut self, forgotten: ForgottenKey) {
         let number = self.facts.forgotten.last_key().map_or(0, |last| last + 1);
-        self.index.forgotten.insert(forgotten.key.clone(), number);
+        self.index.forgotten.insert(&forgotten.queue, &forgotten.key, number);
         self.facts.forgotten.insert(number, forgotten);
         if self.facts.forgotten.len() > limits::KEYS_MAX
             && let Some((_, oldest)) = self.facts.forgotten.pop_first()
         {
-            self.index.forgotten.remove(&oldest.key);
+            self.index.forgotten.remove(&oldest.queue, &oldest.key);
         }
     }
 }

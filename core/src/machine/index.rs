@@ -1,10 +1,12 @@
 //! What is computed from the facts and kept beside them, so that no command scans items.
 
+mod keys;
 mod upkeep;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
+use self::keys::Keys;
 pub(super) use self::upkeep::group_of;
 use super::class::{Class, Place};
 use super::facts::{Facts, ForgottenKey};
@@ -138,9 +140,9 @@ pub(super) struct Index {
     /// Answers that all sessions keep.
     pub(super) answers: usize,
     /// Keys of the items that are remembered.
-    pub(super) keys: BTreeMap<String, WorkId>,
+    pub(super) keys: Keys<WorkId>,
     /// Keys of the others, by their number in [`Facts::forgotten`].
-    pub(super) forgotten: BTreeMap<String, u64>,
+    pub(super) forgotten: Keys<u64>,
     pub(super) queues: BTreeMap<QueueName, QueueLoad>,
     pub(super) groups: BTreeMap<(QueueName, GroupName), OfGroup>,
     /// Items that wait for others, by those others.
@@ -175,7 +177,7 @@ impl Index {
         }
         for (first, array) in &facts.arrays {
             if let Some(key) = &array.request.key {
-                index.keys.insert(key.clone(), *first);
+                index.keys.insert(&array.request.queue, key, *first);
             }
         }
         for (first, range) in &facts.ranges {
@@ -183,8 +185,8 @@ impl Index {
                 index.enter_range(*first, *range, &array.request);
             }
         }
-        for (number, ForgottenKey { key, .. }) in &facts.forgotten {
-            index.forgotten.insert(key.clone(), number);
+        for (number, ForgottenKey { queue, key, .. }) in &facts.forgotten {
+            index.forgotten.insert(queue, key, number);
         }
         for (name, lock) in &facts.locks {
             index.enter_lock(name, lock);

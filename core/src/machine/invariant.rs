@@ -178,8 +178,9 @@ impl Machine {
         findings.expect(keyed == self.index.keys.len(), "one item for each key", || {
             format!("{keyed} items share {} keys", self.index.keys.len())
         });
-        for key in self.index.forgotten.keys() {
-            findings.expect(!self.index.keys.contains_key(key), "one item for each key", || {
+        for (queue, key) in self.index.forgotten.iter() {
+            let kept = self.index.keys.get(queue, key).is_some();
+            findings.expect(!kept, "one item for each key", || {
                 format!("{key:?} is both remembered and forgotten")
             });
         }

@@ -405,7 +405,8 @@ impl Model {
             return Err(Answer::Refused("UnknownQueue"));
         }
         let key = request.key.as_deref();
-        if let Some((id, same, id_is_new)) = key.and_then(|key| self.known(key, request, before)) {
+        let known = key.and_then(|key| self.known(key, request, None, before));
+        if let Some((id, same, id_is_new)) = known {
             return match (same, id_is_new) {
                 (true, _) => Ok((id, false)),
                 (false, true) => Err(Answer::Refused("Invalid")),
@@ -466,12 +467,20 @@ impl Model {
     }
 
     /// Who has the key, whether it asked for the same, and whether that was in this very batch.
-    fn known(&self, key: &str, request: &NewItem, before: usize) -> Option<(u64, bool, bool)> {
-        let of_arrays = self.arrays.iter().map(|(first, _, request)| (*first, request));
-        let of_rows = self.rows.iter().map(|row| (row.id, &row.request));
+    fn known(
+        &self,
+        key: &str,
+        request: &NewItem,
+        count: Option<u32>,
+        before: usize,
+    ) -> Option<(u64, bool, bool)> {
+        let of_arrays = self.arrays.iter().map(|(first, of, known)| (*first, Some(*of), known));
+        let of_rows = self.rows.iter().map(|row| (row.id, None, &row.request));
         let mut all = of_arrays.chain(of_rows);
-        let (id, known) = all.find(|(_, known)| known.key.as_deref() == Some(key))?;
-        Some((id, known == request, id > before as u64))
+        let (id, of, known) = all.find(|(_, _, known)| {
+            known.queue == request.queue && known.key.as_deref() == Some(key)
+        })?;
+        Some((id, known == request && of == count, id > before as u64))
     }
 
     /// Unfinished items that are no longer one of many.

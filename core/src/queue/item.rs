@@ -15,7 +15,8 @@ use crate::time::{Moment, Span};
 /// What a submitter asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewItem {
-    /// Idempotency key: a second enqueue with it answers the first item instead of making another.
+    /// Idempotency key within the queue: a second enqueue with it answers the first item instead of
+    /// making another. An array is not the same as an item, nor as an array of another count.
     pub key: Option<String>,
     /// The tenant's lane.
     pub queue: QueueName,

@@ -103,7 +103,7 @@ impl Index {
     /// Records the key of an item that is remembered from now on.
     pub(in crate::machine) fn remember_key(&mut self, item: &Item) {
         if let Some(key) = &item.request.key {
-            self.keys.insert(key.clone(), item.id);
+            self.keys.insert(&item.request.queue, key, item.id);
         }
     }
 

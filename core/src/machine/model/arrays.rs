@@ -24,15 +24,13 @@ impl Model {
             return Answer::Refused("UnknownQueue");
         }
         let key = request.key.as_deref();
-        if let Some((id, same, _)) = key.and_then(|key| self.known(key, request, self.rows.len())) {
-            let other = self.arrays.iter().any(|(first, known, _)| {
-                *first == id && *known != count && !self.is_gone(id, *known)
-            });
-            let refused = !same || other;
-            return if refused {
-                Answer::Refused("KeyConflict")
-            } else {
+        let known =
+            key.and_then(|key| self.known(key, request, Some(count), self.rows.len()));
+        if let Some((id, same, _)) = known {
+            return if same {
                 Answer::Enqueued(vec![(id, false)])
+            } else {
+                Answer::Refused("KeyConflict")
             };
         }
         let limit = self.lanes.get(queue).and_then(|lane| lane.settings.max_queued);
