@@ -134,7 +134,8 @@ impl Machine {
         self.facts.totals.enqueued += 1;
         let id = WorkId(self.facts.totals.enqueued);
         let now = self.facts.now;
-        let open = self.open_dependencies(request, earlier);
+        let awaited = Self::awaited(request, earlier);
+        let open = self.open_dependencies(&awaited);
         let state = if !open.is_empty() {
             State::Blocked { open }
         } else if request.delay == Span::default() {
@@ -145,6 +146,7 @@ impl Machine {
         let item = Item {
             id,
             request: request.clone(),
+            awaited,
             state,
             attempts: 0,
             deliveries: 0,

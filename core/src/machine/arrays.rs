@@ -1,5 +1,6 @@
 //! Arrays: items that are alike but for their index, in the room of one until they are claimed.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -251,6 +252,7 @@ fn element_of(array: &Array, range: Range, id: WorkId) -> Item {
             after: Vec::new(),
             ..NewItem::clone(&array.request)
         },
+        awaited: Box::default(),
         state,
         attempts: 0,
         deliveries: 0,

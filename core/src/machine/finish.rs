@@ -96,7 +96,8 @@ impl Machine {
         }
     }
 
-    /// Gives a dead item all its attempts again. Its deliveries and its last error stay.
+    /// Gives a dead item all its attempts again. Its deliveries and its last error stay. It waits once
+    /// more for what has not ended of what it waited for.
     pub(super) fn redrive(&mut self, id: WorkId) -> Result<Reply, Refusal> {
         let item = self.item(id).ok_or(Refusal::UnknownWork(id))?;
         if !matches!(item.state, State::Dead { .. }) {
@@ -109,17 +110,20 @@ impl Machine {
         if timed_out {
             return Err(invalid("work_id", "is past the time in which it had to end"));
         }
+        self.check_awaited(item)?;
         self.check_room(&item.request.queue, 1)?;
         let (held, limit) = (self.records(), self.bounds.records);
         if held >= limit {
             return Err(Refusal::Full { held, limit });
         }
+        let open = self.open_dependencies(&item.awaited);
         let since = Self::place_after(item, self.facts.now);
         self.alter(id, |item| {
             item.attempts = 0;
             // Its first wait is over, so the deadline for its first claim no longer counts.
             item.deliveries = item.deliveries.max(1);
-            item.state = State::Ready { since };
+            item.state =
+                if open.is_empty() { State::Ready { since } } else { State::Blocked { open } };
         });
         self.facts.totals.dead = self.facts.totals.dead.saturating_sub(1);
         self.note_end(id, |ended| ended.dead = ended.dead.saturating_sub(1));

@@ -273,8 +273,17 @@ impl Machine {
     }
 
     fn check_item(&self, item: &Item, findings: &mut Findings) {
-        let Item { id, request, state, attempts, deliveries, created, last_error: _, last_node } =
-            item;
+        let Item {
+            id,
+            request,
+            awaited,
+            state,
+            attempts,
+            deliveries,
+            created,
+            last_error: _,
+            last_node,
+        } = item;
         let now = self.facts.now;
         findings.expect(id.0 <= self.facts.totals.enqueued, "numbers are given in order", || {
             format!("{id} after {}", self.facts.totals.enqueued)
@@ -285,6 +294,10 @@ impl Machine {
             || format!("{id}: {attempts} attempts, {deliveries} deliveries"),
         );
         findings.expect(*created <= now, "nothing is of the future", || format!("{id} created"));
+        if let State::Blocked { open } = state {
+            let told = |one: (&WorkId, &bool)| awaited.contains(&(*one.0, *one.1));
+            findings.expect(open.iter().all(told), "waits are known", || format!("{id}: {open:?}"));
+        }
         let used_up = *attempts >= request.attempts_max;
         match state {
             State::Delayed { .. } | State::Blocked { .. } | State::Ready { .. } => {

@@ -75,6 +75,8 @@ pub(super) struct Row {
     attempts: u32,
     deliveries: u32,
     created: u64,
+    /// Whom it was told to wait for, and whether only their completion would do.
+    awaited: Vec<(u64, bool)>,
     /// False while it is one of many of an array.
     recorded: bool,
 }
@@ -413,7 +415,8 @@ impl Model {
                 (false, false) => Err(Answer::Refused("KeyConflict")),
             };
         }
-        let behind = self.behind(place, request, earlier, before)?;
+        let awaited = self.awaited(place, request, earlier, before)?;
+        let behind = self.behind(&awaited);
         let standing = match request.delay.0 {
             _ if !behind.is_empty() => Standing::Behind(behind),
             0 => Standing::Open { since: self.now },
@@ -427,20 +430,32 @@ impl Model {
             attempts: 0,
             deliveries: 0,
             created: self.now,
+            awaited,
             recorded: true,
         });
         Ok((id, true))
     }
 
+    /// Those of them who have not ended.
+    fn behind(&self, awaited: &[(u64, bool)]) -> BTreeMap<u64, bool> {
+        let mut behind = BTreeMap::new();
+        for (on, ok) in awaited {
+            if self.rows.iter().any(|row| row.id == *on && row.unfinished()) {
+                *behind.entry(*on).or_insert(false) |= ok;
+            }
+        }
+        behind
+    }
+
     /// For whom a request has to wait.
-    fn behind(
+    fn awaited(
         &self,
         place: usize,
         request: &NewItem,
         earlier: &[(u64, bool)],
         before: usize,
-    ) -> Result<BTreeMap<u64, bool>, Answer> {
-        let mut behind = BTreeMap::new();
+    ) -> Result<Vec<(u64, bool)>, Answer> {
+        let mut awaited = vec![];
         for dependency in &request.after {
             let on = match dependency.on {
                 Predecessor::Earlier(other) if (other as usize) < place => {
@@ -459,11 +474,9 @@ impl Model {
                     Some(row)
                 }
             };
-            if let Some(row) = on.filter(|row| row.unfinished()) {
-                *behind.entry(row.id).or_insert(false) |= dependency.ok;
-            }
+            awaited.extend(on.map(|row| (row.id, dependency.ok)));
         }
-        Ok(behind)
+        Ok(awaited)
     }
 
     /// Who has the key, whether it asked for the same, and whether that was in this very batch.

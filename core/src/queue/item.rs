@@ -293,6 +293,9 @@ pub struct Item {
     pub id: WorkId,
     /// What was asked.
     pub request: NewItem,
+    /// What had to end before it, by number, and whether only the completion of that would do: what
+    /// `after` of the request says, where places in a batch mean nothing any more.
+    pub awaited: Box<[(WorkId, bool)]>,
     /// Where it is.
     pub state: State,
     /// Attempts that were started.

@@ -154,6 +154,8 @@ impl Index {
         }
         if item.state.ended().is_none() {
             self.weigh(item, false);
+        } else {
+            self.resolvable.remove(&item.id);
         }
         match &item.state {
             State::Ready { since } => self.leave_line(item, Place::of(item, *since)),

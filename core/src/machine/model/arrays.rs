@@ -56,6 +56,7 @@ impl Model {
                 attempts: 0,
                 deliveries: 0,
                 created: self.now,
+                awaited: vec![],
                 recorded: false,
             });
         }
@@ -102,7 +103,13 @@ impl Model {
             return Answer::Refused("Ended");
         }
         let late = row.request.total_timeout.is_some_and(|span| row.created + span.0 <= self.now);
-        if row.origin().is_some() || late {
+        let lost = |(on, ok): &(u64, bool)| {
+            let ended_badly = |row: &Row| {
+                row.id == *on && matches!(row.standing, Standing::Dead | Standing::Cancelled)
+            };
+            *ok && self.rows.iter().any(ended_badly)
+        };
+        if row.origin().is_some() || late || row.awaited.iter().any(lost) {
             return Answer::Refused("Invalid");
         }
         let queue = row.request.queue.as_str();
@@ -117,10 +124,15 @@ impl Model {
             return Answer::Refused("Full");
         }
         let since = self.rows[at].begins_again(self.now);
+        let behind = self.behind(&self.rows[at].awaited);
         let row = &mut self.rows[at];
         row.attempts = 0;
         row.deliveries = row.deliveries.max(1);
-        row.standing = Standing::Open { since };
+        row.standing = if behind.is_empty() {
+            Standing::Open { since }
+        } else {
+            Standing::Behind(behind)
+        };
         Answer::Done
     }
 }
