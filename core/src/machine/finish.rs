@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
 use super::admission::Source;
 use super::facts::ForgottenKey;
@@ -15,7 +14,8 @@ use crate::queue::command::{Refusal, Reply, WorkResult};
 use crate::queue::item::{Cause, Completion, NewItem, State};
 
 impl Machine {
-    /// Ends an item well and adds what follows. A repeat with the same token adds nothing.
+    /// Ends an item well and adds what follows. A repeat with the same token adds nothing and answers
+    /// the same.
     pub(super) fn complete(
         &mut self,
         id: WorkId,
@@ -32,7 +32,7 @@ impl Machine {
         if let Some(State::Completed(first)) = self.item(id).map(|item| &item.state)
             && first.token == token
         {
-            return Ok(Reply::Completed { then: Vec::new() });
+            return Ok(Reply::Completed { then: first.then.to_vec() });
         }
         let lease = self.held_under(id, token)?;
         let admissions = self.examine(then, Source::Worker)?;
@@ -43,13 +43,22 @@ impl Machine {
                 item.attempts = item.attempts.saturating_add(1);
             }
             let (result, node) = (text.clone(), lease.node.clone());
-            item.state = State::Completed(Box::new(Completion { result, token, node, at }));
+            let then = Box::default();
+            item.state = State::Completed(Box::new(Completion { result, token, node, at, then }));
         });
         self.facts.totals.completed += 1;
         self.note_end(id, |ended| ended.completed = ended.completed.saturating_add(1));
         self.record_end(id);
         self.credit(id, &lease.node, pair.as_ref());
-        Ok(Reply::Completed { then: self.admit_all(then, admissions) })
+        let then = self.admit_all(then, admissions);
+        // Nothing of the index depends on it.
+        if !then.is_empty()
+            && let Some(State::Completed(completion)) =
+                self.facts.items.get_mut(&id).map(|item| &mut item.state)
+        {
+            completion.then = then.as_slice().into();
+        }
+        Ok(Reply::Completed { then })
     }
 
     /// Ends an attempt badly: another one after a delay, or none.

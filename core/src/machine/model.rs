@@ -60,6 +60,8 @@ pub(super) enum Standing {
     },
     Done {
         token: Token,
+        /// What followed.
+        then: Vec<(u64, bool)>,
     },
     Dead,
     Cancelled,
@@ -302,9 +304,11 @@ impl Model {
         brought: Option<&PairResult>,
         then: &[NewItem],
     ) -> Answer {
-        let done = Standing::Done { token };
-        if self.rows.iter().any(|row| row.id == id && row.standing == done) {
-            return Answer::Completed(vec![]);
+        let row = self.rows.iter().find(|row| row.id == id).map(|row| &row.standing);
+        if let Some(Standing::Done { token: by, then }) = row
+            && *by == token
+        {
+            return Answer::Completed(then.clone());
         }
         let at = match self.held(id, token) {
             Err(refused) => return refused,
@@ -317,7 +321,7 @@ impl Model {
         };
         self.rows[at].standing = standing;
         self.begin(at);
-        self.rows[at].standing = done;
+        self.rows[at].standing = Standing::Done { token, then: added.clone() };
         // What follows came behind the completion: it never waited for it.
         for (new, _) in added.iter().filter(|(_, fresh)| *fresh) {
             self.stop_waiting(*new, id);

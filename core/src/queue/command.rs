@@ -56,7 +56,7 @@ pub enum Command {
         lease: Span,
     },
     /// Ends an item well, and adds what follows from it in the same step: both or neither. Answers
-    /// [`Reply::Completed`]; a repeat with the same token too, which adds nothing again.
+    /// [`Reply::Completed`]; a repeat with the same token answers the same and adds nothing again.
     Complete {
         /// The item.
         work_id: WorkId,

@@ -138,6 +138,8 @@ pub struct Completion {
     pub node: NodeId,
     /// When.
     pub at: Moment,
+    /// The items that it added and whether each was new, for a repeat.
+    pub then: Box<[(WorkId, bool)]>,
 }
 
 /// Where an item is in its life.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Bench, fenced, task};
 use crate::id::{NodeId, QueueName, WorkId};
-use crate::queue::command::{Command, Refusal, Reply};
+use crate::queue::command::{Command, Refusal, Reply, WorkResult};
 use crate::queue::item::{NewItem, Status};
 use crate::queue::tenant::QueueSettings;
 
@@ -61,6 +61,23 @@ fn an_item_is_no_array_and_an_array_no_other_one() {
     assert_eq!(bench.apply(Command::Enqueue(vec![keyed("array")])), conflict("array", 2));
     let again = bench.apply(array("array", 2));
     assert_eq!(again, Ok(Reply::Enqueued(vec![(WorkId(2), false)])));
+}
+
+#[test]
+fn a_repeated_completion_names_what_follows_again() {
+    let mut bench = Bench::default();
+    bench.enqueue(vec![task("a"), NewItem { key: Some("k".into()), ..task("b") }]);
+    let (work_id, token) = bench.claim("n", 1)[0];
+    let then = || vec![task("c"), NewItem { key: Some("k".into()), ..task("b") }];
+    let complete = |then| {
+        let result = WorkResult { text: "{}".into(), pair: None };
+        Command::Complete { work_id, token, result, then }
+    };
+    let first = bench.apply(complete(then()));
+    let added = vec![(WorkId(3), true), (WorkId(2), false)];
+    assert_eq!(first, Ok(Reply::Completed { then: added }));
+    assert_eq!(bench.apply(complete(then())), first);
+    assert_eq!(bench.machine.totals().enqueued, 3);
 }
 
 #[test]
