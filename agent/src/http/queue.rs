@@ -51,7 +51,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<QueueStatus> {
             running: machine.held(RUNNING_SHOWN).map(|item| shown(machine, item)).collect(),
             is_leader: true,
             leader_id,
-            backpressure: backpressure(counts.unfinished()),
+            backpressure: backpressure(machine.records()),
         }
     });
     Ok(Json(status.await?))

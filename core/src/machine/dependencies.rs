@@ -33,6 +33,14 @@ impl Machine {
                     return Err(invalid(field(), problem));
                 }
                 Predecessor::Item(on) => {
+                    if let Some((_, range)) = self.range_of(on) {
+                        let problem = format!(
+                            "names {on}, which is still one of array {} and was never claimed; only \
+                             a claimed item of an array can be waited for",
+                            range.array
+                        );
+                        return Err(invalid(field(), problem));
+                    }
                     let item = self.item(on).ok_or(Refusal::UnknownWork(on))?;
                     let ended_badly =
                         item.state.ended().is_some() && !matches!(item.state, State::Completed(_));

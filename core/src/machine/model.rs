@@ -470,6 +470,11 @@ impl Model {
                     let known =
                         |row: &&Row| row.id == on.0 && row.recorded && row.id <= before as u64;
                     let row = self.rows.iter().find(known);
+                    let of_many =
+                        |row: &Row| row.id == on.0 && !row.recorded && row.unfinished();
+                    if self.rows.iter().any(of_many) {
+                        return Err(Answer::Refused("Invalid"));
+                    }
                     let row = row.ok_or(Answer::Refused("UnknownWork"))?;
                     let badly = matches!(row.standing, Standing::Dead | Standing::Cancelled);
                     if dependency.ok && badly {

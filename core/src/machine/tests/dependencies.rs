@@ -119,6 +119,13 @@ fn what_can_never_run_is_refused() {
     let unknown = bench.apply(Command::Enqueue(vec![after(Predecessor::Item(WorkId(9)), true)]));
     assert_eq!(unknown, Err(Refusal::UnknownWork(WorkId(9))));
     assert_eq!(bench.enqueue(vec![after(Predecessor::Item(dead), false)]).len(), 1);
+    let Ok(Reply::Enqueued(array)) =
+        bench.apply(Command::EnqueueArray { request: task("a"), count: 2 })
+    else {
+        panic!("not enqueued")
+    };
+    let of_array = after(Predecessor::Item(array[0].0), false);
+    assert!(invalid(bench.apply(Command::Enqueue(vec![of_array]))), "it has no record yet");
 }
 
 #[test]
