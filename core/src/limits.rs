@@ -133,6 +133,9 @@ pub const LOCK_TTL_MAX: Span = Span::seconds(24 * 3_600);
 pub const LOCK_WAIT_MIN: Span = Span(1);
 /// The longest wait for a lock: who wants to wait longer says by asking again that it still lives.
 pub const LOCK_WAIT_MAX: Span = Span::seconds(300);
+/// A holder that is told of a cancellation has ended its process after so long: three seconds to end by
+/// itself, and the kill. Until then the process has its devices.
+pub const STOP_TIME: Span = Span::seconds(5);
 /// How far one command may move replicated time beyond the leader's monotonic clock.
 pub const CLOCK_STEP_MAX: Span = Span(500);
 /// Attempts of an item that names no number, and the most that one may name.

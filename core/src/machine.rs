@@ -28,6 +28,7 @@ mod nodes;
 mod query;
 mod runs;
 mod sessions;
+mod stops;
 mod tenants;
 mod waits;
 mod why;
@@ -113,7 +114,7 @@ impl Machine {
     /// Applies one log entry and answers each of its commands, in order.
     ///
     /// `position` must be beyond that of the entry before; the log sees to it. A refused command
-    /// changes nothing except that time passes.
+    /// changes nothing except that time passes, and that a holder was heard from.
     pub fn apply(&mut self, position: Position, batch: &Batch) -> Vec<Result<Reply, Refusal>> {
         self.facts.now = self.facts.now.max(batch.now);
         if position.term != self.facts.applied.term {

@@ -75,7 +75,7 @@ impl Machine {
 
     /// The holder begins: from here on the attempt counts. A repeat changes nothing.
     pub(super) fn start(&mut self, id: WorkId, token: Token) -> Result<Reply, Refusal> {
-        let lease = self.held_under(id, token)?;
+        let lease = self.heard_from(id, token)?;
         if lease.started.is_none() {
             let now = self.facts.now;
             self.alter(id, |item| {
@@ -88,7 +88,7 @@ impl Machine {
 
     /// Gives a claim back. The item keeps its place in line.
     pub(super) fn release(&mut self, id: WorkId, token: Token) -> Result<Reply, Refusal> {
-        let lease = self.held_under(id, token)?;
+        let lease = self.heard_from(id, token)?;
         if lease.started.is_some() && self.is_exhausted(id) {
             let error = format!("node {} gave the last attempt back", lease.node);
             self.bury(id, crate::queue::item::Cause::AttemptsFailed, error);
@@ -137,10 +137,20 @@ impl Machine {
                         item.state = State::Claimed(Box::new(Lease { deadline, ..held }));
                     });
                 }
-                Ok(_) | Err(_) => lost.push(*id),
+                Ok(_) | Err(_) => {
+                    self.tell_of_stop(node, *id, *token);
+                    lost.push(*id);
+                }
             }
         }
         Ok(Reply::Renewed { renewed, lost })
+    }
+
+    /// The lease of an item about which its holder says something. Of an item that has ended meanwhile
+    /// its process has ended too, or will not begin.
+    pub(super) fn heard_from(&mut self, id: WorkId, token: Token) -> Result<Lease, Refusal> {
+        self.hear_of_stop(id, token);
+        self.held_under(id, token)
     }
 
     /// The lease of an item that is held under this token, now.

@@ -34,7 +34,7 @@ impl Machine {
         {
             return Ok(Reply::Completed { then: first.then.to_vec() });
         }
-        let lease = self.held_under(id, token)?;
+        let lease = self.heard_from(id, token)?;
         let admissions = self.examine(then, Source::Worker)?;
         let at = self.facts.now;
         self.alter(id, |item| {
@@ -69,7 +69,7 @@ impl Machine {
         error: &str,
         retry: bool,
     ) -> Result<Reply, Refusal> {
-        self.held_under(id, token)?;
+        self.heard_from(id, token)?;
         let error = if error.is_empty() { "no reason was given" } else { error };
         let exhausted = self.is_exhausted(id);
         if exhausted || !retry {
@@ -158,9 +158,10 @@ impl Machine {
         self.fall(id, error);
     }
 
-    /// Makes an item cancelled.
+    /// Makes an item cancelled. What its process takes stays taken until its holder has stopped it.
     pub(super) fn call_off(&mut self, id: WorkId) {
         let at = self.facts.now;
+        self.stop(id);
         self.alter(id, |item| item.state = State::Cancelled { at });
         self.facts.totals.cancelled += 1;
         self.note_end(id, |ended| ended.cancelled = ended.cancelled.saturating_add(1));

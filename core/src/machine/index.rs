@@ -91,7 +91,15 @@ pub struct QueueLoad {
 pub(super) struct OfNode {
     pub(super) held: BTreeSet<WorkId>,
     pub(super) ended: u64,
+    /// Items that have ended and whose holder, this node, has yet to hear of it.
+    pub(super) stops: BTreeSet<WorkId>,
     pub(super) reserved: Reserved,
+}
+
+impl OfNode {
+    fn is_idle(&self) -> bool {
+        self.held.is_empty() && self.stops.is_empty() && self.ended == 0
+    }
 }
 
 /// Unfinished items of one run.
@@ -105,6 +113,7 @@ pub(super) struct OfRun {
 /// Items of one group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct OfGroup {
+    /// Held items, and ended ones whose holder has yet to hear of it.
     pub(super) held: u64,
     pub(super) ready: BTreeSet<Place>,
     /// The one that stands in line for all: the first, while none is held.
@@ -131,6 +140,7 @@ pub(super) struct Index {
     pub(super) classes: usize,
     /// Items that time alone changes.
     pub(super) due: BTreeSet<(Moment, WorkId)>,
+    pub(super) stops_due: BTreeSet<(Moment, WorkId)>,
     pub(super) ranges_due: BTreeSet<(Moment, WorkId)>,
     pub(super) locks_due: BTreeSet<(Moment, LockName)>,
     /// Owners that wait for locks, by the end of their wait.
@@ -175,6 +185,9 @@ impl Index {
             index.remember_key(item);
             index.enter(item);
         }
+        for (id, stop) in &facts.stops {
+            index.enter_stop(id, stop);
+        }
         for (first, array) in &facts.arrays {
             if let Some(key) = &array.request.key {
                 index.keys.insert(&array.request.queue, key, *first);
@@ -207,9 +220,10 @@ impl Index {
         index
     }
 
-    /// Unfinished items with a record of their own.
-    pub(super) const fn records(&self) -> u64 {
-        self.counts.unfinished().saturating_sub(self.in_ranges)
+    /// Unfinished items with a record of their own, and ended ones whose holder has yet to hear of it.
+    pub(super) fn records(&self) -> u64 {
+        let unfinished = self.counts.unfinished().saturating_sub(self.in_ranges);
+        unfinished.saturating_add(self.stops_due.len() as u64)
     }
 
     /// Items of an array that are held or retried.
@@ -249,7 +263,7 @@ impl Index {
     }
 
     fn drop_idle(&mut self, node: &NodeId) {
-        if self.nodes.get(node).is_some_and(|of| of.held.is_empty() && of.ended == 0) {
+        if self.nodes.get(node).is_some_and(|of| of.is_idle()) {
             self.nodes.remove(node);
         }
     }

@@ -59,6 +59,7 @@ impl Machine {
             types,
             classes,
             due,
+            stops_due,
             ranges_due,
             locks_due,
             waits_due,
@@ -86,6 +87,7 @@ impl Machine {
             ("types", kept.types == types),
             ("classes", kept.classes == classes),
             ("due", kept.due == due),
+            ("stops_due", kept.stops_due == stops_due),
             ("ranges_due", kept.ranges_due == ranges_due),
             ("locks_due", kept.locks_due == locks_due),
             ("waits_due", kept.waits_due == waits_due),
@@ -159,6 +161,8 @@ impl Machine {
             | State::Dead { .. }
             | State::Cancelled { .. } => None,
         });
+        let stops = self.facts.stops.values().map(|stop| stop.token);
+        let leases = leases.chain(stops);
         let mut seen: BTreeSet<Token> = BTreeSet::new();
         for token in leases.chain(self.facts.locks.values().map(|lock| lock.token)) {
             findings.expect(seen.insert(token), "tokens are unique", || format!("{token} twice"));
@@ -186,8 +190,13 @@ impl Machine {
         }
     }
 
-    /// Nothing is given away twice: not a group, not a device, not a processor.
+    /// Nothing is given away twice: not a group, not a device, not a processor. What is being stopped
+    /// has them too.
     fn check_exclusion(&self, findings: &mut Findings) {
+        for (id, _) in &self.facts.stops {
+            let ended = self.item(id).is_none_or(|item| item.state.ended().is_some());
+            findings.expect(ended, "what is stopped has ended", || format!("{id}"));
+        }
         for ((queue, group), of_group) in &self.index.groups {
             findings.expect(of_group.held <= 1, "groups exclude", || {
                 format!("{} of group {group} of queue {queue} are held", of_group.held)

@@ -9,11 +9,13 @@ mod events;
 mod locks;
 mod runs;
 mod sessions;
+mod stops;
 mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::sessions::Sessions;
+use self::stops::Stop;
 use self::tenants::{Lane, Room};
 use super::bounds::Bounds;
 use crate::event::Event;
@@ -144,6 +146,7 @@ pub(super) struct Model {
     now: u64,
     pub(super) bounds: Bounds,
     pub(super) rows: Vec<Row>,
+    pub(super) stops: Vec<Stop>,
     pub(super) locks: Vec<HeldLock>,
     pub(super) runs: Vec<RunRow>,
     /// First item, count, request.
@@ -199,6 +202,13 @@ impl Model {
     }
 
     fn carry_out(&mut self, command: &Command, expired: u32) -> Answer {
+        if let Command::Start { work_id, token }
+        | Command::Complete { work_id, token, .. }
+        | Command::Fail { work_id, token, .. }
+        | Command::Release { work_id, token } = command
+        {
+            self.hear(work_id.0, *token);
+        }
         match command {
             Command::Enqueue(requests) => self.enqueue(requests, By::Submitter),
             Command::EnqueueArray { request, count } => self.enqueue_array(request, *count),
@@ -291,7 +301,10 @@ impl Model {
                     *deadline = until;
                     renewed += 1;
                 }
-                _ => lost.push(id.0),
+                _ => {
+                    self.tell_holder(node, id.0, *token);
+                    lost.push(id.0);
+                }
             }
         }
         Answer::Renewed(renewed, lost)
@@ -505,9 +518,10 @@ impl Model {
         Some((id, known == request && of == count, id > before as u64))
     }
 
-    /// Unfinished items that are no longer one of many.
+    /// Unfinished items that are no longer one of many, and those that are being stopped.
     pub(super) fn records(&self) -> u64 {
-        self.rows.iter().filter(|row| row.recorded && row.unfinished()).count() as u64
+        let rows = self.rows.iter().filter(|row| row.recorded && row.unfinished());
+        (rows.count() + self.stops.len()) as u64
     }
 
     /// Whether an item that is one of many may become one by itself.
@@ -549,6 +563,7 @@ impl Model {
         }
         self.rows[at].recorded = true;
         if self.rows[at].unfinished() {
+            self.stop(at);
             self.rows[at].standing = Standing::Cancelled;
             self.tell_end(at, Status::Cancelled);
             self.lose(at);

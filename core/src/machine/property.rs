@@ -145,6 +145,11 @@ impl Pairing {
                 || self.arrays.contains(id);
             prop_assert!(known, "acknowledged {} is gone", id);
         }
+        let stops = machine.facts.stops.iter().map(|(id, stop)| (id.0, stop.until.0));
+        let mut expected: Vec<_> =
+            self.model.stops.iter().map(|stop| (stop.id, stop.until)).collect();
+        expected.sort_unstable();
+        prop_assert_eq!(stops.collect::<Vec<_>>(), expected, "who is being stopped");
         self.compare_locks()?;
         self.compare_events()?;
         for row in &self.model.runs {

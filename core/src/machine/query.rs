@@ -198,10 +198,11 @@ impl Machine {
             return Some(self.facts.now);
         }
         let item = self.index.due.first().map(|(due, _)| *due);
+        let stop = self.index.stops_due.first().map(|(due, _)| *due);
         let range = self.index.ranges_due.first().map(|(due, _)| *due);
         let session = self.index.heard.first().map(|(heard, _)| heard.after(limits::SESSION_TTL));
         let lock = self.index.locks_due.first().map(|(due, _)| *due);
         let wait = self.index.waits_due.first().map(|(until, _, _)| *until);
-        item.into_iter().chain(range).chain(session).chain(lock).chain(wait).min()
+        item.into_iter().chain(stop).chain(range).chain(session).chain(lock).chain(wait).min()
     }
 }

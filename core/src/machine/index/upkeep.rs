@@ -5,7 +5,7 @@ use alloc::collections::BTreeSet;
 use super::{Index, OfGroup, OfType};
 use crate::id::{GroupName, QueueName, WorkId};
 use crate::machine::class::{Class, Place};
-use crate::machine::facts::Range;
+use crate::machine::facts::{Range, Stop};
 use crate::queue::item::{Item, Lease, NewItem, State};
 use crate::run::Run;
 use crate::time::Moment;
@@ -228,18 +228,46 @@ impl Index {
         of_node.held.remove(&item.id);
         of_node.reserved.remove(&lease.share);
         self.drop_idle(&lease.node);
-        if let Some(group) = group_of(&item.request)
-            && let Some(of_group) = self.groups.get_mut(&group)
-        {
-            of_group.held = of_group.held.saturating_sub(1);
-            if *of_group == OfGroup::default() {
-                self.groups.remove(&group);
-            }
+        if let Some(group) = group_of(&item.request) {
+            self.quit_group(&group);
         }
         if lease.started.is_some()
             && let Some(of_run) = item.origin().and_then(|o| self.runs.get_mut(&o.run))
         {
             of_run.running = of_run.running.saturating_sub(1);
+        }
+    }
+
+    /// Records what the process of an ended item still takes.
+    pub(in crate::machine) fn enter_stop(&mut self, id: WorkId, stop: &Stop) {
+        self.stops_due.insert((stop.until, id));
+        let of_node = self.node(&stop.node);
+        of_node.stops.insert(id);
+        of_node.reserved.add(&stop.share);
+        if let Some(group) = &stop.group {
+            self.groups.entry(group.clone()).or_default().held += 1;
+        }
+    }
+
+    /// Undoes [`Self::enter_stop`], while the facts are still as they were entered.
+    pub(in crate::machine) fn leave_stop(&mut self, id: WorkId, stop: &Stop) {
+        self.stops_due.remove(&(stop.until, id));
+        let of_node = self.node(&stop.node);
+        of_node.stops.remove(&id);
+        of_node.reserved.remove(&stop.share);
+        self.drop_idle(&stop.node);
+        if let Some(group) = &stop.group {
+            self.quit_group(group);
+        }
+    }
+
+    /// One of a group is held no longer.
+    fn quit_group(&mut self, group: &(QueueName, GroupName)) {
+        if let Some(of_group) = self.groups.get_mut(group) {
+            of_group.held = of_group.held.saturating_sub(1);
+            if *of_group == OfGroup::default() {
+                self.groups.remove(group);
+            }
         }
     }
 

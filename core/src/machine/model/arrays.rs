@@ -81,6 +81,7 @@ impl Model {
         };
         let mut items = 0;
         for at in self.of_array(first, count) {
+            self.stop(at);
             let row = &mut self.rows[at];
             if row.unfinished() {
                 row.standing = if row.recorded { Standing::Cancelled } else { Standing::Gone };
