@@ -23,14 +23,15 @@ pub(super) enum Source {
     /// A submitter: items of their own.
     Submitter,
     /// A submitter of so many items that are alike but for their index.
-    OfArray {
-        count: u32,
-    },
+    OfArray { count: u32 },
     /// A planner: parts of its run.
     Planner,
     /// A worker that completes: items of their own, which the limits of queues let pass, and one of
     /// which takes the place of what ends.
-    Worker,
+    Worker {
+        /// Bytes of what ends.
+        ended_bytes: u64,
+    },
 }
 
 impl Machine {
@@ -56,7 +57,7 @@ impl Machine {
         let mut classes: BTreeSet<(&str, &QueueName, &Needs)> = BTreeSet::new();
         let mut queues: BTreeMap<&QueueName, u64> = BTreeMap::new();
         let mut admissions = Vec::with_capacity(requests.len());
-        let mut fresh = 0_u64;
+        let (mut fresh, mut bytes) = (0_u64, 0_u64);
         for (at, request) in requests.iter().enumerate() {
             check_request(at, request, source)?;
             self.check_room(&request.queue, 0)?;
@@ -70,6 +71,7 @@ impl Machine {
             }
             if matches!(admission, Admission::Fresh) {
                 fresh += 1;
+                bytes = bytes.saturating_add(request.bytes());
                 self.check_dependencies(at, request)?;
                 *queues.entry(&request.queue).or_default() += 1;
                 if !self.has_class(request) {
@@ -78,12 +80,12 @@ impl Machine {
             }
             admissions.push(admission);
         }
-        if !matches!(source, Source::Worker) {
+        if !matches!(source, Source::Worker { .. }) {
             for (queue, more) in queues {
                 self.check_room(queue, more)?;
             }
         }
-        self.check_records(fresh, source)?;
+        self.check_records(fresh, bytes, source)?;
         if self.index.classes.saturating_add(classes.len()) > limits::CLASSES_MAX {
             let problem = format!(
                 "would make more than {} kinds of unfinished items; use fewer distinct needs",
@@ -96,16 +98,22 @@ impl Machine {
 
     /// Whether so many more items may have records of their own. What ends makes room for one that
     /// follows from it, so that a full queue of such items drains.
-    fn check_records(&self, fresh: u64, source: Source) -> Result<(), Refusal> {
-        let (held, limit) = (self.records(), self.bounds.records);
-        let (more, limit) = match source {
-            Source::Submitter | Source::OfArray { .. } | Source::Planner => (fresh, limit),
-            Source::Worker => {
-                (fresh.saturating_sub(1), limit.saturating_add(self.bounds.follow_ups))
+    fn check_records(&self, fresh: u64, fresh_bytes: u64, source: Source) -> Result<(), Refusal> {
+        let ((ended, ended_bytes), (spare, spare_bytes)) = match source {
+            Source::Submitter | Source::OfArray { .. } | Source::Planner => ((0, 0), (0, 0)),
+            Source::Worker { ended_bytes } => {
+                ((1, ended_bytes), (self.bounds.follow_ups, self.bounds.follow_up_bytes))
             }
         };
+        let (more, more_bytes) =
+            (fresh.saturating_sub(ended), fresh_bytes.saturating_sub(ended_bytes));
+        let (held, limit) = (self.records(), self.bounds.records.saturating_add(spare));
         if more > 0 && held.saturating_add(more) > limit {
             return Err(Refusal::Full { held, limit });
+        }
+        let (bytes, limit) = (self.index.bytes, self.bounds.bytes.saturating_add(spare_bytes));
+        if more_bytes > 0 && bytes.saturating_add(more_bytes) > limit {
+            return Err(Refusal::TooHeavy { bytes, limit });
         }
         Ok(())
     }
@@ -173,15 +181,10 @@ impl Machine {
 
     /// What the machine knows under this key of the request's queue. One item and an array of one are
     /// not the same.
-    fn known(
-        &self,
-        key: &str,
-        request: &NewItem,
-        source: Source,
-    ) -> Result<Admission, Refusal> {
+    fn known(&self, key: &str, request: &NewItem, source: Source) -> Result<Admission, Refusal> {
         let count = match source {
             Source::OfArray { count } => Some(count),
-            Source::Submitter | Source::Planner | Source::Worker => None,
+            Source::Submitter | Source::Planner | Source::Worker { .. } => None,
         };
         let (queue, index) = (&request.queue, &self.index);
         let forgotten = || self.facts.forgotten.get(&index.forgotten.get(queue, key)?);
@@ -276,14 +279,20 @@ fn check_payload(
         (_, Payload::OfArray(_)) => {
             Err(invalid(field("payload"), "may be part of an array only when the array is claimed"))
         }
-        (Source::Submitter | Source::OfArray { .. } | Source::Worker, Payload::OfRun(_)) => {
+        (Source::Submitter | Source::OfArray { .. } | Source::Worker { .. }, Payload::OfRun(_)) => {
             Err(invalid(field("payload"), "may be part of a run only when its planner asks"))
         }
-        (Source::Submitter | Source::OfArray { .. } | Source::Worker, Payload::Opaque(_)) if of_planner => {
+        (
+            Source::Submitter | Source::OfArray { .. } | Source::Worker { .. },
+            Payload::Opaque(_),
+        ) if of_planner => {
             let problem = format!("must not begin with {RUN_KEYS:?}, which runs use");
             Err(invalid(field("key"), problem))
         }
-        (Source::Submitter | Source::OfArray { .. } | Source::Worker, Payload::Opaque(text)) => {
+        (
+            Source::Submitter | Source::OfArray { .. } | Source::Worker { .. },
+            Payload::Opaque(text),
+        ) => {
             if text.len() > limits::PAYLOAD_BYTES_MAX {
                 let problem =
                     format!("holds {} of at most {} bytes", text.len(), limits::PAYLOAD_BYTES_MAX);

@@ -57,6 +57,7 @@ impl Machine {
         if let Some(key) = &request.key {
             self.index.keys.insert(&request.queue, key, first);
         }
+        self.index.bytes += array.request.bytes();
         self.facts.arrays.insert(first, array);
         let since = now.after(request.delay);
         let ready = request.delay == Span::default();
@@ -153,7 +154,7 @@ impl Machine {
     }
 
     /// Gives an item of a range a record of its own; false when it is in none. Whoever lets it wait
-    /// sees to [`Bounds::let_leave`].
+    /// sees to [`super::bounds::Bounds::let_leave`].
     pub(super) fn materialize(&mut self, id: WorkId) -> bool {
         let Some((first, range)) = self.range_of(id) else {
             return false;
@@ -219,6 +220,7 @@ impl Machine {
             return None;
         }
         let array = self.facts.arrays.remove(&id)?;
+        self.index.bytes = self.index.bytes.saturating_sub(array.request.bytes());
         if let Some(key) = &array.request.key {
             let queue = &array.request.queue;
             self.index.keys.remove(queue, key);

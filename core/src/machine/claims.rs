@@ -69,8 +69,7 @@ impl Machine {
     #[must_use]
     pub fn claimable(&self, claim: &Claim) -> bool {
         // Whoever waits for what has just ended is told by the next command.
-        !self.index.resolvable.is_empty()
-            || Merge::for_claim(self, claim).has_any()
+        !self.index.resolvable.is_empty() || Merge::for_claim(self, claim).has_any()
     }
 
     /// The holder begins: from here on the attempt counts. A repeat changes nothing.

@@ -35,7 +35,8 @@ impl Machine {
             return Ok(Reply::Completed { then: first.then.to_vec() });
         }
         let lease = self.heard_from(id, token)?;
-        let admissions = self.examine(then, Source::Worker)?;
+        let ended_bytes = self.item(id).map_or(0, |item| item.request.bytes());
+        let admissions = self.examine(then, Source::Worker { ended_bytes })?;
         let at = self.facts.now;
         self.alter(id, |item| {
             // Who completes has started, whether or not the word of it arrived.
@@ -125,6 +126,10 @@ impl Machine {
         if held >= limit {
             return Err(Refusal::Full { held, limit });
         }
+        let (bytes, limit) = (self.index.bytes, self.bounds.bytes);
+        if bytes.saturating_add(item.request.bytes()) > limit {
+            return Err(Refusal::TooHeavy { bytes, limit });
+        }
         let open = self.open_dependencies(&item.awaited);
         let since = Self::place_after(item, self.facts.now);
         self.alter(id, |item| {
@@ -171,7 +176,9 @@ impl Machine {
     /// Forgets finished items beyond the bound, oldest first, and remembers their keys; dead ones
     /// by their own bound and by age. The work is bounded by what the command has finished.
     pub(super) fn forget_oldest(&mut self) {
-        while self.index.finished.len() > limits::ITEMS_FINISHED_MAX {
+        while self.index.finished.len() > limits::ITEMS_FINISHED_MAX
+            || self.index.finished_bytes > self.bounds.finished_bytes
+        {
             let Some((_, id)) = self.index.finished.first().copied() else {
                 return;
             };
@@ -182,7 +189,9 @@ impl Machine {
                 return;
             };
             let old = at.after(limits::DEAD_KEPT) <= self.facts.now;
-            if !old && self.index.dead.len() <= limits::ITEMS_DEAD_MAX {
+            let many = self.index.dead.len() > limits::ITEMS_DEAD_MAX
+                || self.index.dead_bytes > self.bounds.finished_bytes;
+            if !old && !many {
                 return;
             }
             self.forget(id);

@@ -14,6 +14,7 @@ use crate::id::{GroupName, LockName, NodeId, QueueName, RunId, SessionId, WorkId
 use crate::queue::item::{Needs, NewItem, State, Status};
 use crate::queue::lock::{Lock, Waiter};
 use crate::queue::resources::Reserved;
+use crate::queue::session::Answer;
 use crate::time::Moment;
 
 /// Items that are remembered, by status. Unclaimed items of arrays count too.
@@ -135,6 +136,11 @@ pub(super) struct Index {
     pub(super) counts: Counts,
     /// Items that were never claimed and have no record of their own.
     pub(super) in_ranges: u64,
+    /// Bytes of unfinished items with a record of their own, and of arrays.
+    pub(super) bytes: u64,
+    /// Bytes of [`Self::finished`] and of [`Self::dead`].
+    pub(super) finished_bytes: u64,
+    pub(super) dead_bytes: u64,
     pub(super) types: BTreeMap<String, OfType>,
     /// Number of classes, all types together.
     pub(super) classes: usize,
@@ -149,6 +155,8 @@ pub(super) struct Index {
     pub(super) heard: BTreeSet<(Moment, SessionId)>,
     /// Answers that all sessions keep.
     pub(super) answers: usize,
+    /// Numbers of items in them.
+    pub(super) answer_ids: usize,
     /// Keys of the items that are remembered.
     pub(super) keys: Keys<WorkId>,
     /// Keys of the others, by their number in [`Facts::forgotten`].
@@ -189,6 +197,7 @@ impl Index {
             index.enter_stop(id, stop);
         }
         for (first, array) in &facts.arrays {
+            index.bytes += array.request.bytes();
             if let Some(key) = &array.request.key {
                 index.keys.insert(&array.request.queue, key, *first);
             }
@@ -207,6 +216,7 @@ impl Index {
         for (id, session) in &facts.sessions {
             index.heard.insert((session.heard, id));
             index.answers += session.answers.len();
+            index.answer_ids += session.answers.values().map(Answer::ids).sum::<usize>();
         }
         for run in facts.runs.values() {
             index.enter_run(run);

@@ -56,6 +56,9 @@ impl Machine {
         let Index {
             counts,
             in_ranges,
+            bytes,
+            finished_bytes,
+            dead_bytes,
             types,
             classes,
             due,
@@ -65,6 +68,7 @@ impl Machine {
             waits_due,
             heard,
             answers,
+            answer_ids,
             keys,
             forgotten,
             queues,
@@ -84,6 +88,9 @@ impl Machine {
         let parts = [
             ("counts", kept.counts == counts),
             ("in_ranges", kept.in_ranges == in_ranges),
+            ("bytes", kept.bytes == bytes),
+            ("finished_bytes", kept.finished_bytes == finished_bytes),
+            ("dead_bytes", kept.dead_bytes == dead_bytes),
             ("types", kept.types == types),
             ("classes", kept.classes == classes),
             ("due", kept.due == due),
@@ -93,6 +100,7 @@ impl Machine {
             ("waits_due", kept.waits_due == waits_due),
             ("heard", kept.heard == heard),
             ("answers", kept.answers == answers),
+            ("answer_ids", kept.answer_ids == answer_ids),
             ("keys", kept.keys == keys),
             ("forgotten", kept.forgotten == forgotten),
             ("queues", kept.queues == queues),
@@ -127,6 +135,12 @@ impl Machine {
             ("nodes", self.facts.capacities.len(), limits::NODES_MAX),
             ("sessions", self.facts.sessions.len(), limits::SESSIONS_MAX),
             ("answers", self.index.answers, limits::ANSWERS_MAX),
+            // One more request was carried out when there was room for one number.
+            (
+                "numbers in answers",
+                self.index.answer_ids,
+                limits::ANSWER_IDS_MAX + limits::HEARTBEAT_CLAIMS_MAX,
+            ),
             ("finished items", self.index.finished.len(), limits::ITEMS_FINISHED_MAX),
             ("forgotten keys", self.facts.forgotten.len(), limits::KEYS_MAX),
             ("classes", self.index.classes, limits::CLASSES_MAX),
@@ -135,6 +149,9 @@ impl Machine {
             ("events", self.facts.events.kept.len(), limits::EVENTS_MAX),
             ("runs", self.facts.runs.len(), limits::RUNS_MAX),
         ];
+        let (bytes, most) =
+            (self.index.bytes, self.bounds.bytes.saturating_add(self.bounds.follow_up_bytes));
+        findings.expect(bytes <= most, "bounds", || format!("{bytes} bytes of at most {most}"));
         for (what, held, most) in bounds {
             findings.expect(held <= most, "bounds", || format!("{held} {what} of at most {most}"));
         }

@@ -34,20 +34,25 @@ struct Rest {
     place: Place,
     last: WorkId,
     array: WorkId,
+    /// Of one item of it.
+    bytes: u64,
 }
 
 impl Line<'_> {
     fn next(&mut self, facts: &Facts) -> Option<Place> {
-        if let Some(Rest { place, last, array }) = self.range.take()
+        if let Some(Rest { place, last, array, bytes }) = self.range.take()
             && place.id < last
         {
             let place = Place { id: WorkId(place.id.0 + 1), ..place };
-            self.range = Some(Rest { place, last, array });
+            self.range = Some(Rest { place, last, array, bytes });
             return Some(place);
         }
         let place = *self.places.next()?;
-        let range = facts.ranges.get(&place.id);
-        self.range = range.map(|range| Rest { place, last: range.last, array: range.array });
+        self.range = facts.ranges.get(&place.id).map(|range| {
+            let of = facts.arrays.get(&range.array);
+            let bytes = of.map_or(0, |array| array.request.bytes_of_element());
+            Rest { place, last: range.last, array: range.array, bytes }
+        });
         Some(place)
     }
 }
@@ -105,6 +110,8 @@ pub(super) struct Merge<'a> {
     outstanding: BTreeMap<WorkId, usize>,
     /// Unfinished items with a record, those included that get one here.
     records: u64,
+    /// The same of their bytes.
+    bytes: u64,
     /// The lanes with work, next first: band, service for each unit of weight, name.
     order: BTreeSet<(Reverse<u8>, u64, usize)>,
     capacity: Option<&'a Capacity>,
@@ -149,6 +156,7 @@ impl<'a> Merge<'a> {
             lanes: Vec::new(),
             outstanding: BTreeMap::new(),
             records: index.records(),
+            bytes: index.bytes,
             order: BTreeSet::new(),
             capacity: None,
             reserved: Reserved::default(),
@@ -210,9 +218,9 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// The first of the next lane, with the array that it has to leave first. An array that can give
+    /// The first of the next lane, with the range that it has to leave first. An array that can give
     /// away no more steps aside for what stands behind it: its own retried items may be there.
-    fn pop(&mut self) -> Option<(usize, Head, Option<WorkId>)> {
+    fn pop(&mut self) -> Option<(usize, Head, Option<Rest>)> {
         // One round for each range that steps aside, and one for each lane that has nothing.
         while let Some((_, _, at)) = self.order.pop_first() {
             let Some(lane) = self.lanes.get_mut(at) else {
@@ -225,11 +233,11 @@ impl<'a> Merge<'a> {
             let Some(rest) = range else {
                 return Some((at, head, None));
             };
-            let array = rest.array;
-            let known = || self.index.outstanding(array);
-            let outstanding = *self.outstanding.entry(array).or_insert_with(known);
-            if self.bounds.let_leave(outstanding, self.records) {
-                return Some((at, head, Some(array)));
+            let known = || self.index.outstanding(rest.array);
+            let outstanding = *self.outstanding.entry(rest.array).or_insert_with(known);
+            let bytes = self.bytes.saturating_add(rest.bytes);
+            if self.bounds.let_leave(outstanding, self.records, bytes) {
+                return Some((at, head, Some(*rest)));
             }
             rest.place.id = rest.last;
             self.advance(at, head.line);
@@ -239,17 +247,20 @@ impl<'a> Merge<'a> {
     }
 
     /// Notes that an item leaves its array.
-    fn note_leaving(&mut self, array: Option<WorkId>) {
-        if let Some(outstanding) = array.and_then(|array| self.outstanding.get_mut(&array)) {
+    fn note_leaving(&mut self, range: Option<Rest>) {
+        if let Some(Rest { place: _, last: _, array, bytes }) = range
+            && let Some(outstanding) = self.outstanding.get_mut(&array)
+        {
             *outstanding += 1;
             self.records += 1;
+            self.bytes += bytes;
         }
     }
 
     /// Takes the next item that fits the node and its queue's limits.
     fn take(&mut self) -> Option<(WorkId, Share, usize)> {
         // A head that does not fit takes its whole line with it: at most one round for each line.
-        while let Some((at, head, array)) = self.pop() {
+        while let Some((at, head, range)) = self.pop() {
             let Some(lane) = self.lanes.get_mut(at) else {
                 continue;
             };
@@ -257,7 +268,7 @@ impl<'a> Merge<'a> {
             let share = lane.allows(&demand).then(|| self.place(&demand)).flatten();
             if let Some(share) = share {
                 self.reserved.add(&share);
-                self.note_leaving(array);
+                self.note_leaving(range);
                 if let Some(lane) = self.lanes.get_mut(at) {
                     lane.load.held += 1;
                     lane.load.gpu_milli += share.gpu_milli();
@@ -300,10 +311,10 @@ impl<'a> Merge<'a> {
             self.enqueue(at);
         }
         while ids.len() < limit
-            && let Some((at, head, array)) = self.pop()
+            && let Some((at, head, range)) = self.pop()
         {
             ids.push(head.id);
-            self.note_leaving(array);
+            self.note_leaving(range);
             if let Some(lane) = self.lanes.get_mut(at) {
                 lane.load.held += 1;
                 lane.queue.service.serve(self.facts.now);

@@ -1,6 +1,7 @@
 //! A second opinion: the rules of the machine once more, as simply as they can be said. Lists and
 //! linear scans, no index, no code of the machine; only the types of commands are shared.
 
+mod admission;
 mod answer;
 mod arrays;
 mod claims;
@@ -14,6 +15,7 @@ mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::admission::bytes;
 use self::sessions::Sessions;
 use self::stops::Stop;
 use self::tenants::{Lane, Room};
@@ -21,7 +23,7 @@ use super::bounds::Bounds;
 use crate::event::Event;
 use crate::id::{Position, RunId, Token, WorkId};
 use crate::queue::command::{Batch, Command, PairResult};
-use crate::queue::item::{Cause, NewItem, Origin, Payload, Predecessor, Status};
+use crate::queue::item::{Cause, NewItem, Origin, Payload, Status};
 use crate::queue::resources::{Capacity, Teller};
 use crate::run::{Outcome, RunSpec};
 
@@ -328,9 +330,10 @@ impl Model {
             Ok(at) => at,
         };
         let standing = self.rows[at].standing.clone();
-        let Answer::Enqueued(added) = self.enqueue(then, By::Worker) else {
-            // The very same refusal once more, since nothing was changed.
-            return self.enqueue(then, By::Worker);
+        let ending = bytes(&self.rows[at].request);
+        let added = match self.enqueue_for(then, By::Worker, ending) {
+            Answer::Enqueued(added) => added,
+            refused => return refused,
         };
         self.rows[at].standing = standing;
         self.begin(at);
@@ -367,176 +370,6 @@ impl Model {
             row.standing = Standing::Open { since: row.created };
         }
         Answer::Done
-    }
-
-    fn enqueue(&mut self, requests: &[NewItem], by: By) -> Answer {
-        let before = self.rows.clone();
-        let mut answer = vec![];
-        let mut added = BTreeMap::new();
-        for (place, request) in requests.iter().enumerate() {
-            match self.enqueue_one(place, request, by, &answer, before.len()) {
-                Ok((id, fresh)) => {
-                    answer.push((id, fresh));
-                    *added.entry(request.queue.as_str()).or_insert(0) += u64::from(fresh);
-                }
-                Err(refused) => {
-                    self.rows = before;
-                    return refused;
-                }
-            }
-        }
-        let full = added.iter().any(|(queue, more)| {
-            let limit = self.lanes.get(*queue).and_then(|lane| lane.settings.max_queued);
-            let limit = limit.filter(|_| *more > 0 && by != By::Worker);
-            limit.is_some_and(|limit| self.queued(queue) > u64::from(limit))
-        });
-        if full {
-            self.rows = before;
-            return Answer::Refused("QueueFull");
-        }
-        // The item that ends is still among the records.
-        let (spared, spare) = if by == By::Worker { (1, self.bounds.follow_ups) } else { (0, 0) };
-        let more = added.values().sum::<u64>();
-        if more > spared && self.records() - spared > self.bounds.records + spare {
-            self.rows = before;
-            return Answer::Refused("Full");
-        }
-        Answer::Enqueued(answer)
-    }
-
-    fn enqueue_one(
-        &mut self,
-        place: usize,
-        request: &NewItem,
-        by: By,
-        earlier: &[(u64, bool)],
-        before: usize,
-    ) -> Result<(u64, bool), Answer> {
-        let of_run = matches!(request.payload, Payload::OfRun(_));
-        if request.priority > 100
-            || !(1..=100).contains(&request.attempts_max)
-            || of_run != (by == By::Planner)
-        {
-            return Err(Answer::Refused("Invalid"));
-        }
-        let queue = request.queue.as_str();
-        if queue != "default" && !self.lanes.contains_key(queue) {
-            return Err(Answer::Refused("UnknownQueue"));
-        }
-        let key = request.key.as_deref();
-        let known = key.and_then(|key| self.known(key, request, None, before));
-        if let Some((id, same, id_is_new)) = known {
-            return match (same, id_is_new) {
-                (true, _) => Ok((id, false)),
-                (false, true) => Err(Answer::Refused("Invalid")),
-                (false, false) => Err(Answer::Refused("KeyConflict")),
-            };
-        }
-        let awaited = self.awaited(place, request, earlier, before)?;
-        let behind = self.behind(&awaited);
-        let standing = match request.delay.0 {
-            _ if !behind.is_empty() => Standing::Behind(behind),
-            0 => Standing::Open { since: self.now },
-            delay => Standing::Waiting { until: self.now + delay },
-        };
-        let id = self.rows.len() as u64 + 1;
-        self.rows.push(Row {
-            id,
-            request: request.clone(),
-            standing,
-            attempts: 0,
-            deliveries: 0,
-            created: self.now,
-            awaited,
-            recorded: true,
-        });
-        Ok((id, true))
-    }
-
-    /// Those of them who have not ended.
-    fn behind(&self, awaited: &[(u64, bool)]) -> BTreeMap<u64, bool> {
-        let mut behind = BTreeMap::new();
-        for (on, ok) in awaited {
-            if self.rows.iter().any(|row| row.id == *on && row.unfinished()) {
-                *behind.entry(*on).or_insert(false) |= ok;
-            }
-        }
-        behind
-    }
-
-    /// For whom a request has to wait.
-    fn awaited(
-        &self,
-        place: usize,
-        request: &NewItem,
-        earlier: &[(u64, bool)],
-        before: usize,
-    ) -> Result<Vec<(u64, bool)>, Answer> {
-        let mut awaited = vec![];
-        for dependency in &request.after {
-            let on = match dependency.on {
-                Predecessor::Earlier(other) if (other as usize) < place => {
-                    self.rows.iter().find(|row| row.id == earlier[other as usize].0)
-                }
-                Predecessor::Earlier(_) => return Err(Answer::Refused("Invalid")),
-                Predecessor::Item(on) => {
-                    let known =
-                        |row: &&Row| row.id == on.0 && row.recorded && row.id <= before as u64;
-                    let row = self.rows.iter().find(known);
-                    let of_many =
-                        |row: &Row| row.id == on.0 && !row.recorded && row.unfinished();
-                    if self.rows.iter().any(of_many) {
-                        return Err(Answer::Refused("Invalid"));
-                    }
-                    let row = row.ok_or(Answer::Refused("UnknownWork"))?;
-                    let badly = matches!(row.standing, Standing::Dead | Standing::Cancelled);
-                    if dependency.ok && badly {
-                        return Err(Answer::Refused("Invalid"));
-                    }
-                    Some(row)
-                }
-            };
-            awaited.extend(on.map(|row| (row.id, dependency.ok)));
-        }
-        Ok(awaited)
-    }
-
-    /// Who has the key, whether it asked for the same, and whether that was in this very batch.
-    fn known(
-        &self,
-        key: &str,
-        request: &NewItem,
-        count: Option<u32>,
-        before: usize,
-    ) -> Option<(u64, bool, bool)> {
-        let of_arrays = self.arrays.iter().map(|(first, of, known)| (*first, Some(*of), known));
-        let of_rows = self.rows.iter().map(|row| (row.id, None, &row.request));
-        let mut all = of_arrays.chain(of_rows);
-        let (id, of, known) = all.find(|(_, _, known)| {
-            known.queue == request.queue && known.key.as_deref() == Some(key)
-        })?;
-        Some((id, known == request && of == count, id > before as u64))
-    }
-
-    /// Unfinished items that are no longer one of many, and those that are being stopped.
-    pub(super) fn records(&self) -> u64 {
-        let rows = self.rows.iter().filter(|row| row.recorded && row.unfinished());
-        (rows.count() + self.stops.len()) as u64
-    }
-
-    /// Whether an item that is one of many may become one by itself.
-    pub(super) fn may_leave(&self, row: &Row) -> bool {
-        let Payload::OfArray(element) = &row.request.payload else {
-            return true;
-        };
-        let mate = |other: &&Row| match &other.request.payload {
-            Payload::OfArray(other) => other.array == element.array,
-            Payload::Opaque(_) | Payload::OfRun(_) => false,
-        };
-        let mates = self.rows.iter().filter(mate);
-        let outstanding = mates.filter(|row| row.recorded && row.unfinished()).count();
-        row.recorded
-            || outstanding < self.bounds.array_outstanding && self.records() < self.bounds.records
     }
 
     fn cancel_run(&mut self, run: &RunId) -> Answer {

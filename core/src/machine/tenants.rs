@@ -71,7 +71,9 @@ impl Machine {
         if self.check_room(name, 0).is_err() {
             return 0;
         }
-        let in_all = self.bounds.records.saturating_sub(self.records());
+        let records = self.bounds.records.saturating_sub(self.records());
+        let bytes = self.bounds.bytes.saturating_sub(self.index.bytes);
+        let in_all = records.min(bytes / limits::RECORD_BYTES);
         let settings = self.facts.queues.get(name).map(|queue| queue.settings);
         let queued = self.index.load(name).queued;
         let own = settings.and_then(|settings| settings.max_queued).map(u64::from);

@@ -10,7 +10,7 @@ use super::class::Place;
 use super::line::Merge;
 use crate::id::{GroupName, QueueName, WorkId};
 use crate::limits;
-use crate::queue::item::{Item, State};
+use crate::queue::item::{Item, NewItem, State};
 use crate::queue::resources::{Demand, Reserved};
 use crate::time::{Moment, Span};
 
@@ -93,6 +93,13 @@ pub enum Reason {
         /// The bound.
         limit: u64,
     },
+    /// The unfinished items are too large together for an array's to get a record of their own.
+    TooHeavy {
+        /// Bytes of unfinished items.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
     /// Others are before it.
     InLine {
         /// Items before it; at most so many were looked at.
@@ -125,6 +132,7 @@ impl Reason {
             Self::NoRoom { .. } => "no_room",
             Self::ArrayFull { .. } => "array_full",
             Self::Full { .. } => "full",
+            Self::TooHeavy { .. } => "too_heavy",
             Self::InLine { .. } => "in_line",
             Self::NoClaimer { .. } => "no_claimer",
         }
@@ -163,10 +171,16 @@ impl fmt::Display for Reason {
                 write!(f, "none of {large_enough} large enough nodes of {nodes} has room now")
             }
             Self::ArrayFull { array, outstanding, limit } => {
-                write!(f, "{outstanding} items of array {array} are held or retried, of at most {limit}")
+                write!(
+                    f,
+                    "{outstanding} items of array {array} are held or retried, of at most {limit}"
+                )
             }
             Self::Full { held, limit } => {
                 write!(f, "the cluster holds {held} unfinished items of at most {limit}")
+            }
+            Self::TooHeavy { bytes, limit } => {
+                write!(f, "the unfinished items take {bytes} bytes of at most {limit}")
             }
             Self::InLine { ahead, or_more } => {
                 let more = if *or_more { " or more" } else { "" };
@@ -252,7 +266,12 @@ impl Machine {
             return Some(Reason::ArrayFull { array: range.array, outstanding, limit });
         }
         let (held, limit) = (self.records(), self.bounds.records);
-        (held >= limit).then_some(Reason::Full { held, limit })
+        if held >= limit {
+            return Some(Reason::Full { held, limit });
+        }
+        let more = self.array_request(range.array).map_or(0, NewItem::bytes_of_element);
+        let (bytes, limit) = (self.index.bytes, self.bounds.bytes);
+        (bytes.saturating_add(more) > limit).then_some(Reason::TooHeavy { bytes, limit })
     }
 
     fn queue_limits(&self, item: &Item) -> Vec<Reason> {

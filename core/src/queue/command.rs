@@ -462,6 +462,17 @@ pub enum Refusal {
         /// The bound.
         limit: u64,
     },
+    /// The unfinished items are too large together.
+    #[error(
+        "the unfinished items take {bytes} bytes of at most {limit}; retry later, and keep large \
+         inputs in files"
+    )]
+    TooHeavy {
+        /// Bytes of unfinished items.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
     /// The key is in use for an item with another content.
     #[error(
         "idempotency key {key:?} belongs to work item {work_id}, which asks for something else"

@@ -49,6 +49,33 @@ pub struct NewItem {
     pub notify: bool,
 }
 
+/// Not measured by the compiler: all replicas must count alike.
+const DEPENDENCY_BYTES: usize = 24;
+
+impl NewItem {
+    /// Bytes that a record of it takes, as the sums of bytes count them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let key = self.key.as_ref().map_or(0, String::len);
+        let payload = match &self.payload {
+            Payload::Opaque(text) => text.len(),
+            Payload::OfRun(_) | Payload::OfArray(_) => 0,
+        };
+        let after = self.after.len().saturating_mul(DEPENDENCY_BYTES);
+        self.bytes_of_element().saturating_add((key + payload).saturating_add(after) as u64)
+    }
+
+    /// The same for one item of an array of it.
+    #[must_use]
+    pub fn bytes_of_element(&self) -> u64 {
+        let Needs { capabilities, labels, demand: _ } = &self.needs;
+        let labels = labels.iter().flat_map(|(label, value)| [label, value]);
+        let words = capabilities.iter().chain(labels).chain([&self.work_type]);
+        let words = words.map(|word| word.len() as u64).sum();
+        crate::limits::RECORD_BYTES.saturating_add(words)
+    }
+}
+
 /// What an item waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Dependency {

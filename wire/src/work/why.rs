@@ -19,7 +19,7 @@ pub struct Why {
 pub struct Pending {
     /// One of a closed set: `delayed`, `dependencies`, `group_busy`, `queue_max_running`,
     /// `queue_max_gpu`, `no_node_large_enough`, `no_room`, `array_full`, `full`,
-    /// `in_line`, `no_claimer`.
+    /// `too_heavy`, `in_line`, `no_claimer`.
     pub reason: String,
     /// The same as a sentence with the numbers.
     pub message: String,

@@ -19,6 +19,7 @@ impl Index {
     /// Counts an unfinished item among its kind and its run, until [`Self::retire`].
     pub(in crate::machine) fn admit(&mut self, item: &Item) {
         self.admit_many(&item.request, 1);
+        self.bytes += item.request.bytes();
         if let Some(origin) = item.origin() {
             let of_run = self.runs.entry(origin.run.clone()).or_default();
             of_run.outstanding.insert((origin.matchup, item.id));
@@ -31,6 +32,7 @@ impl Index {
     /// Takes an item that ends out of its kind and its run.
     pub(in crate::machine) fn retire(&mut self, item: &Item) {
         self.retire_many(&item.request, 1);
+        self.bytes = self.bytes.saturating_sub(item.request.bytes());
         if let Some(origin) = item.origin()
             && let Some(of_run) = self.runs.get_mut(&origin.run)
         {
@@ -135,6 +137,7 @@ impl Index {
             State::Completed(completion) => self.enter_finished(item, completion.at),
             State::Cancelled { at } => self.enter_finished(item, *at),
             State::Dead { at, .. } => {
+                self.dead_bytes += kept_bytes(item);
                 self.dead.insert((*at, item.id));
                 self.end_on_node(item);
             }
@@ -173,6 +176,7 @@ impl Index {
             State::Completed(completion) => self.leave_finished(item, completion.at),
             State::Cancelled { at } => self.leave_finished(item, *at),
             State::Dead { at, .. } => {
+                self.dead_bytes = self.dead_bytes.saturating_sub(kept_bytes(item));
                 self.dead.remove(&(*at, item.id));
                 self.forget_on_node(item);
             }
@@ -181,11 +185,13 @@ impl Index {
     }
 
     fn enter_finished(&mut self, item: &Item, at: Moment) {
+        self.finished_bytes += kept_bytes(item);
         self.finished.insert((at, item.id));
         self.end_on_node(item);
     }
 
     fn leave_finished(&mut self, item: &Item, at: Moment) {
+        self.finished_bytes = self.finished_bytes.saturating_sub(kept_bytes(item));
         self.finished.remove(&(at, item.id));
         self.forget_on_node(item);
     }
@@ -372,6 +378,20 @@ impl Index {
     pub(in crate::machine) fn waiting_for(&self, id: WorkId) -> Option<&BTreeSet<WorkId>> {
         self.dependents.get(&id)
     }
+}
+
+/// Bytes of an item that has ended, with what came out of it.
+fn kept_bytes(item: &Item) -> u64 {
+    let result = match &item.state {
+        State::Completed(completion) => completion.result.len(),
+        State::Dead { error, .. } => error.len(),
+        State::Delayed { .. }
+        | State::Blocked { .. }
+        | State::Ready { .. }
+        | State::Claimed(_)
+        | State::Cancelled { .. } => 0,
+    };
+    item.request.bytes().saturating_add(result as u64)
 }
 
 const fn change(sum: &mut u64, by: u64, enters: bool) {

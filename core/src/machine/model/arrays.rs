@@ -1,5 +1,6 @@
 //! The model's arrays: as many rows as they have items.
 
+use super::admission::bytes;
 use super::{Answer, Model, Row, Standing};
 use crate::event::Event;
 use crate::id::WorkId;
@@ -24,8 +25,7 @@ impl Model {
             return Answer::Refused("UnknownQueue");
         }
         let key = request.key.as_deref();
-        let known =
-            key.and_then(|key| self.known(key, request, Some(count), self.rows.len()));
+        let known = key.and_then(|key| self.known(key, request, Some(count), self.rows.len()));
         if let Some((id, same, _)) = known {
             return if same {
                 Answer::Enqueued(vec![(id, false)])
@@ -39,6 +39,9 @@ impl Model {
         };
         if takes(1) && self.records() >= self.bounds.records {
             return Answer::Refused("Full");
+        }
+        if takes(1) && self.bytes() + bytes(request) > self.bounds.bytes {
+            return Answer::Refused("TooHeavy");
         }
         if !takes(count) {
             return Answer::Refused("QueueFull");
@@ -69,7 +72,7 @@ impl Model {
         begin..begin + count as usize
     }
 
-    fn is_gone(&self, first: u64, count: u32) -> bool {
+    pub(super) fn is_gone(&self, first: u64, count: u32) -> bool {
         self.rows[self.of_array(first, count)].iter().all(|row| row.standing == Standing::Gone)
     }
 
@@ -124,16 +127,16 @@ impl Model {
         if self.records() >= self.bounds.records {
             return Answer::Refused("Full");
         }
+        if self.bytes() + bytes(&self.rows[at].request) > self.bounds.bytes {
+            return Answer::Refused("TooHeavy");
+        }
         let since = self.rows[at].begins_again(self.now);
         let behind = self.behind(&self.rows[at].awaited);
         let row = &mut self.rows[at];
         row.attempts = 0;
         row.deliveries = row.deliveries.max(1);
-        row.standing = if behind.is_empty() {
-            Standing::Open { since }
-        } else {
-            Standing::Behind(behind)
-        };
+        row.standing =
+            if behind.is_empty() { Standing::Open { since } } else { Standing::Behind(behind) };
         Answer::Done
     }
 }

@@ -42,7 +42,9 @@ impl Model {
             return false;
         };
         let stopping = |stop: &Stop| {
-            stop.group.as_ref().is_some_and(|(queue, name)| (queue.as_str(), name.as_str()) == group)
+            stop.group
+                .as_ref()
+                .is_some_and(|(queue, name)| (queue.as_str(), name.as_str()) == group)
         };
         if self.stops.iter().any(stopping) {
             return true;

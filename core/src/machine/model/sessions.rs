@@ -95,9 +95,7 @@ impl Model {
 
 /// Whether work could not end or be kept without it.
 fn goes_on(command: &Command) -> bool {
-    use Command::{
-        Cancel, CancelArray, CancelRun, Complete, Fail, Heartbeat, Release, Start,
-    };
+    use Command::{Cancel, CancelArray, CancelRun, Complete, Fail, Heartbeat, Release, Start};
     matches!(
         command,
         Complete { .. }

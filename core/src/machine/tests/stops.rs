@@ -4,7 +4,7 @@ use super::{Bench, claimer, fenced, job, task};
 use crate::id::{Token, WorkId};
 use crate::limits;
 use crate::queue::command::{Command, Refusal, Reply};
-use crate::queue::item::{NewItem, Needs, Status};
+use crate::queue::item::{Needs, NewItem, Status};
 use crate::queue::resources::{Capacity, Demand, Teller};
 use crate::time::Span;
 
