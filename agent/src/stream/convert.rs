@@ -249,6 +249,7 @@ pub(super) fn claimed(items: Vec<Item>, read: impl Fn(&Item) -> String) -> Resul
             created: _,
             last_error: _,
             last_node: _,
+            awaited: _,
         } = item;
         let State::Claimed(lease) = state else {
             let error = format!("work item {id} was claimed and is not held");

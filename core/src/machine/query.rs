@@ -73,7 +73,7 @@ impl Machine {
 
     /// The first claimable items, in the order in which a claimer that fits all gets them.
     pub fn ready(&self, limit: usize) -> impl Iterator<Item = Item> {
-        let ids = Merge::for_all(&self.facts, &self.index).in_order(limit);
+        let ids = Merge::for_all(self).in_order(limit);
         ids.into_iter().filter_map(|id| self.find(id))
     }
 
@@ -206,10 +206,11 @@ impl Machine {
             return Some(self.facts.now);
         }
         let item = self.index.due.first().map(|(due, _)| *due);
+        let stop = self.index.stops_due.first().map(|(due, _)| *due);
         let range = self.index.ranges_due.first().map(|(due, _)| *due);
         let session = self.index.heard.first().map(|(heard, _)| heard.after(limits::SESSION_TTL));
         let lock = self.index.locks_due.first().map(|(due, _)| *due);
         let wait = self.index.waits_due.first().map(|(until, _, _)| *until);
-        item.into_iter().chain(range).chain(session).chain(lock).chain(wait).min()
+        item.into_iter().chain(stop).chain(range).chain(session).chain(lock).chain(wait).min()
     }
 }

@@ -10,7 +10,7 @@ use super::class::Place;
 use super::line::Merge;
 use crate::id::{GroupName, QueueName, WorkId};
 use crate::limits;
-use crate::queue::item::{Item, State};
+use crate::queue::item::{Item, NewItem, State};
 use crate::queue::resources::{Demand, Reserved};
 use crate::time::{Moment, Span};
 
@@ -77,6 +77,29 @@ pub enum Reason {
         /// Nodes that said what they have.
         nodes: usize,
     },
+    /// Its array has as many items on their way as it may have.
+    ArrayFull {
+        /// The array, by its first item.
+        array: WorkId,
+        /// Items that are held or retried.
+        outstanding: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// The cluster holds as many unfinished items as it may: an array's get no record of their own.
+    Full {
+        /// Unfinished items.
+        held: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// The unfinished items are too large together for an array's to get a record of their own.
+    TooHeavy {
+        /// Bytes of unfinished items.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
     /// Others are before it.
     InLine {
         /// Items before it; at most so many were looked at.
@@ -107,6 +130,9 @@ impl Reason {
             Self::QueueMaxGpu { .. } => "queue_max_gpu",
             Self::NoNodeLargeEnough { .. } => "no_node_large_enough",
             Self::NoRoom { .. } => "no_room",
+            Self::ArrayFull { .. } => "array_full",
+            Self::Full { .. } => "full",
+            Self::TooHeavy { .. } => "too_heavy",
             Self::InLine { .. } => "in_line",
             Self::NoClaimer { .. } => "no_claimer",
         }
@@ -143,6 +169,18 @@ impl fmt::Display for Reason {
             }
             Self::NoRoom { large_enough, nodes } => {
                 write!(f, "none of {large_enough} large enough nodes of {nodes} has room now")
+            }
+            Self::ArrayFull { array, outstanding, limit } => {
+                write!(
+                    f,
+                    "{outstanding} items of array {array} are held or retried, of at most {limit}"
+                )
+            }
+            Self::Full { held, limit } => {
+                write!(f, "the cluster holds {held} unfinished items of at most {limit}")
+            }
+            Self::TooHeavy { bytes, limit } => {
+                write!(f, "the unfinished items take {bytes} bytes of at most {limit}")
             }
             Self::InLine { ahead, or_more } => {
                 let more = if *or_more { " or more" } else { "" };
@@ -191,8 +229,9 @@ impl Machine {
         reasons.extend(self.busy_group(item, Place::of(item, since)));
         reasons.extend(self.queue_limits(item));
         reasons.extend(self.no_room(&item.request.needs.demand));
+        reasons.extend(self.must_stay(item.id));
         if reasons.is_empty() {
-            let ahead = Merge::for_all(&self.facts, &self.index).in_order(LINE_LOOKED_AT_MAX);
+            let ahead = Merge::for_all(self).in_order(LINE_LOOKED_AT_MAX);
             let place = ahead.iter().position(|other| *other == item.id);
             reasons.push(match place {
                 Some(0) => Reason::NoClaimer {
@@ -216,6 +255,23 @@ impl Machine {
             held: of_group.held,
             waiting: of_group.ready.len(),
         })
+    }
+
+    /// What keeps an unclaimed item in its array.
+    fn must_stay(&self, id: WorkId) -> Option<Reason> {
+        let (_, range) = self.range_of(id)?;
+        let (outstanding, limit) =
+            (self.index.outstanding(range.array), self.bounds.array_outstanding);
+        if outstanding >= limit {
+            return Some(Reason::ArrayFull { array: range.array, outstanding, limit });
+        }
+        let (held, limit) = (self.records(), self.bounds.records);
+        if held >= limit {
+            return Some(Reason::Full { held, limit });
+        }
+        let more = self.array_request(range.array).map_or(0, NewItem::bytes_of_element);
+        let (bytes, limit) = (self.index.bytes, self.bounds.bytes);
+        (bytes.saturating_add(more) > limit).then_some(Reason::TooHeavy { bytes, limit })
     }
 
     fn queue_limits(&self, item: &Item) -> Vec<Reason> {

@@ -14,7 +14,7 @@ use super::seconds;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Add {
-    /// Idempotency key: a repeat answers the first item.
+    /// Idempotency key within the queue: a repeat answers the first item.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// What kind of work this is.
