@@ -114,7 +114,8 @@ pub enum ProposeError {
         /// The bound.
         limit: usize,
     },
-    /// The raft core has stopped: a shutdown, or a disk that failed. This agent must be restarted.
+    /// The raft core has stopped: a shutdown, or a disk that failed. Nothing was changed, since the raft
+    /// core did not get it. This agent must be restarted.
     #[error("consensus has stopped: {cause}")]
     Stopped {
         /// Why.
