@@ -48,6 +48,17 @@ pub enum ConsensusError {
         /// What it holds.
         text: String,
     },
+    /// The log is not the one that this agent has kept: what it has promised would be forgotten.
+    #[error(
+        "{} {problem}; put back what is missing, such as a mount, or remove the member from the cluster, \
+         move the data directory away and join again", path.display()
+    )]
+    Log {
+        /// The log's directory.
+        path: PathBuf,
+        /// What is wrong with it; it continues the sentence that the directory begins.
+        problem: String,
+    },
     /// The raft port cannot be served.
     #[error("cannot listen for raft on {address}: {source}; choose another --raft-port")]
     Listen {

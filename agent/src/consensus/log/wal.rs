@@ -6,6 +6,7 @@ mod damage;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -61,12 +62,28 @@ impl Wal {
             },
             ..config.clone()
         };
+        damage::check_beginnings(directory)?;
         let log = RaftLog::open(Arc::new(whole)).or_else(|_unfinished| {
             let config = Arc::new(config);
             damage::check(&config)?;
             RaftLog::open(config)
         })?;
         Ok(Self { log, committed: None })
+    }
+
+    /// The raft id that the log belongs to; nothing when it has just been created.
+    pub(crate) fn owner(&self) -> Option<u64> {
+        self.log.log_state().user_data
+    }
+
+    /// Writes down whom the log belongs to, and returns when that is durable.
+    pub(crate) fn belong_to(&mut self, raft_id: u64) -> io::Result<()> {
+        self.log.save_user_data(Some(raft_id))?;
+        let (durable, wait) = mpsc::sync_channel(1);
+        // It is waited for below.
+        let done = Done::new(move |outcome| drop(SyncSender::send(&durable, outcome)));
+        self.log.flush(true, Some(done))?;
+        wait.recv().map_err(io::Error::other)?
     }
 }
 
@@ -158,7 +175,8 @@ impl Types for Records {
     type LogPayload = EntryBytes;
     type Vote = VoteRecord;
     type Callback = Done;
-    type UserData = ();
+    /// The raft id that the log belongs to.
+    type UserData = u64;
 
     fn log_index(log_id: &LogKey) -> u64 {
         log_id.index

@@ -4,10 +4,13 @@
 //! durable, so it may be dropped. Where sound records follow, bytes went bad that the disk had
 //! acknowledged; dropping them would take back what a majority relies on. The size of a record is
 //! part of what can go bad, so that "the file ends too early" alone proves nothing.
+//!
+//! The first record of a file is judged before anything else: the crate deletes a newest file whose first
+//! record ends too early, with all that is behind it.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use raft_log::codeq::{Decode as _, Span as _};
@@ -17,6 +20,8 @@ use super::Records;
 
 /// Every record begins with its kind: a small number of four bytes, the largest first.
 const KIND_HEAD: [u8; 3] = [0; 3];
+
+const CHUNK_EXTENSION: &str = "wal";
 
 /// Where the first record lies that cannot be read.
 struct Broken {
@@ -28,9 +33,29 @@ struct Broken {
 
 /// Answers nothing when the log is sound but for a cut-off end, and an error otherwise. Changes nothing.
 pub(super) fn check(config: &Arc<Config>) -> io::Result<()> {
-    let Some(broken) = first_broken(config)? else {
-        return Ok(());
-    };
+    first_broken(config)?.map_or(Ok(()), judge)
+}
+
+/// Answers nothing when the newest files that begin with an unreadable record hold nothing else, and an
+/// error otherwise. Changes nothing.
+pub(super) fn check_beginnings(directory: &Path) -> io::Result<()> {
+    let files = std::fs::read_dir(directory)?.map(|file| file.map(|file| file.path()));
+    let mut files = files.collect::<io::Result<Vec<_>>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == CHUNK_EXTENSION));
+    // Their names are numbers of one length.
+    files.sort();
+    while let Some(file) = files.pop() {
+        let beginning = BufReader::new(File::open(&file)?);
+        match RaftLogRecord::<Records>::decode(beginning) {
+            Ok(_) => return Ok(()),
+            Err(error) => judge(Broken { file, offset: 0, error })?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a crash cut a record off, or bytes went bad.
+fn judge(broken: Broken) -> io::Result<()> {
     let Broken { file, offset, error } = broken;
     let mut rest = Vec::new();
     let mut opened = File::open(&file)?;

@@ -113,6 +113,11 @@ fn written(directory: &tempfile::TempDir) -> (std::path::PathBuf, Vec<u8>) {
         let mut log = Wal::open(directory.path()).unwrap();
         append(&mut log, (0..4).map(|index| entry(1, index)).collect());
     }
+    newest(directory)
+}
+
+/// The newest file of a log, and its bytes.
+fn newest(directory: &tempfile::TempDir) -> (std::path::PathBuf, Vec<u8>) {
     let chunks = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
     let chunk = chunks.filter(|path| path.extension().is_some_and(|e| e == "wal")).max().unwrap();
     let bytes = std::fs::read(&chunk).unwrap();
@@ -128,7 +133,7 @@ fn no_flipped_byte_costs_an_entry_that_was_durable() {
     // Kind, log id and length stand before the text of an entry.
     let begins = last - (4 + 24 + 4);
     for place in 0..begins {
-        for bit in [0, 3, 7] {
+        for bit in 0..8 {
             let mut damaged = sound.clone();
             damaged[place] ^= 1 << bit;
             std::fs::write(&chunk, &damaged).unwrap();
@@ -141,6 +146,55 @@ fn no_flipped_byte_costs_an_entry_that_was_durable() {
     }
     std::fs::write(&chunk, &sound).unwrap();
     assert_eq!(indexes(&Wal::open(directory.path()).unwrap()), vec![0, 1, 2, 3]);
+}
+
+#[test]
+fn no_flipped_bit_costs_a_young_log_its_vote() {
+    let directory = tempfile::tempdir().unwrap();
+    let vote = Vote { leader_id: LeaderId::new(3, 1), committed: true };
+    {
+        let mut log = Wal::open(directory.path()).unwrap();
+        log.belong_to(9).unwrap();
+        save_vote(&mut log, vote);
+        append(&mut log, vec![entry(3, 0)]);
+    }
+    let (chunk, sound) = newest(&directory);
+    let text = b"entry 3.0";
+    let last = sound.windows(text.len()).rposition(|bytes| bytes == text).unwrap();
+    for place in 0..last - (4 + 24 + 4) {
+        for bit in 0..8 {
+            let mut damaged = sound.clone();
+            damaged[place] ^= 1 << bit;
+            std::fs::write(&chunk, &damaged).unwrap();
+            let Err(error) = Wal::open(directory.path()) else {
+                panic!("byte {place}, bit {bit}: must be noticed");
+            };
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "byte {place}: {error}");
+            assert_eq!(std::fs::read(&chunk).unwrap(), damaged, "byte {place}: must stay");
+        }
+    }
+    std::fs::write(&chunk, &sound).unwrap();
+    let log = Wal::open(directory.path()).unwrap();
+    assert_eq!((log.owner(), log.ends().vote), (Some(9), Some(vote)));
+}
+
+#[test]
+fn a_file_that_a_crash_left_unfinished_is_nothing() {
+    for left in [&[][..], &[0, 0, 0], &[0; 4096]] {
+        let directory = tempfile::tempdir().unwrap();
+        let (chunk, bytes) = written(&directory);
+        // Its name is the offset that it begins at.
+        let next = chunk.with_file_name(format!("r-{}.wal", padded(bytes.len())));
+        std::fs::write(&next, left).unwrap();
+        assert_eq!(indexes(&Wal::open(directory.path()).unwrap()), vec![0, 1, 2, 3]);
+    }
+}
+
+/// A number as the names of files have it.
+fn padded(number: usize) -> String {
+    let digits = format!("{number:020}").into_bytes();
+    let groups = digits.rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned());
+    groups.collect::<Vec<_>>().join("_")
 }
 
 #[test]
