@@ -77,6 +77,8 @@ impl Consensus {
         // One change at a time from here; openraft refuses a second one anyway.
         let _turn = self.inner.membership_turn.lock().await;
         self.must_lead()?;
+        // A leader that has just begun must not take in who was retired before.
+        self.barrier().await?;
         let Identity { raft_id, zone, .. } = self.identify(&member).await?;
         // Nobody else knows where it stands.
         member.zone = zone;
