@@ -263,3 +263,19 @@ async fn what_a_leader_left_to_its_heir_is_answered_before_it_stops() {
     leaving.await.unwrap();
     assert!(proposal.await.unwrap().is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_raft_core_waits_for_a_hung_disk_stops_all_the_same() {
+    let agents = three().await;
+    let [ill, well @ ..] = agents.as_slice() else { panic!("three agents") };
+    tick(ill).await;
+    ill.fault.hangs.store(true, Ordering::SeqCst);
+    let accepted = async {
+        // The followers carry what the log takes, until it takes no more.
+        while ill.consensus.propose(vec![Command::Tick]).await.is_ok() {}
+    };
+    assert!(tokio::time::timeout(PATIENCE, accepted).await.is_ok(), "no end of what it takes");
+    let stopped = tokio::time::timeout(ms(20_000), ill.consensus.shutdown()).await;
+    assert!(stopped.is_ok(), "it must not wait for the disk");
+    eventually("another leads", || well.iter().any(leads)).await;
+}
