@@ -399,6 +399,17 @@ pub struct Transferred {
     pub leader_id: String,
 }
 
+/// Query of `DELETE /cluster/members/{node_id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RemoveQuery {
+    /// Whether a voter goes also when too few of those that stay are well: nothing is committed until
+    /// enough of them are.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// Reply of `DELETE /cluster/members/{node_id}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Removed {

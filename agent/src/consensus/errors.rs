@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringrift_core::id::NodeId;
+use ringrift_core::voters::Obstacle;
 
 use crate::consensus::Member;
 
@@ -203,6 +204,17 @@ pub enum MembershipError {
     WipedVoter {
         /// The voter.
         node_id: NodeId,
+    },
+    /// Those that would stay cannot go on without the voter.
+    #[error(
+        "{node_id} cannot be spared: {obstacle}, or nothing is committed any more; see to those first, or \
+         remove it by force when it is certain that they come back"
+    )]
+    Needed {
+        /// The voter.
+        node_id: NodeId,
+        /// What those that stay lack.
+        obstacle: Obstacle,
     },
     /// An agent that went for good came back.
     #[error(
