@@ -214,6 +214,10 @@ pub struct RaftStatus {
     pub term: u64,
     /// Last index that was applied here.
     pub applied_index: u64,
+    /// Seconds since this agent heard the leader, or since a majority answered it when it leads: so old
+    /// its replica may be.
+    #[serde(default)]
+    pub contact_age_seconds: f64,
     /// Last index in the log here.
     pub last_log_index: u64,
     /// The voters.
