@@ -216,8 +216,9 @@ fn granted(position: Position, reply: Option<Result<Reply, Refusal>>) -> Outcome
         Some(Ok(Reply::Claimed(items))) => Ok(Granted { position, items }),
         Some(Err(refusal)) => Err(Unserved::Refused(refusal)),
         other => {
-            let cause = format!("the machine answered a claim with {other:?}");
-            Err(Unserved::Propose(ProposeError::Stopped { cause }))
+            // It is committed, and what it took is not known.
+            tracing::error!(?other, "the machine answered a claim with something else");
+            Err(Unserved::Propose(ProposeError::Timeout))
         }
     }
 }

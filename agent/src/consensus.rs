@@ -66,7 +66,7 @@ use self::machine::{Shared, TooLarge, position_of};
 use self::network::link::Caller;
 use self::propose::Proposer;
 use self::room::Room;
-pub use self::status::{ConsensusStatus, Leadership, Role};
+pub use self::status::{CONTACT_LOST, ConsensusStatus, Leadership, Role};
 pub use self::timing::{Profile, Timing};
 use self::vocabulary::Raft;
 use self::watchdog::Flushes;

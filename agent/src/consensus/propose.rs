@@ -19,6 +19,7 @@ use ringrift_core::limits::BATCH_ITEMS_MAX;
 use ringrift_core::queue::command::{Command, Refusal, Reply};
 use ringrift_core::time::Moment;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::consensus::entry::{Encoded, Proposal};
@@ -44,6 +45,9 @@ const BUSY_ITEMS: usize = 16;
 const WORTHWHILE_ITEMS: usize = 32;
 /// After this the caller is told that the outcome is unknown: several elections long.
 const PROPOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// What was on its way when leadership went is committed by the heir, which takes two rounds among the
+/// voters; who must end waits no longer than this for it.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The end that callers hold.
 #[derive(Clone)]
@@ -52,6 +56,14 @@ pub(super) struct Proposer {
     room: Arc<Semaphore>,
     backlog: Arc<Backlog>,
     stamps: Arc<Stamps>,
+    ending: Ending,
+}
+
+/// How the task that writes is asked to end, and how it says that it has.
+#[derive(Clone, Default)]
+struct Ending {
+    wanted: CancellationToken,
+    reached: CancellationToken,
 }
 
 /// How much waits in the queue.
@@ -169,8 +181,21 @@ impl Proposer {
         let stamps = Arc::new(Stamps { raft: raft.clone(), shared, clock, stamper });
         let room = Arc::new(Semaphore::new(PROPOSALS_QUEUED_BYTES_MAX));
         let backlog = Arc::new(Backlog::default());
-        let task = write_merged(raft, waiting, Arc::clone(&backlog), Arc::clone(&stamps));
-        (Self { queue, room, backlog, stamps }, task)
+        let ending = Ending::default();
+        let known = (Arc::clone(&backlog), Arc::clone(&stamps));
+        let task = write_merged(raft, waiting, known, ending.clone());
+        (Self { queue, room, backlog, stamps, ending }, task)
+    }
+
+    /// Takes nothing more, and waits for the outcome of what was taken, but not for long.
+    pub(super) async fn drain(&self) {
+        self.ending.wanted.cancel();
+        let reached = self.ending.reached.cancelled();
+        if tokio::time::timeout(DRAIN_PATIENCE, reached).await.is_err() {
+            tracing::warn!(
+                "proposals have no outcome yet; their callers are told that it is unknown"
+            );
+        }
     }
 
     /// The moment that a batch proposed now would carry.
@@ -211,8 +236,8 @@ impl Proposer {
         }
         match tokio::time::timeout(PROPOSE_PATIENCE, answered).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_dropped)) => Err(stopped()),
-            Err(_elapsed) => Err(ProposeError::Timeout),
+            // The task ended with it; it may be in the log, and the others may commit it.
+            Ok(Err(_)) | Err(_) => Err(ProposeError::Timeout),
         }
     }
 }
@@ -263,9 +288,11 @@ type Write = (Vec<Waiting>, Result<(Position, Replies), ProposeError>);
 async fn write_merged(
     raft: Raft,
     mut waiting: mpsc::Receiver<Waiting>,
-    backlog: Arc<Backlog>,
-    stamps: Arc<Stamps>,
+    (backlog, stamps): (Arc<Backlog>, Arc<Stamps>),
+    ending: Ending,
 ) {
+    let Ending { wanted, reached } = ending;
+    let _reached = reached.drop_guard();
     let mut in_flight = FuturesUnordered::new();
     let mut load = Load::default();
     let mut held_back: Option<Waiting> = None;
@@ -296,6 +323,8 @@ async fn write_merged(
                 None => open = false,
             },
             () = backlog.enough.notified(), if needed.is_some() && !room => {}
+            // What waits already still goes to the raft core, which knows who leads now.
+            () = wanted.cancelled(), if !waiting.is_closed() => waiting.close(),
         }
     }
 }
@@ -346,7 +375,8 @@ async fn write(
         let outcome = match outcome.await {
             Ok(Ok(written)) => Ok((position_of(written.log_id), written.data)),
             Ok(Err(error)) => Err(refused(error)),
-            Err(_dropped) => Err(stopped()),
+            // The raft core ended with it. It had the entry, so the others may have it too.
+            Err(_dropped) => Err(ProposeError::Timeout),
         };
         (merged, outcome)
     }
@@ -385,8 +415,12 @@ fn answer(merged: Vec<Waiting>, outcome: Result<(Position, Replies), ProposeErro
                 if replies.len() == wanted {
                     Ok(Committed { position: *position, replies })
                 } else {
-                    let cause = "the machine answered fewer commands than it was given";
-                    Err(ProposeError::Stopped { cause: cause.to_owned() })
+                    // It is committed, and what became of it is not known.
+                    tracing::error!(
+                        wanted,
+                        "the machine answered fewer commands than it was given"
+                    );
+                    Err(ProposeError::Timeout)
                 }
             }
             Err(error) => Err(error.clone()),

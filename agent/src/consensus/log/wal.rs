@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use crate::consensus::identity;
 use crate::consensus::log::wal::flush::{Frame, Queue, Tail};
 use crate::consensus::log::wal::index::{Index, Place, Slot};
-use crate::consensus::log::wal::record::{Record, SegmentHead};
+use crate::consensus::log::wal::record::{Record, SegmentHead, Standing};
 use crate::consensus::log::wal::recover::Recovered;
 use crate::consensus::log::wal::segments::Segments;
 use crate::consensus::log::{Done, Log, LogEnds};
@@ -66,9 +67,23 @@ impl Wal {
         Ok(Self { index, queue, segments, flusher: Some(flusher), committed: None })
     }
 
+    /// The raft id that the log belongs to; nothing when it has just been created.
+    pub(crate) fn owner(&self) -> Option<u64> {
+        Some(self.index.standing().owner).filter(|owner| *owner != 0)
+    }
+
+    /// Writes down whom the log belongs to, and returns when that is durable.
+    pub(crate) fn belong_to(&mut self, raft_id: u64) -> io::Result<()> {
+        let (durable, wait) = mpsc::sync_channel(1);
+        // It is waited for below.
+        let done = Done::new(move |outcome| drop(SyncSender::send(&durable, outcome)));
+        self.put(&Record::Owner(raft_id), |frame| frame.done.push(done))?;
+        wait.recv().map_err(io::Error::other)?
+    }
+
     /// Puts a record into the next flush and takes it into the index.
     fn put(&mut self, record: &Record, with: impl FnOnce(&mut Frame)) -> io::Result<()> {
-        self.queue.write(self.index.ends(), |frame| {
+        self.queue.write(self.index.standing(), |frame| {
             record::put(&mut frame.bytes, record)?;
             with(frame);
             Ok(())
@@ -80,7 +95,7 @@ impl Wal {
     /// How far entries are committed, if that is to be written down now.
     fn take_committed(&mut self) -> Option<Record> {
         let committed = self.committed.take()?;
-        let ends = self.index.ends();
+        let ends = self.index.standing().ends;
         // A snapshot can be committed beyond the end of the log until the purge that follows it, and
         // a log that was cut back must not claim more than it holds.
         (Some(committed) > ends.committed && Some(committed) <= ends.last)
@@ -111,7 +126,7 @@ fn create(segments: &Segments) -> io::Result<Recovered> {
         salt: identity::entropy()?,
         segment: 1,
         previous_end: 0,
-        ends: LogEnds::default(),
+        standing: Standing::default(),
     };
     let file = segments.begin(head.segment)?;
     file.write_all_at(&head.encode(), 0)?;
@@ -122,7 +137,7 @@ fn create(segments: &Segments) -> io::Result<Recovered> {
 
 impl Log for Wal {
     fn ends(&self) -> LogEnds {
-        self.index.ends()
+        self.index.standing().ends
     }
 
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(LogId, Bytes)>> {
@@ -148,7 +163,7 @@ impl Log for Wal {
         }
         let index = &mut self.index;
         index.check_follows(&entries)?;
-        self.queue.write(index.ends(), |frame| {
+        self.queue.write(index.standing(), |frame| {
             for (log_id, payload) in entries {
                 let at = record::put_entry(&mut frame.bytes, log_id, &payload)?;
                 let offset = frame.offset.saturating_add(at as u64);

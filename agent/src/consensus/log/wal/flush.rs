@@ -7,9 +7,11 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::consensus::log::wal::record::{FRAME_ALIGN, FRAME_HEAD_BYTES, Seal, SegmentHead};
+use crate::consensus::log::Done;
+use crate::consensus::log::wal::record::{
+    FRAME_ALIGN, FRAME_HEAD_BYTES, Seal, SegmentHead, Standing,
+};
 use crate::consensus::log::wal::segments::Segments;
-use crate::consensus::log::{Done, LogEnds};
 
 /// Bytes that wait for the disk before appends block: a hung disk must not become unbounded memory.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -127,14 +129,14 @@ impl Queue {
         self.lock().durable
     }
 
-    /// Writes into the frame that goes next; waits while too much is on its way. `ends` are the log's,
-    /// in case that a segment begins with it.
+    /// Writes into the frame that goes next; waits while too much is on its way. `standing` is
+    /// the log's, in case that a segment begins with it.
     ///
     /// # Errors
     /// When an earlier write failed, or `write` does.
     pub(super) fn write<T>(
         &self,
-        ends: LogEnds,
+        standing: Standing,
         write: impl FnOnce(&mut Frame) -> io::Result<T>,
     ) -> io::Result<T> {
         let full = |state: &mut State| state.bytes >= QUEUE_BYTES_MAX && state.failed.is_none();
@@ -151,7 +153,7 @@ impl Queue {
                     salt: self.salt,
                     segment: tail.segment.saturating_add(1),
                     previous_end: tail.offset,
-                    ends,
+                    standing,
                 };
                 let offset = SegmentHead::BYTES as u64;
                 state.push(Tail { segment: head.segment, offset }, Some(head));

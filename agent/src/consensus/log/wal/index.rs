@@ -5,8 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::consensus::log::LogEnds;
-use crate::consensus::log::wal::record::Record;
+use crate::consensus::log::wal::record::{Record, Standing};
 use crate::consensus::vocabulary::LogId;
 
 /// Recent entries kept in memory, so that feeding followers does not read the disk.
@@ -36,7 +35,7 @@ pub(super) struct Slot {
 /// [`CACHE_BYTES_MAX`].
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    ends: LogEnds,
+    standing: Standing,
     /// Without gaps, in the order of their indexes.
     slots: VecDeque<Slot>,
     /// So many slots from the front have no payload in memory.
@@ -45,13 +44,13 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// A log of which everything before these ends is elsewhere.
-    pub(super) fn from(ends: LogEnds) -> Self {
-        Self { ends, ..Self::default() }
+    /// A log of which everything before is elsewhere.
+    pub(super) fn from(standing: Standing) -> Self {
+        Self { standing, ..Self::default() }
     }
 
-    pub(super) const fn ends(&self) -> LogEnds {
-        self.ends
+    pub(super) const fn standing(&self) -> Standing {
+        self.standing
     }
 
     /// The entries of the indexes `from` to before `to` that there are.
@@ -68,7 +67,7 @@ impl Index {
     /// # Errors
     /// When one of the entries does not follow the one before it.
     pub(super) fn check_follows(&self, entries: &[(LogId, Bytes)]) -> io::Result<()> {
-        let mut last = self.ends.last;
+        let mut last = self.standing.ends.last;
         for (log_id, _) in entries {
             if last.is_some_and(|last| last.index.checked_add(1) != Some(log_id.index)) {
                 let last = last.map_or(0, |last| last.index);
@@ -83,7 +82,7 @@ impl Index {
 
     /// Adds an entry that follows the last one.
     pub(super) fn append(&mut self, log_id: LogId, payload: Bytes, place: Place) {
-        self.ends.last = Some(log_id);
+        self.standing.ends.last = Some(log_id);
         self.cached_bytes = self.cached_bytes.saturating_add(payload.len());
         let (bytes, checksum) = (payload.len(), crc32fast::hash(&payload));
         self.slots.push_back(Slot { log_id, place, bytes, checksum, cached: Some(payload) });
@@ -93,7 +92,7 @@ impl Index {
     pub(super) fn note(&mut self, record: &Record) {
         match record {
             Record::Entry(..) => {}
-            Record::Vote(vote) => self.ends.vote = Some(*vote),
+            Record::Vote(vote) => self.standing.ends.vote = Some(*vote),
             Record::Truncate(keep) => {
                 let keep_index = keep.map(|keep| keep.index);
                 while self.slots.back().is_some_and(|slot| Some(slot.log_id.index) > keep_index) {
@@ -101,7 +100,7 @@ impl Index {
                     self.uncache(slot);
                     self.uncached = self.uncached.min(self.slots.len());
                 }
-                self.ends.last = *keep;
+                self.standing.ends.last = *keep;
             }
             Record::Purge(upto) => {
                 while self.slots.front().is_some_and(|slot| slot.log_id.index <= upto.index) {
@@ -109,12 +108,13 @@ impl Index {
                     self.uncache(slot);
                     self.uncached = self.uncached.saturating_sub(1);
                 }
-                self.ends.purged = Some(*upto);
-                if self.ends.last.is_none_or(|last| last.index < upto.index) {
-                    self.ends.last = Some(*upto);
+                self.standing.ends.purged = Some(*upto);
+                if self.standing.ends.last.is_none_or(|last| last.index < upto.index) {
+                    self.standing.ends.last = Some(*upto);
                 }
             }
-            Record::Committed(committed) => self.ends.committed = Some(*committed),
+            Record::Owner(owner) => self.standing.owner = *owner,
+            Record::Committed(committed) => self.standing.ends.committed = Some(*committed),
         }
     }
 
@@ -145,8 +145,8 @@ impl Index {
 
     /// Whether every entry is there that was not purged.
     pub(super) fn is_whole(&self) -> bool {
-        let begin = self.ends.purged.map_or(0, |purged| purged.index.saturating_add(1));
-        let end = self.ends.last.map_or(0, |last| last.index.saturating_add(1));
+        let begin = self.standing.ends.purged.map_or(0, |purged| purged.index.saturating_add(1));
+        let end = self.standing.ends.last.map_or(0, |last| last.index.saturating_add(1));
         match self.slots.front() {
             Some(first) => first.log_id.index <= begin,
             None => end <= begin,

@@ -27,6 +27,7 @@ const VOTE: u8 = 2;
 const TRUNCATE: u8 = 3;
 const PURGE: u8 = 4;
 const COMMITTED: u8 = 5;
+const OWNER: u8 = 6;
 
 /// One change of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(super) enum Record {
     /// Nothing up to this one is needed any more.
     Purge(LogId),
     Committed(LogId),
+    /// Whose log it is, by raft id.
+    Owner(u64),
 }
 
 /// Where a frame lies, as its checksums know it.
@@ -92,6 +95,14 @@ fn number(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
+/// What is true of a log besides its entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// The raft id that the log belongs to; zero for nobody.
+    pub(super) owner: u64,
+    pub(super) ends: LogEnds,
+}
+
 /// How a segment begins: what is known without the segments before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentHead {
@@ -99,8 +110,8 @@ pub(super) struct SegmentHead {
     pub(super) segment: u64,
     /// Where the frames of the segment before it end; zero when there was none.
     pub(super) previous_end: u64,
-    /// Vote and ends where it begins.
-    pub(super) ends: LogEnds,
+    /// Of the log where it begins.
+    pub(super) standing: Standing,
 }
 
 impl SegmentHead {
@@ -108,11 +119,11 @@ impl SegmentHead {
     pub(super) const BYTES: usize = SEGMENT_HEAD_BYTES;
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let Self { salt, segment, previous_end, ends: LogEnds { vote, last, purged, committed } } =
-            self;
+        let Self { salt, segment, previous_end, standing: Standing { owner, ends } } = self;
+        let LogEnds { vote, last, purged, committed } = ends;
         let mut bytes = Vec::with_capacity(SEGMENT_HEAD_BYTES);
         bytes.extend(MAGIC);
-        for number in [salt, segment, previous_end] {
+        for number in [salt, segment, previous_end, owner] {
             bytes.extend(number.to_le_bytes());
         }
         bytes.push(u8::from(vote.is_some()));
@@ -136,6 +147,7 @@ impl SegmentHead {
         }
         let mut fields = Fields(content.strip_prefix(&MAGIC)?);
         let (salt, segment, previous_end) = (fields.number()?, fields.number()?, fields.number()?);
+        let owner = fields.number()?;
         let has_vote = fields.byte()? == 1;
         let vote = fields.vote()?;
         let ends = LogEnds {
@@ -144,7 +156,7 @@ impl SegmentHead {
             purged: fields.optional()?,
             committed: fields.optional()?,
         };
-        Some(Self { salt, segment, previous_end, ends })
+        Some(Self { salt, segment, previous_end, standing: Standing { owner, ends } })
     }
 }
 
@@ -198,6 +210,10 @@ pub(super) fn put(bytes: &mut Vec<u8>, record: &Record) -> io::Result<()> {
             bytes.push(COMMITTED);
             put_log_id(bytes, *committed);
         }
+        Record::Owner(owner) => {
+            bytes.push(OWNER);
+            bytes.extend(owner.to_le_bytes());
+        }
     }
     Ok(())
 }
@@ -238,6 +254,7 @@ fn record(frame: &Bytes, at: usize) -> Option<(Record, usize, usize)> {
         TRUNCATE => Record::Truncate(fields.optional()?),
         PURGE => Record::Purge(fields.log_id()?),
         COMMITTED => Record::Committed(fields.log_id()?),
+        OWNER => Record::Owner(fields.number()?),
         _ => return None,
     };
     Some((record, payload, frame.len() - fields.0.len()))

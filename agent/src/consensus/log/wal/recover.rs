@@ -52,7 +52,7 @@ pub(super) fn recover(segments: &Segments) -> io::Result<Option<Recovered>> {
             }
             None => Recovered {
                 salt: head.salt,
-                index: Index::from(head.ends),
+                index: Index::from(head.standing),
                 tail: Tail { segment: head.segment, offset: 0 },
             },
         };
@@ -96,7 +96,7 @@ fn follows(segments: &Segments, log: &Recovered, head: &SegmentHead) -> io::Resu
         let problem = format!("its flushes ended at byte {}", head.previous_end);
         return Err(damaged(segments, segment, offset, &problem));
     }
-    if log.index.ends() != head.ends {
+    if log.index.standing() != head.standing {
         return Err(damaged(
             segments,
             head.segment,

@@ -120,6 +120,8 @@ fn newest(directory: &Path) -> (PathBuf, Vec<u8>) {
 fn written(directory: &Path) -> (PathBuf, Vec<u8>) {
     {
         let mut log = Wal::open(directory).unwrap();
+        log.belong_to(9).unwrap();
+        save_vote(&mut log, Vote { leader_id: LeaderId::new(3, 1), committed: true });
         for index in 0..4 {
             append(&mut log, vec![entry(1, index)]);
         }
@@ -139,7 +141,10 @@ fn no_flipped_bit_costs_an_entry_that_was_durable() {
             fs::write(&segment, &damaged).unwrap();
             match Wal::open(directory.path()) {
                 // Between the flushes lies nothing that counts.
-                Ok(log) => assert_eq!(indexes(&log), [0, 1, 2, 3], "byte {place}, bit {bit}"),
+                Ok(log) => {
+                    assert_eq!(indexes(&log), [0, 1, 2, 3], "byte {place}, bit {bit}");
+                    assert_eq!((log.owner(), log.ends().vote.is_some()), (Some(9), true));
+                }
                 Err(error) => {
                     noticed += 1;
                     assert_eq!(error.kind(), io::ErrorKind::InvalidData, "byte {place}: {error}");
