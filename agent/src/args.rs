@@ -98,6 +98,10 @@ pub struct Args {
     #[arg(long, env = "RINGRIFT_GPUS", value_name = "N", default_value = "auto")]
     pub gpus: String,
 
+    /// Capability of this agent, which work may ask for; repeatable, or a list with commas
+    #[arg(long, env = "RINGRIFT_CAPABILITY", value_name = "NAME", value_delimiter = ',')]
+    pub capability: Vec<String>,
+
     /// Label of this agent, which work may ask for; repeatable, or a list with commas
     #[arg(long, env = "RINGRIFT_LABEL", value_name = "KEY=VALUE", value_delimiter = ',')]
     pub label: Vec<String>,

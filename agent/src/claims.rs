@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::consensus::{Committed, Consensus, ProposeError};
+use crate::http::sessions::Retry;
 
 /// Claims that wait at once. Each takes a few hundred bytes.
 pub(crate) const WAITERS_MAX: usize = 16_384;
@@ -92,6 +93,7 @@ impl Drop for Counted<'_> {
 #[derive(Debug)]
 struct Waiter {
     claim: Claim,
+    retry: Retry,
     answer: oneshot::Sender<Outcome>,
     standing: Arc<Standing>,
 }
@@ -162,10 +164,12 @@ impl Hub {
     }
 
     /// Waits for work, at most for `wait` and until the agent is `stopping`; nothing granted then.
-    /// A claim that is on its way at that time is waited for.
+    /// A claim that is on its way at that time is waited for. One of a session is made once: it may
+    /// bring nothing before its time is over.
     pub(crate) async fn wait(
         &self,
         claim: Claim,
+        retry: Retry,
         wait: Duration,
         stopping: &CancellationToken,
     ) -> Option<Outcome> {
@@ -180,7 +184,7 @@ impl Hub {
             };
             Err(Unserved::Propose(error))
         };
-        let waiter = Waiter { claim, answer, standing: Arc::clone(&standing) };
+        let waiter = Waiter { claim, retry, answer, standing: Arc::clone(&standing) };
         let waiting = async {
             if self.arrivals.send(waiter).await.is_err() {
                 return gone();
@@ -218,8 +222,9 @@ fn granted(position: Position, reply: Option<Result<Reply, Refusal>>) -> Outcome
         Some(Ok(Reply::Claimed(items))) => Ok(Granted { position, items }),
         Some(Err(refusal)) => Err(Unserved::Refused(refusal)),
         other => {
-            let cause = format!("the machine answered a claim with {other:?}");
-            Err(Unserved::Propose(ProposeError::Stopped { cause }))
+            // It is committed, and what it took is not known.
+            tracing::error!(?other, "the machine answered a claim with something else");
+            Err(Unserved::Propose(ProposeError::Timeout))
         }
     }
 }
@@ -365,7 +370,7 @@ async fn serve(consensus: Consensus, mut arriving: mpsc::Receiver<Waiter>) {
             (now.is_leader, now.leader.clone())
         };
         if !leads {
-            for Waiter { claim: _, answer, standing: _ } in desk.line.drain() {
+            for Waiter { claim: _, retry: _, answer, standing: _ } in desk.line.drain() {
                 let error = ProposeError::NotLeader { leader: leader.clone() };
                 // The caller may have given up.
                 let _ = answer.send(Err(Unserved::Propose(error)));
@@ -404,7 +409,8 @@ impl Desk {
                 return false;
             }
             self.promised = self.promised.saturating_add(wanted(&chosen));
-            let commands = chosen.iter().map(|waiter| Command::Claim(waiter.claim.clone()));
+            let command = |it: &Waiter| it.retry.wrap(Command::Claim(it.claim.clone()));
+            let commands = chosen.iter().map(command);
             let (consensus, commands) = (self.consensus.clone(), commands.collect());
             self.rounds.push(Box::pin(async move { (chosen, consensus.propose(commands).await) }));
         }
@@ -417,7 +423,7 @@ impl Desk {
         let Committed { position, replies } = match outcome {
             Ok(committed) => committed,
             Err(error) => {
-                for Waiter { claim: _, answer, standing: _ } in waiters {
+                for Waiter { claim: _, retry: _, answer, standing: _ } in waiters {
                     let _ = answer.send(Err(Unserved::Propose(error.clone())));
                 }
                 return;
@@ -426,6 +432,7 @@ impl Desk {
         for (waiter, reply) in waiters.into_iter().zip(replies).rev() {
             let granted = granted(position, Some(reply));
             if granted.as_ref().is_ok_and(|granted| granted.items.is_empty())
+                && !waiter.retry.is_some()
                 && waiter.standing.back_in_line()
             {
                 let line = &mut self.line;

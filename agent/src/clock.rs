@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use ringrift_core::time::Moment;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 /// A clock that grows from the start of the agent, and the wall clock beside it.
@@ -48,6 +49,15 @@ impl Clock {
         self.start.elapsed()
     }
 
+    /// As [`since_boot`], unless a simulation moves it.
+    #[must_use]
+    pub fn since_boot(&self) -> Duration {
+        match self.wall {
+            Wall::System => since_boot(),
+            Wall::Simulated(_) => self.monotonic(),
+        }
+    }
+
     /// Wall-clock time; may jump. Only a leader's stamp and people's displays use it.
     #[must_use]
     #[expect(
@@ -63,5 +73,29 @@ impl Clock {
             }
             Wall::Simulated(millis) => Moment(millis.load(Ordering::Relaxed)),
         }
+    }
+}
+
+/// Time since this machine started; never goes back, and goes on while the machine sleeps. What
+/// others take away by their own clocks, such as a lease, is judged by it: they do not sleep along.
+/// All processes of a machine read the same.
+#[must_use]
+pub fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel says of its uptime counts sleep too.
+    #[test]
+    fn the_time_since_boot_is_that_of_the_kernel() {
+        let text = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime = text.split(' ').next().unwrap().parse().unwrap();
+        let uptime = Duration::from_secs_f64(uptime);
+        assert!(Clock::start().since_boot().abs_diff(uptime) < Duration::from_secs(1), "{text}");
     }
 }

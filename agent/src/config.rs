@@ -3,7 +3,7 @@
 
 mod resources;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
@@ -119,6 +119,8 @@ pub struct Config {
     pub slots: u32,
     /// What is given of what this node has.
     pub given: Given,
+    /// Capabilities that work may ask for.
+    pub capabilities: BTreeSet<String>,
     /// Labels that work may ask for.
     pub labels: BTreeMap<String, String>,
     /// The game runner, when one was found.
@@ -159,6 +161,7 @@ impl Config {
             cpus,
             memory_mib,
             gpus,
+            capability,
             label,
             match_program,
             token,
@@ -175,12 +178,7 @@ impl Config {
             search_path,
         } = args;
         let listen = listen_address(&listen)?;
-        if raft_port == listen.port() && raft_port != 0 {
-            return Err(setting(
-                "--raft-port",
-                format!("is {raft_port}, the HTTP port too; choose another"),
-            ));
-        }
+        check_ports(listen, raft_port)?;
         let token = cluster_token(token, token_file.as_deref())?;
         if token.is_some() && insecure_no_token {
             let problem = "a token is set; drop one of the two";
@@ -205,6 +203,7 @@ impl Config {
             client,
             slots: slot_count(slots)?,
             given: resources::given(&cpus, &memory_mib, &gpus)?,
+            capabilities: capabilities(capability)?,
             labels: labels(&label)?,
             match_program: find_match_program(match_program, search_path.as_deref())?,
             leash_program: crate::process::leash::own_executable(),
@@ -257,6 +256,14 @@ fn listen_address(text: &str) -> Result<SocketAddr, ConfigError> {
     text.parse().map_err(|error| {
         setting("--listen", format!("is {text:?}, not an IP address and a port: {error}"))
     })
+}
+
+fn check_ports(listen: SocketAddr, raft_port: u16) -> Result<(), ConfigError> {
+    if raft_port == listen.port() && raft_port != 0 {
+        let problem = format!("is {raft_port}, the HTTP port too; choose another");
+        return Err(setting("--raft-port", problem));
+    }
+    Ok(())
 }
 
 fn cluster_token(
@@ -363,6 +370,21 @@ fn slot_count(slots: Option<u32>) -> Result<u32, ConfigError> {
         return Err(setting("--slots", format!("is {slots}, more than {SLOTS_MAX}")));
     }
     Ok(slots)
+}
+
+/// What is given twice is given once.
+fn capabilities(names: Vec<String>) -> Result<BTreeSet<String>, ConfigError> {
+    let capabilities: BTreeSet<String> =
+        names.into_iter().filter(|name| !name.is_empty()).collect();
+    let most = limits::NAME_BYTES_MAX;
+    if let Some(name) = capabilities.iter().find(|name| name.len() > most) {
+        return Err(setting("--capability", format!("is {name:?}; a name has 1 to {most} bytes")));
+    }
+    if capabilities.len() > limits::NEEDS_MAX {
+        let (given, most) = (capabilities.len(), limits::NEEDS_MAX);
+        return Err(setting("--capability", format!("is given {given} times, at most {most}")));
+    }
+    Ok(capabilities)
 }
 
 fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, ConfigError> {

@@ -130,7 +130,9 @@ impl App {
     pub(crate) async fn view<R>(&self, look: impl FnOnce(&Machine) -> R) -> Result<R, Failure> {
         let replica = self.replica()?;
         replica.barrier().await?;
-        Ok(replica.read(look))
+        let (seen, position) = replica.read(|machine| (look(machine), machine.applied()));
+        observe::note(position);
+        Ok(seen)
     }
 
     /// The place in the log that replies reflect; zero on a client.

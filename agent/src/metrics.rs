@@ -212,6 +212,7 @@ const fn reason(refusal: &Refusal) -> &'static str {
         Refusal::Fenced { .. } => "fenced",
         Refusal::Ended { .. } => "work_ended",
         Refusal::Full { .. } => "full",
+        Refusal::TooHeavy { .. } => "too_heavy",
         Refusal::KeyConflict { .. } => "key_conflict",
         Refusal::Invalid { .. } => "invalid",
         Refusal::LockHeld { .. } => "lock_held",

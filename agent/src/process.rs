@@ -8,26 +8,35 @@
 //! more, which holds one end of a socket. The leash adopts every orphan of the program, so that the
 //! whole tree is known; it ends the tree when it is told to, and also when the socket closes, because
 //! then the agent is dead. So no child outlives an agent, not even one that was killed with SIGKILL,
-//! and an attempt that is reported as ended has no process left.
+//! and an attempt that is reported as ended has no process left. The leash also knows until when the
+//! tree may live, so that none outlives its claim under an agent that hangs.
 
 mod capture;
 mod child;
+mod deadline;
 pub mod leash;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use capture::{Capture, Captured};
 pub use capture::{LOG_BYTES_MAX, TAIL_BYTES};
 use child::Child;
+pub use deadline::Deadline;
 use ringrift_core::limits;
 use serde_json::{Value, json};
 
-/// Time between the polite signal and the final one.
+use crate::clock::since_boot;
+
+/// Time between the polite signal and the final one, when nothing demands less.
 pub const STOP_GRACE: Duration = Duration::from_secs(3);
+/// An attempt that runs out of time is asked to end a tenth of its time before, and at most this.
+/// Three quarters of that are its grace; in the last one it is dead and reported.
+const TIMEOUT_LEAD_MAX: Duration = Duration::from_secs(4);
 /// A leash that has not taken its input by then is not running.
 const GIVE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// A killed tree that is not gone by then hangs in the kernel; it is reported, not waited for.
@@ -52,8 +61,24 @@ pub struct Attempt {
     pub log: PathBuf,
     /// What the program reads on its standard input.
     pub stdin: Vec<u8>,
-    /// From start to forced end.
+    /// The time that it has.
     pub timeout: Duration,
+    /// Since when that time runs, as time [since boot](since_boot): from before the cluster was told
+    /// of the start, so that the tree is gone when the cluster gives the item to another.
+    pub begun: Duration,
+}
+
+impl Attempt {
+    /// When its time is over.
+    fn over_at(&self) -> Duration {
+        self.begun.saturating_add(self.timeout)
+    }
+
+    /// How long before that it is asked to end, and how long it may then take.
+    fn lead_and_grace(&self) -> (Duration, Duration) {
+        let lead = (self.timeout / 10).min(TIMEOUT_LEAD_MAX);
+        (lead, lead / 4 * 3)
+    }
 }
 
 /// How an attempt ended. Each cause is another: nobody should have to guess.
@@ -76,6 +101,8 @@ pub enum Ending {
     },
     /// It was stopped on request.
     Stopped,
+    /// Its leash ended it, since its [`Deadline`] came or its time was over.
+    LeaseEnded,
     /// It never ran.
     NotStarted {
         /// Why.
@@ -105,10 +132,15 @@ pub fn inherited_environment() -> BTreeMap<String, String> {
 }
 
 /// Runs an attempt to its end. When `stop` answers, the tree gets SIGTERM, and SIGKILL after the
-/// time that `stop` answered. Dropping the future kills the tree at once.
-pub async fn run(attempt: &Attempt, stop: impl Future<Output = Duration> + Send) -> Finished {
+/// time that `stop` answered. Dropping the future kills the tree at once. What is left at the
+/// `deadline`, or when the attempt's time is over, is killed whatever happens here.
+pub async fn run(
+    attempt: &Attempt,
+    deadline: Deadline,
+    stop: impl Future<Output = Duration> + Send,
+) -> Finished {
     let finished = match prepare(attempt).await {
-        Ok((child, capture)) => supervise(attempt, child, capture, stop).await,
+        Ok((child, capture)) => supervise(attempt, child, capture, deadline, stop).await,
         Err(cause) => Finished {
             ending: Ending::NotStarted { cause },
             is_gone: true,
@@ -140,21 +172,17 @@ async fn supervise(
     attempt: &Attempt,
     mut child: Child,
     capture: Capture,
+    mut deadline: Deadline,
     stop: impl Future<Output = Duration> + Send,
 ) -> Finished {
     // The input goes first and whole: a command in the middle of it would be taken for a part of it.
-    let asked = match tokio::time::timeout(GIVE_WAIT_MAX, child.give(&attempt.stdin)).await {
+    let given = child.give(deadline.at().min(attempt.over_at()), &attempt.stdin);
+    let asked = match tokio::time::timeout(GIVE_WAIT_MAX, given).await {
         Err(_elapsed) => {
             let cause = "its leash did not take the input".to_owned();
             Some((Ending::NotStarted { cause }, Duration::ZERO))
         }
-        Ok(()) => tokio::select! {
-            () = child.ended() => None,
-            () = tokio::time::sleep(attempt.timeout) => {
-                Some((Ending::TimedOut { after: attempt.timeout }, STOP_GRACE))
-            }
-            grace = stop => Some((Ending::Stopped, grace)),
-        },
+        Ok(()) => until_asked(attempt, &mut child, &mut deadline, stop).await,
     };
     let mut is_gone = true;
     let ending = match asked {
@@ -176,6 +204,30 @@ async fn supervise(
     }
     let captured = capture.finish(OUTPUT_WAIT_MAX).await;
     Finished { ending, is_gone, captured }
+}
+
+/// Waits until the tree has ended, or must be asked to: then answers why, and how long it may take.
+async fn until_asked(
+    attempt: &Attempt,
+    child: &mut Child,
+    deadline: &mut Deadline,
+    stop: impl Future<Output = Duration> + Send,
+) -> Option<(Ending, Duration)> {
+    let mut stop = pin!(stop);
+    let (lead, grace) = attempt.lead_and_grace();
+    let left = attempt.over_at().saturating_sub(lead).saturating_sub(since_boot());
+    let mut timeout = pin!(tokio::time::sleep(left));
+    // Bounded by the timeout.
+    loop {
+        tokio::select! {
+            () = child.ended() => return None,
+            () = &mut timeout => {
+                return Some((Ending::TimedOut { after: attempt.timeout }, grace));
+            }
+            grace = &mut stop => return Some((Ending::Stopped, grace)),
+            at = deadline.moved() => child.keep_until(at.min(attempt.over_at())),
+        }
+    }
 }
 
 async fn remove_directory(directory: &Path) -> io::Result<()> {
@@ -219,6 +271,10 @@ impl Finished {
                 )
             }
             Ending::Stopped => "the attempt was stopped".to_owned(),
+            Ending::LeaseEnded => {
+                "the attempt was ended, since its lease was not renewed or its time was over"
+                    .to_owned()
+            }
             Ending::NotStarted { cause } => format!("the program did not start: {cause}"),
             Ending::Lost => "the attempt's leash was killed from outside".to_owned(),
         };

@@ -2,7 +2,6 @@
 
 mod tasks;
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -473,7 +472,7 @@ fn worker_config(config: &Config, data_dir: &DataDir, node_id: NodeId) -> Worker
     WorkerConfig {
         node_id,
         slots: config.slots,
-        capabilities: BTreeSet::new(),
+        capabilities: config.capabilities.clone(),
         labels: config.labels.clone(),
         match_program: config
             .match_program

@@ -3,8 +3,10 @@
 //! One task owns the truth about what this node holds. It claims as much as there are free slots,
 //! starts one task for each item, and renews all claims with one heartbeat. By its own clock, counted
 //! from before a claim or heartbeat was sent, it knows until when a claim is surely its own; a
-//! process is stopped before that time is over, so that no two nodes run one item at once.
+//! process is stopped before that time is over, so that no two nodes run one item at once. Should
+//! this agent hang, the process's leash ends it all the same: it is told that time too.
 
+mod claim;
 mod lease;
 mod report;
 mod spool;
@@ -16,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use claim::{Ask, Claims, open_session};
 use lease::{Cause, Lease, Timing};
 use report::Reporter;
 use ringrift_core::id::{NodeId, WorkId};
@@ -25,7 +28,7 @@ use ringrift_wire::client::{Client, ClientError};
 use ringrift_wire::work;
 use spool::Spool;
 use task::Kinds;
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -80,7 +83,7 @@ pub enum WorkerError {
     },
 }
 
-/// Works until `cancel` is cancelled: then stops every process, hands its items back, and returns
+/// Works until `cancel` is cancelled: then stops every process, gives its items back, and returns
 /// within 15 seconds. The client's own timeout must be longer than a claim's wait of ten seconds.
 ///
 /// # Errors
@@ -102,8 +105,12 @@ pub async fn run(
 
 /// What an ended task of the worker brings.
 enum Outcome {
-    /// Items, or none, or an error; asked for at that time.
-    Claimed { sent: Duration, reply: Result<Vec<work::WorkItem>, ClientError> },
+    /// A session for claims, or none.
+    Opened(Result<String, ClientError>),
+    /// Items, or none, or an error.
+    Claimed { ask: Ask, reply: Result<Vec<work::WorkItem>, ClientError> },
+    /// What the last claim brought went back, and its session is closed.
+    Closed,
     /// Renewals, asked for at that time.
     Renewed { sent: Duration, reply: Option<work::Renewed> },
     /// An item is done with, whatever came of it.
@@ -121,12 +128,16 @@ struct Worker {
     held: BTreeMap<WorkId, Lease>,
     tasks: JoinSet<Outcome>,
     items: HashMap<Id, WorkId>,
+    claims: Claims,
+    /// The request for a session or for items, and at last what closes the session.
     claiming: Option<AbortHandle>,
+    is_closing: bool,
     claim_at: Duration,
     claim_failures: u32,
     renewing: Option<AbortHandle>,
     renew_at: Duration,
     ended: u32,
+    sweeping: Option<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -148,12 +159,15 @@ impl Worker {
             held: BTreeMap::new(),
             tasks: JoinSet::new(),
             items: HashMap::new(),
+            claims: Claims::default(),
             claiming: None,
+            is_closing: false,
             claim_at: Duration::ZERO,
             claim_failures: 0,
             renewing: None,
             renew_at: Duration::ZERO,
             ended: 0,
+            sweeping: None,
             config,
         }
     }
@@ -168,9 +182,18 @@ impl Worker {
         if let Some(claiming) = self.claiming.take() {
             claiming.abort();
         }
+        let (client, timing, reporter) = (self.client.clone(), self.timing, self.reporter.clone());
+        let closing = std::mem::take(&mut self.claims).close(client, timing, reporter);
+        self.is_closing = true;
+        self.claiming = Some(self.tasks.spawn(async move {
+            closing.await;
+            Outcome::Closed
+        }));
         self.held.values_mut().for_each(|lease| lease.stop(Cause::Shutdown));
-        let deadline = self.clock.monotonic().saturating_add(SHUTDOWN_MAX);
-        while !self.held.is_empty() && self.clock.monotonic() < deadline {
+        let deadline = self.clock.since_boot().saturating_add(SHUTDOWN_MAX);
+        while (!self.held.is_empty() || self.claiming.is_some())
+            && self.clock.since_boot() < deadline
+        {
             self.turn(std::future::pending()).await;
         }
         leftover.abort();
@@ -185,13 +208,13 @@ impl Worker {
         let pause = self.pause();
         tokio::select! {
             () = stop => {}
-            Some(ended) = self.tasks.join_next_with_id() => self.settle(ended).await,
+            Some(ended) = self.tasks.join_next_with_id() => self.settle(ended),
             () = tokio::time::sleep(pause) => {}
         }
     }
 
     fn pause(&self) -> Duration {
-        let now = self.clock.monotonic();
+        let now = self.clock.since_boot();
         let claim = self.claiming.is_none().then_some(self.claim_at).filter(|at| *at > now);
         let renew = (self.renewing.is_none() && !self.held.is_empty()).then_some(self.renew_at);
         let expiring = self.held.values().filter_map(|lease| lease.stop_at(self.timing)).min();
@@ -202,7 +225,7 @@ impl Worker {
     fn claim_if_free(&mut self) {
         let held = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
         let free = self.config.slots.saturating_sub(held);
-        let now = self.clock.monotonic();
+        let now = self.clock.since_boot();
         if free == 0 || self.claiming.is_some() || now < self.claim_at {
             return;
         }
@@ -217,14 +240,20 @@ impl Worker {
             wait_seconds: self.timing.claim_wait().as_secs_f64(),
         };
         let client = self.client.clone();
+        if self.claims.lacks_session(now) {
+            let opening = async move { Outcome::Opened(open_session(client).await) };
+            self.claiming = Some(self.tasks.spawn(opening));
+            return;
+        }
+        let ask = self.claims.next(now, self.timing, claim);
         self.claiming = Some(self.tasks.spawn(async move {
-            let reply = client.claim(&claim).await.map(|claimed| claimed.items);
-            Outcome::Claimed { sent: now, reply }
+            let reply = ask.send(&client).await;
+            Outcome::Claimed { ask, reply }
         }));
     }
 
     fn renew_if_due(&mut self) {
-        let sent = self.clock.monotonic();
+        let sent = self.clock.since_boot();
         if self.renewing.is_some() || self.held.is_empty() || sent < self.renew_at {
             return;
         }
@@ -257,7 +286,7 @@ impl Worker {
     }
 
     fn stop_expiring(&mut self) {
-        let now = self.clock.monotonic();
+        let now = self.clock.since_boot();
         for (work_id, lease) in &mut self.held {
             if lease.stop_at(self.timing).is_some_and(|at| at <= now) {
                 tracing::warn!(%work_id, "no heartbeat got through, stopping before the lease ends");
@@ -266,11 +295,20 @@ impl Worker {
         }
     }
 
-    async fn settle(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+    fn settle(&mut self, ended: Result<(Id, Outcome), JoinError>) {
         match ended {
-            Ok((_, Outcome::Claimed { sent, reply })) => self.settle_claim(sent, reply),
+            // What it brought is asked for again by the one that closes.
+            Ok((_, Outcome::Opened(_) | Outcome::Claimed { .. })) if self.is_closing => {}
+            Ok((_, Outcome::Opened(reply))) => {
+                self.claiming = None;
+                if !self.claims.opened(self.clock.since_boot(), reply) {
+                    self.claim_later();
+                }
+            }
+            Ok((_, Outcome::Claimed { ask, reply })) => self.settle_claim(ask.sent, reply),
+            Ok((_, Outcome::Closed)) => self.claiming = None,
             Ok((_, Outcome::Renewed { sent, reply })) => self.settle_renewal(sent, reply),
-            Ok((id, Outcome::Ended)) => self.settle_item(id).await,
+            Ok((id, Outcome::Ended)) => self.settle_item(id),
             Err(error) => {
                 // A claim that was aborted, or a fault of this program: the item is handed to
                 // another by the end of its lease.
@@ -280,33 +318,34 @@ impl Worker {
                 let is_other = |task: &AbortHandle| task.id() != error.id();
                 self.claiming = self.claiming.take().filter(is_other);
                 self.renewing = self.renewing.take().filter(is_other);
-                self.settle_item(error.id()).await;
+                self.settle_item(error.id());
             }
         }
     }
 
-    async fn settle_item(&mut self, id: Id) {
+    fn settle_item(&mut self, id: Id) {
         let Some(work_id) = self.items.remove(&id) else {
             return;
         };
         self.held.remove(&work_id);
         self.ended = self.ended.wrapping_add(1);
-        if self.ended.is_multiple_of(ATTEMPTS_PER_SWEEP) {
-            self.spool.sweep().await;
+        // Beside this loop, and one at a time: a disk that hangs must hold up no heartbeat.
+        let is_free = self.sweeping.as_ref().is_none_or(JoinHandle::is_finished);
+        if is_free && self.ended.is_multiple_of(ATTEMPTS_PER_SWEEP) {
+            let spool = self.spool.clone();
+            self.sweeping = Some(tokio::spawn(async move { spool.sweep().await }));
         }
     }
 
     fn settle_claim(&mut self, sent: Duration, reply: Result<Vec<work::WorkItem>, ClientError>) {
         self.claiming = None;
-        let now = self.clock.monotonic();
+        self.claims.settle(&reply);
+        let now = self.clock.since_boot();
         let items = match reply {
             Ok(items) => items,
             Err(error) => {
-                let doubled = CLAIM_RETRY_FIRST.saturating_mul(1 << self.claim_failures.min(8));
-                self.claim_failures = self.claim_failures.saturating_add(1);
-                self.claim_at = now.saturating_add(doubled.min(CLAIM_RETRY_MAX));
                 tracing::debug!(%error, "claim failed, will try again");
-                return;
+                return self.claim_later();
             }
         };
         self.claim_failures = 0;
@@ -314,6 +353,13 @@ impl Worker {
         for item in items {
             self.start(sent, item);
         }
+    }
+
+    fn claim_later(&mut self) {
+        let doubled = CLAIM_RETRY_FIRST.saturating_mul(1 << self.claim_failures.min(8));
+        self.claim_failures = self.claim_failures.saturating_add(1);
+        let pause = doubled.min(CLAIM_RETRY_MAX);
+        self.claim_at = self.clock.since_boot().saturating_add(pause);
     }
 
     fn start(&mut self, sent: Duration, item: work::WorkItem) {
@@ -330,7 +376,7 @@ impl Worker {
             self.renew_at = sent.saturating_add(self.timing.renew_period());
         }
         let until = sent.saturating_add(self.timing.lease());
-        let (lease, holding) = Lease::new(token, self.clock.monotonic(), until);
+        let (lease, holding) = Lease::new(token, self.clock.since_boot(), until);
         self.held.insert(work_id, lease);
         let (kinds, reporter) = (Arc::clone(&self.kinds), self.reporter.clone());
         let attempt = async move {
@@ -344,7 +390,7 @@ impl Worker {
     fn settle_renewal(&mut self, sent: Duration, reply: Option<work::Renewed>) {
         self.renewing = None;
         let Some(renewed) = reply else {
-            self.renew_at = self.clock.monotonic().saturating_add(self.timing.renew_retry());
+            self.renew_at = self.clock.since_boot().saturating_add(self.timing.renew_retry());
             return;
         };
         self.renew_at = sent.saturating_add(self.timing.renew_period());

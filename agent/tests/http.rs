@@ -15,6 +15,7 @@ mod http {
     mod harness;
     mod killed;
     mod locks;
+    mod own_worker;
     mod pending;
     mod runs;
     mod stream;

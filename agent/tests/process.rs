@@ -6,10 +6,12 @@ use std::future::{pending, ready};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ringrift_agent::clock::since_boot;
 use ringrift_agent::process::{
-    Attempt, Ending, Finished, LOG_BYTES_MAX, TAIL_BYTES, inherited_environment, run,
+    Attempt, Deadline, Ending, Finished, LOG_BYTES_MAX, TAIL_BYTES, inherited_environment, run,
 };
 use serde_json::json;
+use tokio::sync::watch;
 
 /// Generous: a loaded machine is slow, and only outcomes are under test here.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,6 +40,7 @@ impl Bench {
             log: self.at("w1.log"),
             stdin: Vec::new(),
             timeout: PATIENCE,
+            begun: since_boot(),
         }
     }
 
@@ -73,8 +76,13 @@ fn is_there(pid: i32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
+/// A deadline that never comes.
+fn never() -> Deadline {
+    Deadline::new(watch::channel(Duration::MAX).1, Duration::ZERO)
+}
+
 async fn to_the_end(attempt: &Attempt) -> Finished {
-    run(attempt, pending()).await
+    run(attempt, never(), pending()).await
 }
 
 #[tokio::test]
@@ -107,11 +115,11 @@ async fn every_cause_is_told_apart() {
     let no_leash = Attempt { leash: PathBuf::from("/nonexistent"), ..bench.shell("true") };
     assert!(matches!(to_the_end(&no_leash).await.ending, Ending::NotStarted { .. }));
 
-    let after = Duration::from_millis(200);
+    let after = Duration::from_secs(2);
     let slow = to_the_end(&Attempt { timeout: after, ..bench.shell("exec sleep 600") }).await;
     assert_eq!(slow.ending, Ending::TimedOut { after });
 
-    let stopped = run(&bench.shell("exec sleep 600"), ready(PATIENCE)).await;
+    let stopped = run(&bench.shell("exec sleep 600"), never(), ready(PATIENCE)).await;
     assert_eq!(stopped.ending, Ending::Stopped);
 }
 
@@ -146,7 +154,7 @@ async fn a_forced_end_reaches_the_whole_tree() {
         bench.pids(4).await;
         Duration::from_millis(200)
     };
-    let finished = run(&bench.shell(script), stop).await;
+    let finished = run(&bench.shell(script), never(), stop).await;
     assert_eq!((&finished.ending, finished.is_gone), (&Ending::Stopped, true));
     for pid in bench.pids(4).await {
         assert!(!is_there(pid), "{pid} was left");
@@ -175,7 +183,7 @@ async fn a_program_may_use_its_grace() {
         bench.pids(1).await;
         PATIENCE
     };
-    let finished = run(&attempt, stop).await;
+    let finished = run(&attempt, never(), stop).await;
     assert_eq!(
         (&finished.ending, finished.object()),
         (&Ending::Stopped, Some(json!({ "saved": true })))
@@ -225,4 +233,52 @@ async fn a_flood_of_output_is_bounded_and_its_end_is_kept() {
     assert!(log.len() < LOG_BYTES_MAX + 2 * TAIL_BYTES + 200, "{}", log.len());
     assert!(log.starts_with("first\n") && log.ends_with("{\"n\": 1}\n"));
     assert!(log.contains("bytes were cut here"));
+}
+
+/// The agent of this test is its own thread, which hangs from the start of the program on.
+#[tokio::test]
+async fn a_program_ends_at_its_deadline_although_the_agent_hangs() {
+    let bench = Bench::new();
+    let script = "trap '' TERM; echo $$ >> $OUTSIDE/pids;
+        setsid sleep 600 & echo $! >> $OUTSIDE/pids; sleep 600; sleep 600";
+    let attempt = bench.shell(script);
+    let (until, held) = watch::channel(since_boot() + Duration::from_secs(6));
+    let renewed = since_boot() + Duration::from_secs(7);
+    let hang = async {
+        let pids = bench.pids(2).await;
+        until.send(renewed + Duration::from_secs(1)).unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        while since_boot() < renewed + PATIENCE && pids.iter().any(|pid| is_there(*pid)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        pids
+    };
+    let deadline = Deadline::new(held, Duration::from_secs(1));
+    let (finished, pids) = tokio::join!(run(&attempt, deadline, pending()), hang);
+    assert_eq!((&finished.ending, finished.is_gone), (&Ending::LeaseEnded, true));
+    assert!(since_boot() >= renewed, "not before the deadline that was renewed");
+    assert!(pids.into_iter().all(|pid| !is_there(pid)));
+}
+
+#[tokio::test]
+async fn nothing_begins_after_its_deadline() {
+    let bench = Bench::new();
+    let (_until, held) = watch::channel(since_boot());
+    let attempt = bench.shell("touch $OUTSIDE/begun");
+    let finished = run(&attempt, Deadline::new(held, Duration::ZERO), pending()).await;
+    assert!(matches!(finished.ending, Ending::NotStarted { .. }), "{:?}", finished.ending);
+    assert!(!bench.at("begun").exists());
+}
+
+#[tokio::test]
+async fn what_ignores_the_polite_signal_is_gone_when_its_time_is_over() {
+    let bench = Bench::new();
+    let timeout = Duration::from_secs(4);
+    let deaf = bench.shell("trap '' TERM; echo $$ >> $OUTSIDE/pids; while :; do sleep 0.1; done");
+    // A second of its time is over already.
+    let attempt = Attempt { timeout, begun: since_boot() - Duration::from_secs(1), ..deaf };
+    let finished = to_the_end(&attempt).await;
+    assert!(since_boot() < attempt.begun + timeout + Duration::from_secs(1));
+    assert_eq!(finished.ending, Ending::TimedOut { after: timeout });
+    assert!(!is_there(bench.pids(1).await[0]));
 }

@@ -1,23 +1,23 @@
 //! The worker against a stand-in for its agent's HTTP API, with real programs.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{delete, post};
 use axum::{Json, Router};
 use ringrift_agent::clock::Clock;
 use ringrift_agent::worker::{self, WorkerConfig};
 use ringrift_core::time::Span;
 use ringrift_wire::client::Client;
 use ringrift_wire::problem::{Code, Problem};
-use ringrift_wire::work;
+use ringrift_wire::{SEQ_HEADER, SESSION_HEADER, work};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,7 @@ enum Told {
     Start(String),
     Complete(String, Value),
     Fail(String, String, bool),
+    Release(String),
 }
 
 #[derive(Default)]
@@ -45,6 +46,15 @@ struct Script {
     replies_lost: usize,
     /// So many more completions are refused with this code.
     refuse_completions: Option<Code>,
+    /// A start is answered so late.
+    start_takes: Duration,
+    /// What claims of the session brought, by their numbers.
+    answers: BTreeMap<String, Vec<work::WorkItem>>,
+    /// So many more claims that bring something are then answered 502.
+    claims_lost: usize,
+    /// Claims that bring something are not answered.
+    claims_stall: bool,
+    sessions_closed: usize,
 }
 
 #[derive(Clone, Default)]
@@ -99,7 +109,25 @@ fn problem(status: StatusCode, code: Code) -> Response {
     (status, Json(problem)).into_response()
 }
 
-async fn claim(State(agent): State<Agent>, Json(claim): Json<work::Claim>) -> Json<work::Claimed> {
+async fn open_session() -> Json<Value> {
+    Json(json!({ "status": "open", "session_id": "1" }))
+}
+
+async fn close_session(State(agent): State<Agent>) -> Json<Value> {
+    agent.with(|script| script.sessions_closed += 1);
+    Json(json!({ "status": "closed", "session_id": "1" }))
+}
+
+async fn claim(
+    State(agent): State<Agent>,
+    headers: HeaderMap,
+    Json(claim): Json<work::Claim>,
+) -> Response {
+    assert_eq!(headers[SESSION_HEADER], "1");
+    let seq = headers[SEQ_HEADER].to_str().unwrap().to_owned();
+    if let Some(items) = agent.with(|script| script.answers.get(&seq).cloned()) {
+        return claimed(items);
+    }
     let take = |script: &mut Script| -> Vec<work::WorkItem> {
         let count = script.waiting.len().min(claim.max_items as usize);
         script.waiting.drain(..count).collect()
@@ -107,12 +135,30 @@ async fn claim(State(agent): State<Agent>, Json(claim): Json<work::Claim>) -> Js
     let wait = Duration::from_secs_f64(claim.wait_seconds);
     let waited = tokio::time::timeout(wait, agent.until(|script| !script.waiting.is_empty()));
     let _nothing_came = waited.await;
-    let items = take(&mut agent.script.lock().unwrap());
+    let (items, stalls, is_lost) = agent.with(|script| {
+        let items = take(script);
+        script.answers.insert(seq, items.clone());
+        let is_lost = !items.is_empty() && script.claims_lost > 0;
+        script.claims_lost -= usize::from(is_lost);
+        (items.clone(), script.claims_stall && !items.is_empty(), is_lost)
+    });
+    if is_lost {
+        return problem(StatusCode::BAD_GATEWAY, Code::LeaderUnreachable);
+    }
+    if stalls {
+        std::future::pending::<()>().await;
+    }
+    claimed(items)
+}
+
+fn claimed(items: Vec<work::WorkItem>) -> Response {
     let status = if items.is_empty() { "no_work_available" } else { "claimed" }.to_owned();
-    Json(work::Claimed { status, work: items.first().cloned(), items })
+    Json(work::Claimed { status, work: items.first().cloned(), items }).into_response()
 }
 
 async fn start(State(agent): State<Agent>, Json(body): Json<work::Start>) -> Response {
+    let takes = agent.with(|script| script.start_takes);
+    tokio::time::sleep(takes).await;
     agent.reply(Told::Start(body.work_id))
 }
 
@@ -138,6 +184,10 @@ async fn complete(State(agent): State<Agent>, Json(body): Json<work::Complete>) 
     agent.reply(Told::Complete(body.work_id, body.result))
 }
 
+async fn release(State(agent): State<Agent>, Json(body): Json<work::Release>) -> Response {
+    agent.reply(Told::Release(body.work_id))
+}
+
 async fn fail(State(agent): State<Agent>, Json(body): Json<work::Fail>) -> Response {
     agent.reply(Told::Fail(body.work_id, body.error, body.retry))
 }
@@ -154,11 +204,14 @@ impl Bench {
     async fn new(lease: Span) -> Self {
         let agent = Agent::default();
         let app = Router::new()
+            .route("/sessions", post(open_session))
+            .route("/sessions/{id}", delete(close_session))
             .route("/work/claim", post(claim))
             .route("/work/start", post(start))
             .route("/work/heartbeat", post(heartbeat))
             .route("/work/complete", post(complete))
             .route("/work/fail", post(fail))
+            .route("/work/release", post(release))
             .with_state(agent.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -218,7 +271,10 @@ impl Bench {
     async fn told(&self, work_id: &str, count: usize) -> Vec<Told> {
         let about = |script: &Script| -> Vec<Told> {
             let is_about = |told: &&Told| match told {
-                Told::Start(id) | Told::Complete(id, _) | Told::Fail(id, _, _) => id == work_id,
+                Told::Start(id)
+                | Told::Complete(id, _)
+                | Told::Fail(id, _, _)
+                | Told::Release(id) => id == work_id,
             };
             script.told.iter().filter(is_about).cloned().collect()
         };
@@ -318,6 +374,24 @@ async fn a_timeout_kills_the_whole_tree() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_has_its_time_from_when_its_start_was_asked_for() {
+    let bench = Bench::new(Span::seconds(30)).await;
+    let outside = bench.root.path().to_str().unwrap();
+    let text = "trap '' TERM; echo $$ > $OUTSIDE/pid; while :; do sleep 0.1; done";
+    let config = json!({ "argv": ["sh", "-c", text], "env": { "OUTSIDE": outside } });
+    bench.agent.with(|script| script.start_takes = Duration::from_secs(2));
+    bench.give("w1", "process", config, 4.0);
+    let given_at = Clock::start();
+    let pid = bench.running().await;
+    bench.expect_gone(pid).await;
+    // The cluster counts from when it heard of the start: after the item was given.
+    assert!(given_at.monotonic() < Duration::from_secs(5), "{:?}", given_at.monotonic());
+    let error = "the attempt did not end within 4.0 s and was stopped";
+    assert_eq!(bench.told("w1", 2).await, [started("w1"), failed("w1", error, true)]);
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_claim_stops_its_process_and_only_that() {
     let bench = Bench::new(Span::seconds(3)).await;
     bench.give_shell("w1", STAYS);
@@ -400,5 +474,26 @@ async fn an_agent_that_stops_hands_its_items_back() {
     bench.end().await;
     assert!(!PathBuf::from(format!("/proc/{pid}")).exists());
     let told = agent.with(|script| script.told.clone());
-    assert_eq!(told, [started("w1"), failed("w1", "the agent is stopping", true)], "{address}");
+    assert_eq!(told, [started("w1"), Told::Release("w1".to_owned())], "{address}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_answer_got_lost_is_not_lost() {
+    let bench = Bench::new(Span::seconds(30)).await;
+    bench.agent.with(|script| script.claims_lost = 1);
+    bench.give_shell("w1", "echo '{}'");
+    assert_eq!(bench.told("w1", 2).await, [started("w1"), completed("w1", json!({}))]);
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_claim_brings_while_the_agent_stops_is_given_back() {
+    let bench = Bench::new(Span::seconds(30)).await;
+    bench.agent.with(|script| script.claims_stall = true);
+    bench.give_shell("w1", STAYS);
+    bench.agent.until(|script| script.waiting.is_empty()).await;
+    let agent = bench.agent.clone();
+    bench.end().await;
+    let (told, closed) = agent.with(|script| (script.told.clone(), script.sessions_closed));
+    assert_eq!((told, closed), (vec![Told::Release("w1".to_owned())], 1));
 }

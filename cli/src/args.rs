@@ -95,7 +95,7 @@ pub(crate) enum Cluster {
     /// Take an agent in: as a voter while there are too few, else as a learner.
     Add(NodeName),
     /// Remove an agent for good; it returns with a fresh data directory only.
-    Remove(NodeName),
+    Remove(Remove),
     /// Move leadership to a voter.
     Transfer(NodeName),
     /// Write a snapshot on the agent that is asked, and drop the log before it.
@@ -111,6 +111,16 @@ pub(crate) enum Cluster {
 pub(crate) struct NodeName {
     /// The agent's name.
     pub(crate) node_id: String,
+}
+
+/// Remove an agent for good.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Remove {
+    /// The agent's name.
+    pub(crate) node_id: String,
+    /// Also when too few of the voters that stay are well: nothing is committed until enough are.
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// Write a consistent copy of everything into a file.

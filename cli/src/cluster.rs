@@ -10,7 +10,7 @@ use ringrift_wire::status::{
 };
 use serde::Serialize;
 
-use crate::args::Cluster;
+use crate::args::{Cluster, Remove};
 use crate::output::{self, Failure};
 
 pub(crate) async fn run(
@@ -29,8 +29,9 @@ pub(crate) async fn run(
             };
             say(&added, &format!("{} {text}", added.node_id), json)?;
         }
-        Cluster::Remove(node) => {
-            let path = format!("/cluster/members/{}", node.node_id);
+        Cluster::Remove(Remove { node_id, force }) => {
+            let query = if force { "?force=true" } else { "" };
+            let path = format!("/cluster/members/{node_id}{query}");
             let removed: Removed = client.delete(&path, &serde_json::json!({})).await?;
             let voters = removed.voters.join(", ");
             say(&removed, &format!("{} is removed; voters: {voters}", removed.node_id), json)?;

@@ -20,6 +20,18 @@ pub const RESULT_BYTES_MAX: usize = 64 * 1024;
 pub const ERROR_BYTES_MAX: usize = 2 * 1024;
 /// Unfinished items: 1 KiB each is 1 GiB, the memory promised for a leader.
 pub const ITEMS_UNFINISHED_MAX: usize = 1_000_000;
+/// What an item costs beside its texts, its places in the index included, as measured.
+pub const RECORD_BYTES: u64 = 704;
+/// Bytes of unfinished items and of arrays: the same gibibyte, when items are larger.
+pub const UNFINISHED_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Bytes of completed and cancelled items that are kept, results included, and as many of dead ones; the
+/// oldest go first.
+pub const FINISHED_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Items beyond these that completions may bring which fan out. What ends makes room for one that
+/// follows from it, however full the queue is.
+pub const FOLLOW_UPS_SPARE: usize = 100_000;
+/// Bytes beyond those of unfinished items that such completions may bring.
+pub const FOLLOW_UP_BYTES_SPARE: u64 = 128 * 1024 * 1024;
 /// Completed and cancelled items kept for `/work/history`; the oldest go first.
 pub const ITEMS_FINISHED_MAX: usize = 20_000;
 /// Dead items kept for redrive; the oldest go first.
@@ -51,12 +63,17 @@ pub const ARRAY_ITEMS_MAX: u32 = 10_000_000;
 pub const ARRAYS_MAX: usize = 10_000;
 /// Held and retried items of one array: its cancellation ends them all in one command.
 pub const ARRAY_OUTSTANDING_MAX: u32 = 20_000;
-/// Open sessions: one for each client process.
-pub const SESSIONS_MAX: usize = 10_000;
+/// Parts into which the unclaimed items of one array may fall when single ones are cancelled: a claim
+/// looks at each of them while the array has enough on its way.
+pub const ARRAY_PARTS_MAX: usize = 1_000;
+/// Open sessions: one for each worker of ten thousand nodes, and as many for other clients.
+pub const SESSIONS_MAX: usize = 20_000;
 /// Answers that one session keeps: requests that a client may have on their way at once.
 pub const SESSION_ANSWERS_MAX: usize = 1_024;
 /// Answers that all sessions keep together; beyond it further requests must wait.
 pub const ANSWERS_MAX: usize = 1_000_000;
+/// Numbers of items in the answers that all sessions keep together: one answer may have a thousand.
+pub const ANSWER_IDS_MAX: usize = 4_000_000;
 /// Locks held at once: they are for coordination, not for data.
 pub const LOCKS_MAX: usize = 10_000;
 /// Owners that wait for one lock: the end of a hold looks at each of them.
@@ -127,6 +144,9 @@ pub const LOCK_TTL_MAX: Span = Span::seconds(24 * 3_600);
 pub const LOCK_WAIT_MIN: Span = Span(1);
 /// The longest wait for a lock: who wants to wait longer says by asking again that it still lives.
 pub const LOCK_WAIT_MAX: Span = Span::seconds(300);
+/// A holder that is told of a cancellation has ended its process after so long: three seconds to end by
+/// itself, and the kill. Until then the process has its devices.
+pub const STOP_TIME: Span = Span::seconds(5);
 /// How far one command may move replicated time beyond the leader's monotonic clock.
 pub const CLOCK_STEP_MAX: Span = Span(500);
 /// Attempts of an item that names no number, and the most that one may name.
@@ -152,6 +172,7 @@ const _: () = assert!(LEASE_MIN.0 < LEASE_DEFAULT.0 && LEASE_DEFAULT.0 < LEASE_M
 const _: () = assert!(CLAIM_ITEMS_MAX <= HEARTBEAT_CLAIMS_MAX);
 const _: () = assert!(PRIORITY_MAX.is_multiple_of(BAND_WIDTH));
 const _: () = assert!(ARRAY_OUTSTANDING_MAX as usize <= ITEMS_FINISHED_MAX);
+const _: () = assert!(ITEMS_UNFINISHED_MAX as u64 * RECORD_BYTES <= UNFINISHED_BYTES_MAX);
 const _: () = assert!(SERVICE_HALF_LIFE.0 > 0 && AGING_STEP.0 > 0);
 const _: () = assert!(LOCK_WAIT_MIN.0 < LOCK_WAIT_MAX.0);
 const _: () = assert!(LOCK_WAITERS_MAX <= LOCK_WAITERS_IN_ALL_MAX);

@@ -10,6 +10,7 @@
 
 mod admission;
 mod arrays;
+mod bounds;
 mod claims;
 mod class;
 mod dependencies;
@@ -27,6 +28,7 @@ mod nodes;
 mod query;
 mod runs;
 mod sessions;
+mod stops;
 mod tenants;
 mod waits;
 mod why;
@@ -42,6 +44,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 pub use arrays::ArrayStatus;
+use bounds::Bounds;
 pub use events::EventPage;
 use facts::Facts;
 pub use facts::{ArrayEnds, Totals};
@@ -63,12 +66,13 @@ use crate::queue::command::{Batch, Command, Refusal, Reply};
 pub struct Machine {
     facts: Facts,
     index: Index,
+    bounds: Bounds,
 }
 
 impl<'de> Deserialize<'de> for Machine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let facts = Facts::deserialize(deserializer)?;
-        Ok(Self { index: Index::of(&facts), facts })
+        Ok(Self { index: Index::of(&facts), facts, bounds: Bounds::default() })
     }
 }
 
@@ -110,7 +114,7 @@ impl Machine {
     /// Applies one log entry and answers each of its commands, in order.
     ///
     /// `position` must be beyond that of the entry before; the log sees to it. A refused command
-    /// changes nothing except that time passes.
+    /// changes nothing except that time passes, and that a holder was heard from.
     pub fn apply(&mut self, position: Position, batch: &Batch) -> Vec<Result<Reply, Refusal>> {
         self.facts.now = self.facts.now.max(batch.now);
         if position.term != self.facts.applied.term {

@@ -47,6 +47,12 @@ pub struct Rules {
 impl Rules {
     /// The default of [`Rules::silence`].
     pub const SILENCE_DEFAULT: Span = Span::seconds(60);
+
+    /// Whether a member has nearly all of the log, and said so just now.
+    fn is_well(&self, silent_for: Option<Span>, behind: Option<u64>) -> bool {
+        let close = behind.is_some_and(|behind| behind < self.warm_entries);
+        close && silent_for.is_some_and(|silent_for| silent_for < self.contact)
+    }
 }
 
 impl Default for Rules {
@@ -95,10 +101,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// It has nearly all of the log, and said so just now.
     fn is_well(&self, rules: &Rules) -> bool {
-        let close = self.behind.is_some_and(|behind| behind < rules.warm_entries);
-        close && self.silent_for < rules.contact
+        rules.is_well(Some(self.silent_for), self.behind)
     }
 
     fn is_ready(&self, rules: &Rules) -> bool {
@@ -163,6 +167,26 @@ pub fn decide(rules: &Rules, picture: &Picture) -> Decision {
             Err(obstacle) => Decision::Wait { dead: dead.node_id.clone(), obstacle },
         },
     }
+}
+
+/// Whether a voter can be spared that an operator removes. Of each that stays it takes the time since its
+/// last word and the entries that it lacks, when they are known: a majority of those must be well, since
+/// they agree by themselves from then on. When they cannot, nothing is committed any more, and nobody
+/// can be taken back.
+///
+/// # Errors
+/// [`Obstacle::NoMajority`].
+pub fn spare(
+    rules: &Rules,
+    staying: impl Iterator<Item = (Option<Span>, Option<u64>)>,
+) -> Result<(), Obstacle> {
+    let (mut count, mut well) = (0_usize, 0_usize);
+    for (silent_for, behind) in staying {
+        count += 1;
+        well += usize::from(rules.is_well(silent_for, behind));
+    }
+    let majority = count / 2 + 1;
+    if well < majority { Err(Obstacle::NoMajority { well, majority }) } else { Ok(()) }
 }
 
 fn voters(picture: &Picture) -> impl Iterator<Item = &Member> {

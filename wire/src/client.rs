@@ -18,7 +18,7 @@ use repeat::Repeat;
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use session::{Place, Sessions};
+use session::{Fixed, Place, Sessions};
 
 use crate::problem::{Code, Problem};
 use crate::tenancy::Session;
@@ -88,6 +88,8 @@ pub struct Client {
     token: Option<String>,
     /// Nothing when the client is to do without.
     sessions: Option<Arc<Sessions>>,
+    /// Where its requests stand in a session that the caller keeps.
+    fixed: Option<Fixed>,
 }
 
 /// What is asked of an agent.
@@ -192,7 +194,16 @@ impl Client {
             preferred: Arc::default(),
             token,
             sessions: Some(Arc::default()),
+            fixed: None,
         })
+    }
+
+    /// The same client for one request of a session that the caller keeps: sent again, it gets the
+    /// answer that it got first. The answers to all requests below `acknowledged` have come.
+    #[must_use]
+    pub fn in_session(&self, session: &str, seq: u64, acknowledged: u64) -> Self {
+        let fixed = Fixed { session: session.to_owned(), seq, acknowledged };
+        Self { fixed: Some(fixed), ..self.clone() }
     }
 
     /// A client that opens no session, for callers who tell repeats apart by other means, or who can
@@ -329,6 +340,7 @@ impl Client {
         let repeat = Repeat::of(&method, path, body.as_deref().unwrap_or_default());
         let request = Request { method, path, body, patience: None };
         let reply = match (repeat, &self.sessions) {
+            _ if self.fixed.is_some() => self.ask(&request, true).await,
             (Repeat::InSession, Some(sessions)) => self.ask_in_session(sessions, &request).await,
             (Repeat::Harmless, _) => self.ask(&request, true).await,
             (Repeat::InSession, None) | (Repeat::Never, _) => self.ask(&request, false).await,
@@ -490,6 +502,8 @@ impl Client {
         }
         if let Some(place) = place {
             builder = place.mark(builder);
+        } else if let Some(fixed) = &self.fixed {
+            builder = fixed.mark(builder);
         }
         match builder.send().await {
             Ok(response) => Ok((address, response)),

@@ -25,6 +25,12 @@ pub const RAFT_PORT: u16 = 4321;
 
 /// Header of every reply: the term and index of the log that it reflects, as `term.index`.
 pub const POSITION_HEADER: &str = "x-ringrift-position";
+/// Header of every reply of a member: the milliseconds since it heard the leader, or since a majority
+/// answered it when it leads. What it shows of its own replica is not older.
+pub const AGE_HEADER: &str = "x-ringrift-age-ms";
+/// Header of a request that reads: the reply must not reflect less of the log than this `term.index`, such
+/// as the [`POSITION_HEADER`] of a reply before.
+pub const MIN_POSITION_HEADER: &str = "x-ringrift-min-position";
 /// Header of every reply: the agent that answered.
 pub const NODE_HEADER: &str = "x-node-id";
 /// Header of a forwarded request: how many agents it has passed through.

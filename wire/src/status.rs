@@ -214,6 +214,10 @@ pub struct RaftStatus {
     pub term: u64,
     /// Last index that was applied here.
     pub applied_index: u64,
+    /// Seconds since this agent heard the leader, or since a majority answered it when it leads: so old
+    /// its replica may be.
+    #[serde(default)]
+    pub contact_age_seconds: f64,
     /// Last index in the log here.
     pub last_log_index: u64,
     /// The voters.
@@ -397,6 +401,17 @@ pub struct Transfer {
 pub struct Transferred {
     /// Who leads now.
     pub leader_id: String,
+}
+
+/// Query of `DELETE /cluster/members/{node_id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RemoveQuery {
+    /// Whether a voter goes also when too few of those that stay are well: nothing is committed until
+    /// enough of them are.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Reply of `DELETE /cluster/members/{node_id}`.

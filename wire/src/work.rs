@@ -213,7 +213,8 @@ pub struct Completed {
     pub then: Vec<String>,
 }
 
-/// Body of `POST /work/release`: gives a claim back, for another claimer at once or after a delay.
+/// Body of `POST /work/release`: gives a claim back, for another claimer at once or after a delay. The
+/// attempt does not count, even when it was started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Release {

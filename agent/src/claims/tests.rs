@@ -55,7 +55,7 @@ fn line_at(machine: &Machine, claims: &[(&str, &str)]) -> (Line, Vec<oneshot::Re
     for (node, work_type) in claims {
         let (answer, answered) = oneshot::channel();
         let (claim, standing) = (claim(node, work_type), Arc::default());
-        line.push_back(Waiter { claim, answer, standing }, machine);
+        line.push_back(Waiter { claim, retry: Retry::default(), answer, standing }, machine);
         ends.push(answered);
     }
     (line, ends)
@@ -145,7 +145,7 @@ async fn waiting() -> (Waiter, tokio::task::JoinHandle<Option<Outcome>>) {
     let hub = Hub { arrivals, waiting: Arc::default(), known: Known::default() };
     let caller = tokio::spawn(async move {
         let wait = Duration::from_millis(20);
-        hub.wait(claim("1", "a"), wait, &CancellationToken::new()).await
+        hub.wait(claim("1", "a"), Retry::default(), wait, &CancellationToken::new()).await
     });
     (arriving.recv().await.unwrap(), caller)
 }

@@ -101,6 +101,18 @@ fn contradictions_name_the_setting() {
 }
 
 #[test]
+fn capabilities_are_names_in_lists_or_one_by_one() {
+    let given = |line: &str| Vec::from_iter(config(line).unwrap().capabilities);
+    assert_eq!(given("--capability cuda,avx512 --capability cuda,,x"), ["avx512", "cuda", "x"]);
+    assert!(given("").is_empty());
+    let most = (0..limits::NEEDS_MAX).map(|n| format!("c{n}")).collect::<Vec<_>>().join(",");
+    assert_eq!(given(&format!("--capability {most}")).len(), limits::NEEDS_MAX);
+    assert!(refusal(&format!("--capability {most},more")).contains("--capability is given"));
+    let long = "x".repeat(limits::NAME_BYTES_MAX + 1);
+    assert!(refusal(&format!("--capability {long}")).contains("--capability is \"x"));
+}
+
+#[test]
 fn beyond_loopback_a_token_is_needed() {
     let open = refusal("--listen 10.0.0.1:8770");
     assert!(open.contains("10.0.0.1:8770") && open.contains("--token-file"), "{open}");

@@ -100,6 +100,9 @@ impl Consensus {
         if leadership.leader.is_none() {
             return refuse("it knows no leader".to_owned());
         }
+        if let Some(age) = self.out_of_touch() {
+            return refuse(format!("it has had no word of its cluster for {} s", age.as_secs()));
+        }
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let index = |log_id: Option<crate::consensus::vocabulary::LogId>| {

@@ -12,7 +12,8 @@ use openraft::raft::Precondition;
 use openraft::{ChangeMembers, Instant as _};
 use ringrift_core::id::NodeId;
 use ringrift_core::queue::command::Command;
-use ringrift_core::voters::{Change, Decision, Member as Seen, Rules};
+use ringrift_core::time::Span;
+use ringrift_core::voters::{Change, Decision, Member as Seen, Obstacle, Rules, spare};
 
 use crate::consensus::members::{CHANGE_PATIENCE, finished};
 use crate::consensus::vocabulary::LogId;
@@ -221,6 +222,15 @@ impl Consensus {
             !member.votes && failed && member.silent_for >= silence
         };
         outlook.members.iter().find(is_lost).map(|it| (it.raft_id, it.node_id.clone()))
+    }
+
+    /// Whether those voters that stay can go on without this one, as the leader sees them.
+    pub(super) fn can_spare(&self, leaving: u64) -> Result<(), Obstacle> {
+        let seen = self.electorate().map(|seen| seen.standings).unwrap_or_default();
+        let staying = seen.iter().filter(|it| it.votes && it.raft_id != leaving);
+        let span = |time: Duration| Span(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let known = staying.map(|it| (it.silent_for.map(span), it.behind));
+        spare(&self.inner.voters.rules, known)
     }
 
     /// Writes into the log that the members are about to change, so that every later leader keeps its

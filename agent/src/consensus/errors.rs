@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringrift_core::id::NodeId;
+use ringrift_core::voters::Obstacle;
 
 use crate::consensus::Member;
 
@@ -47,6 +48,17 @@ pub enum ConsensusError {
         path: PathBuf,
         /// What it holds.
         text: String,
+    },
+    /// The log is not the one that this agent has kept: what it has promised would be forgotten.
+    #[error(
+        "{} {problem}; put back what is missing, such as a mount, or remove the member from the cluster, \
+         move the data directory away and join again", path.display()
+    )]
+    Log {
+        /// The log's directory.
+        path: PathBuf,
+        /// What is wrong with it; it continues the sentence that the directory begins.
+        problem: String,
     },
     /// The raft port cannot be served.
     #[error("cannot listen for raft on {address}: {source}; choose another --raft-port")]
@@ -114,7 +126,8 @@ pub enum ProposeError {
         /// The bound.
         limit: usize,
     },
-    /// The raft core has stopped: a shutdown, or a disk that failed. This agent must be restarted.
+    /// The raft core has stopped: a shutdown, or a disk that failed. Nothing was changed, since the raft
+    /// core did not get it. This agent must be restarted.
     #[error("consensus has stopped: {cause}")]
     Stopped {
         /// Why.
@@ -191,6 +204,17 @@ pub enum MembershipError {
     WipedVoter {
         /// The voter.
         node_id: NodeId,
+    },
+    /// Those that would stay cannot go on without the voter.
+    #[error(
+        "{node_id} cannot be spared: {obstacle}, or nothing is committed any more; see to those first, or \
+         remove it by force when it is certain that they come back"
+    )]
+    Needed {
+        /// The voter.
+        node_id: NodeId,
+        /// What those that stay lack.
+        obstacle: Obstacle,
     },
     /// An agent that went for good came back.
     #[error(

@@ -20,6 +20,8 @@ use crate::consensus::{Consensus, Member, ProposeError, TransferError};
 const HEIR_PATIENCE: Duration = Duration::from_millis(200);
 /// Heirs that are tried: every other voter of a cluster of five.
 const HEIRS_MAX: usize = 4;
+/// What the raft core answers from memory. It may wait for a hung disk, and nobody else shall.
+const CORE_PATIENCE: Duration = Duration::from_millis(200);
 /// Standing for election again takes a round among the voters and two disk flushes.
 const REELECTION_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -33,6 +35,18 @@ fn heirs(
     heirs.sort_by_key(|voter| std::cmp::Reverse(matched.get(voter).copied().flatten()));
     heirs.truncate(HEIRS_MAX);
     heirs
+}
+
+/// What the raft core says, unless it waits for its disk.
+async fn in_time<T, E: std::fmt::Display>(
+    patience: Duration,
+    asked: impl Future<Output = Result<T, E>>,
+) -> Result<T, ProposeError> {
+    match tokio::time::timeout(patience, asked).await {
+        Ok(Ok(said)) => Ok(said),
+        Ok(Err(error)) => Err(ProposeError::Stopped { cause: error.to_string() }),
+        Err(_elapsed) => Err(ProposeError::Timeout),
+    }
 }
 
 impl Consensus {
@@ -105,16 +119,15 @@ impl Consensus {
     }
 
     async fn trigger_transfer(&self, heir: u64) -> Result<(), ProposeError> {
-        let asked = self.inner.raft.trigger().transfer_leader(heir).await;
-        asked.map_err(|fatal| ProposeError::Stopped { cause: fatal.to_string() })
+        in_time(CORE_PATIENCE, self.inner.raft.trigger().transfer_leader(heir)).await
     }
 
     async fn ask_directly(&self, heir: u64, metrics: &RaftMetrics) -> bool {
         let Some(member) = metrics.membership_config.get_node(&heir) else {
             return false;
         };
-        let last = self.inner.raft.with_raft_state(|state| state.log_ids.last().copied()).await;
-        let Ok(last) = last else {
+        let last = self.inner.raft.with_raft_state(|state| state.log_ids.last().copied());
+        let Ok(last) = in_time(CORE_PATIENCE, last).await else {
             return false;
         };
         let address = member.raft_address.clone();
@@ -142,20 +155,19 @@ impl Consensus {
     async fn stand_again(&self, heir: u64) -> Result<(), ProposeError> {
         let raft = &self.inner.raft;
         let this = self.inner.raft_id;
-        let stopped = |cause: String| ProposeError::Stopped { cause };
         let state =
             raft.with_raft_state(|state| (*state.vote_ref(), state.log_ids.last().copied()));
-        let (vote, last_log_id) = state.await.map_err(|fatal| stopped(fatal.to_string()))?;
+        let (vote, last_log_id) = in_time(CORE_PATIENCE, state).await?;
         if vote.leader_id.node_id != this {
             return Ok(());
         }
         let term = vote.leader_id.term.saturating_add(1);
         let next = Vote { leader_id: LeaderId::new(term, heir), committed: false };
         let yielding = VoteRequest { vote: next, last_log_id, leadership_transfer: true };
-        raft.vote(yielding).await.map_err(|error| stopped(error.to_string()))?;
+        in_time(REELECTION_PATIENCE, raft.vote(yielding)).await?;
         let campaign = TransferLeaderRequest::new(next, this, None);
-        let stood = raft.handle_transfer_leader(campaign).await;
-        if let Err(error) = stood.map_err(|fatal| stopped(fatal.to_string()))? {
+        let stood = in_time(REELECTION_PATIENCE, raft.handle_transfer_leader(campaign)).await?;
+        if let Err(error) = stood {
             tracing::debug!(%error, "somebody else campaigned first");
         }
         let led = move |metrics: &RaftMetrics| {

@@ -1,13 +1,16 @@
 //! The raft id: who this data directory is in the vote. Drawn once, kept for ever.
 //!
 //! A voter that lost its disk comes back under another raft id, so that its empty log can never
-//! stand for the votes and entries that the lost one has promised.
+//! stand for the votes and entries that the lost one has promised. Where only the log is lost, as when
+//! its disk is not mounted, the agent does not start: the log carries the raft id too, and is written
+//! before the file is.
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
 use crate::consensus::ConsensusError;
+use crate::consensus::log::wal::Wal;
 
 const FILE_NAME: &str = "raft-id";
 
@@ -35,6 +38,25 @@ pub(super) fn load_or_create(
         }
         Err(error) => Err(disk("read")(error)),
     }
+}
+
+/// The raft id of `data_dir`, which must be that of its log.
+pub(super) fn of_log(data_dir: &Path, log: &mut Wal) -> Result<u64, ConsensusError> {
+    let raft_id = load_or_create(data_dir, || match log.owner() {
+        // The first start ended in between, or the file was lost.
+        Some(owner) => Ok(owner),
+        None => {
+            let raft_id = entropy()?.max(1);
+            log.belong_to(raft_id)?;
+            Ok(raft_id)
+        }
+    })?;
+    let problem = match log.owner() {
+        Some(owner) if owner == raft_id => return Ok(raft_id),
+        Some(owner) => format!("is the log of raft id {owner:016x}, not of {raft_id:016x}"),
+        None => format!("is empty, and raft id {raft_id:016x} has had a log there"),
+    };
+    Err(ConsensusError::Log { path: data_dir.join("log"), problem })
 }
 
 /// The door through which the operating system's entropy enters this folder.

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use futures::stream::{self, Stream, TryStreamExt as _};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::consensus::entry::Proposal;
 use crate::consensus::vocabulary::{Entry, LogId, Payload, Ring, Vote};
@@ -22,6 +23,13 @@ use crate::consensus::watchdog::Flushes;
 /// Bytes of the entries that one append to a follower carries: large enough to fill a disk flush,
 /// small enough to pass within a heartbeat. One larger entry still goes alone.
 pub(super) const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of appends that are not durable yet; a further one waits. Half of what the flush thread takes
+/// before it makes a thread of the runtime wait, with the log locked.
+const UNFLUSHED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The least that an append counts for, so that a hung disk has 256 of them at most: the flush thread
+/// takes 1,024 requests before it makes threads wait, and an append is two.
+const APPEND_WEIGHT_MIN: usize = UNFLUSHED_BYTES_MAX / 256;
 
 /// Called when a write is durable, or with the reason why it never will be.
 pub(super) struct Done(Box<dyn FnOnce(io::Result<()>) + Send>);
@@ -71,13 +79,16 @@ pub(super) struct LogStore {
     /// Empty once closed, so that the directory is free while stray readers still hold the store.
     log: Arc<RwLock<Option<Box<dyn Log>>>>,
     flushes: Flushes,
+    /// Bytes that may be appended before any of those on their way is durable.
+    room: Arc<Semaphore>,
     /// Bytes of the entries that were appended since the start.
     appended: Arc<AtomicU64>,
 }
 
 impl LogStore {
     pub(super) fn new(log: Box<dyn Log>, flushes: Flushes) -> Self {
-        Self { log: Arc::new(RwLock::new(Some(log))), flushes, appended: Arc::default() }
+        let room = Arc::new(Semaphore::new(UNFLUSHED_BYTES_MAX));
+        Self { log: Arc::new(RwLock::new(Some(log))), flushes, room, appended: Arc::default() }
     }
 
     /// The last index, and the bytes of entries up to it that were appended since the start; nothing
@@ -112,6 +123,21 @@ impl LogStore {
         let entries = self.with_log(|log| log.read(from, to, bytes_max))?;
         entries.into_iter().map(|(log_id, bytes)| decode(log_id, &bytes)).collect()
     }
+}
+
+/// The first index of a range, and the one behind its last.
+fn ends_of(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(first) => *first,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(after) => *after,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
 }
 
 fn closed() -> io::Error {
@@ -158,17 +184,28 @@ impl RaftLogReader<Ring> for LogStore {
     where
         R: RangeBounds<u64> + Clone + Debug + Send,
     {
-        let from = match range.start_bound() {
-            Bound::Included(first) => *first,
-            Bound::Excluded(before) => before.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let to = match range.end_bound() {
-            Bound::Included(last) => last.saturating_add(1),
-            Bound::Excluded(after) => *after,
-            Bound::Unbounded => u64::MAX,
-        };
+        let (from, to) = ends_of(&range);
         self.read(from, to, usize::MAX)
+    }
+
+    /// In pieces: what waits to be applied may be more than fits into the memory at once.
+    async fn entries_stream<R>(
+        &mut self,
+        range: R,
+    ) -> impl Stream<Item = Result<Entry, io::Error>> + Send
+    where
+        R: RangeBounds<u64> + Clone + Debug + Send,
+    {
+        let (from, to) = ends_of(&range);
+        let pieces = stream::try_unfold((self.clone(), from), move |(log, from)| async move {
+            let entries = log.read(from, to, APPEND_BYTES_MAX)?;
+            let Some(last) = entries.last() else {
+                return Ok(None);
+            };
+            let next = last.log_id.index.saturating_add(1);
+            Ok::<_, io::Error>(Some((stream::iter(entries.into_iter().map(Ok)), (log, next))))
+        });
+        pieces.try_flatten()
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -227,10 +264,15 @@ impl RaftLogStorage<Ring> for LogStore {
         let entries =
             entries.into_iter().map(|entry| encode(&entry)).collect::<io::Result<Vec<_>>>()?;
         let bytes: usize = entries.iter().map(|(_, bytes)| bytes.len()).sum();
-        // Begun before the queue is entered: a full one makes this call wait.
+        // A disk that hangs makes the raft core wait, and no thread.
+        let weight = bytes.clamp(APPEND_WEIGHT_MIN, UNFLUSHED_BYTES_MAX);
+        let weight = u32::try_from(weight).map_err(io::Error::other)?;
+        let room = Arc::clone(&self.room).acquire_many_owned(weight).await;
+        let room = room.map_err(io::Error::other)?;
         let flushed = self.flushes.begin();
         let done = Done::new(move |outcome| {
             flushed();
+            drop(room);
             callback.io_completed(outcome);
         });
         self.with_log_mut(|log| log.append(entries, done))?;
@@ -247,3 +289,6 @@ impl RaftLogStorage<Ring> for LogStore {
         self.with_log_mut(|log| log.purge(log_id))
     }
 }
+
+#[cfg(test)]
+mod tests;

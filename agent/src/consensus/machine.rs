@@ -109,6 +109,14 @@ impl Shared {
         self.presence().running()
     }
 
+    /// Time since the leader that was heard last was heard first, and since it was heard last; since the
+    /// start when nobody was.
+    pub(super) fn contact(&self) -> (Duration, Duration) {
+        let now = self.clock.monotonic();
+        let (since, heard_at) = self.presence().contact();
+        (now.saturating_sub(since), now.saturating_sub(heard_at))
+    }
+
     // Nothing panics while it is held.
     fn presence(&self) -> MutexGuard<'_, Presence> {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner)

@@ -77,6 +77,8 @@ impl Consensus {
         // One change at a time from here; openraft refuses a second one anyway.
         let _turn = self.inner.membership_turn.lock().await;
         self.must_lead()?;
+        // A leader that has just begun must not take in who was retired before.
+        self.barrier().await?;
         let Identity { raft_id, zone, .. } = self.identify(&member).await?;
         // Nobody else knows where it stands.
         member.zone = zone;
@@ -124,8 +126,22 @@ impl Consensus {
     /// Removes an agent from the cluster, on the leader; its raft id never returns.
     ///
     /// # Errors
-    /// When it is not a member, leads, is the last voter, or the voters do not agree in time.
+    /// When it is not a member, leads, is the last voter, cannot be spared, or the voters do not agree in
+    /// time.
     pub async fn remove_member(&self, node_id: &NodeId) -> Result<(), MembershipError> {
+        self.remove(node_id, false).await
+    }
+
+    /// As [`Consensus::remove_member`], of a voter that cannot be spared too: until enough of those that
+    /// stay are well, nothing is committed.
+    ///
+    /// # Errors
+    /// As [`Consensus::remove_member`].
+    pub async fn remove_member_by_force(&self, node_id: &NodeId) -> Result<(), MembershipError> {
+        self.remove(node_id, true).await
+    }
+
+    async fn remove(&self, node_id: &NodeId, by_force: bool) -> Result<(), MembershipError> {
         let _turn = self.inner.membership_turn.lock().await;
         self.must_lead()?;
         let membership = self.membership();
@@ -140,6 +156,12 @@ impl Consensus {
         }
         if *id == self.inner.raft_id {
             return Err(MembershipError::Leads { node_id: node_id.clone() });
+        }
+        if voters.contains(id) && !by_force {
+            self.can_spare(*id).map_err(|obstacle| MembershipError::Needed {
+                node_id: node_id.clone(),
+                obstacle,
+            })?;
         }
         self.announce_change(Some(*id), false).await?;
         if voters.contains(id) {

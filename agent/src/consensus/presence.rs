@@ -14,6 +14,8 @@ use crate::consensus::vocabulary::LeaderId;
 pub(super) struct Presence {
     /// Who was heard last; nobody since the start.
     leader: Option<LeaderId>,
+    /// When that one was heard first.
+    since: Duration,
     heard_at: Duration,
     /// Time without a leader, up to `heard_at`.
     absent: Duration,
@@ -22,7 +24,7 @@ pub(super) struct Presence {
 impl Presence {
     /// Nobody was heard before `start`.
     pub(super) fn new(start: Duration) -> Self {
-        Self { leader: None, heard_at: start, absent: start }
+        Self { leader: None, since: start, heard_at: start, absent: start }
     }
 
     /// A leader was heard at `at`; a leader hears itself. What passed before another leader's first
@@ -34,10 +36,16 @@ impl Presence {
             Some(known) if leader == known => {}
             Some(_) | None => {
                 self.absent = self.absent.saturating_add(at.saturating_sub(self.heard_at));
+                self.since = at;
             }
         }
         self.leader = Some(leader);
         self.heard_at = self.heard_at.max(at);
+    }
+
+    /// Since when the leader was heard that was heard last, and when that was; the start when nobody was.
+    pub(super) fn contact(&self) -> (Duration, Duration) {
+        (self.since, self.heard_at)
     }
 
     /// How long a leader was there, up to the last word of one. Never goes back.

@@ -22,6 +22,7 @@ use ringrift_core::limits::BATCH_ITEMS_MAX;
 use ringrift_core::queue::command::{Command, Refusal, Reply};
 use ringrift_core::time::Moment;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::consensus::entry::{Encoded, Proposal};
@@ -43,6 +44,9 @@ const BUSY_ITEMS: usize = 16;
 const WORTHWHILE_ITEMS: usize = 32;
 /// After this the caller is told that the outcome is unknown: several elections long.
 const PROPOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// What was on its way when leadership went is committed by the heir, which takes two rounds among the
+/// voters; who must end waits no longer than this for it.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The end that callers hold.
 #[derive(Clone)]
@@ -50,6 +54,14 @@ pub(super) struct Proposer {
     gate: Arc<Gate<Waiting>>,
     backlog: Arc<Backlog>,
     stamps: Arc<Stamps>,
+    ending: Ending,
+}
+
+/// How the task that writes is asked to end, and how it says that it has.
+#[derive(Clone, Default)]
+struct Ending {
+    wanted: CancellationToken,
+    reached: CancellationToken,
 }
 
 /// How much waits in the queue.
@@ -176,8 +188,10 @@ impl Proposer {
         let (stamper, jumps) = (Mutex::default(), Mutex::default());
         let stamps = Arc::new(Stamps { raft: raft.clone(), shared, clock, stamper, jumps });
         let backlog = Arc::new(Backlog::default());
-        let task = write_merged(raft, waiting, Arc::clone(&backlog), Arc::clone(&stamps));
-        (Self { gate: Arc::new(gate), backlog, stamps }, task)
+        let ending = Ending::default();
+        let known = (Arc::clone(&backlog), Arc::clone(&stamps));
+        let task = write_merged(raft, waiting, known, ending.clone());
+        (Self { gate: Arc::new(gate), backlog, stamps, ending }, task)
     }
 
     /// Whether so much waits that new work may soon be refused.
@@ -188,6 +202,17 @@ impl Proposer {
     /// How often the wall clock jumped ahead and back since this was asked last.
     pub(super) fn take_clock_jumps(&self) -> (u64, u64) {
         self.stamps.jumps().take()
+    }
+
+    /// Takes nothing more, and waits for the outcome of what was taken, but not for long.
+    pub(super) async fn drain(&self) {
+        self.ending.wanted.cancel();
+        let reached = self.ending.reached.cancelled();
+        if tokio::time::timeout(DRAIN_PATIENCE, reached).await.is_err() {
+            tracing::warn!(
+                "proposals have no outcome yet; their callers are told that it is unknown"
+            );
+        }
     }
 
     /// The moment that a batch proposed now would carry.
@@ -224,8 +249,8 @@ impl Proposer {
         }
         match tokio::time::timeout(PROPOSE_PATIENCE, answered).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_dropped)) => Err(stopped()),
-            Err(_elapsed) => Err(ProposeError::Timeout),
+            // The task ended with it; it may be in the log, and the others may commit it.
+            Ok(Err(_)) | Err(_) => Err(ProposeError::Timeout),
         }
     }
 }
@@ -276,9 +301,11 @@ type Write = (Vec<Waiting>, Result<(Position, Replies), ProposeError>);
 async fn write_merged(
     raft: Raft,
     mut waiting: mpsc::Receiver<Waiting>,
-    backlog: Arc<Backlog>,
-    stamps: Arc<Stamps>,
+    (backlog, stamps): (Arc<Backlog>, Arc<Stamps>),
+    ending: Ending,
 ) {
+    let Ending { wanted, reached } = ending;
+    let _reached = reached.drop_guard();
     let mut in_flight = FuturesUnordered::new();
     let mut load = Load::default();
     let mut held_back: Option<Waiting> = None;
@@ -309,6 +336,8 @@ async fn write_merged(
                 None => open = false,
             },
             () = backlog.enough.notified(), if needed.is_some() && !room => {}
+            // What waits already still goes to the raft core, which knows who leads now.
+            () = wanted.cancelled(), if !waiting.is_closed() => waiting.close(),
         }
     }
 }
@@ -359,7 +388,8 @@ async fn write(
         let outcome = match outcome.await {
             Ok(Ok(written)) => Ok((position_of(written.log_id), written.data)),
             Ok(Err(error)) => Err(refused(error)),
-            Err(_dropped) => Err(stopped()),
+            // The raft core ended with it. It had the entry, so the others may have it too.
+            Err(_dropped) => Err(ProposeError::Timeout),
         };
         (merged, outcome)
     }
@@ -398,8 +428,12 @@ fn answer(merged: Vec<Waiting>, outcome: Result<(Position, Replies), ProposeErro
                 if replies.len() == wanted {
                     Ok(Committed { position: *position, replies })
                 } else {
-                    let cause = "the machine answered fewer commands than it was given";
-                    Err(ProposeError::Stopped { cause: cause.to_owned() })
+                    // It is committed, and what became of it is not known.
+                    tracing::error!(
+                        wanted,
+                        "the machine answered fewer commands than it was given"
+                    );
+                    Err(ProposeError::Timeout)
                 }
             }
             Err(error) => Err(error.clone()),

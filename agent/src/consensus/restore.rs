@@ -160,6 +160,7 @@ fn unpack(from: File, to: &Path) -> Result<Head, RestoreError> {
 
 fn save_vote(log: &Path, vote: Vote) -> io::Result<()> {
     let mut wal = Wal::open(log)?;
+    wal.belong_to(vote.leader_id.node_id)?;
     let (done, saved) = mpsc::sync_channel(1);
     wal.save_vote(vote, Done::new(move |outcome| drop(done.send(outcome))))?;
     saved.recv().map_err(io::Error::other)?

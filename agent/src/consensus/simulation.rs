@@ -23,7 +23,7 @@ use crate::consensus::machine::{Replica, Shared};
 use crate::consensus::start::{self, Ground};
 pub use crate::consensus::transport::{Incoming, Listener, Stream, Transport};
 use crate::consensus::vocabulary::{LeaderId, LogId, Vote};
-use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, runtime};
+use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, identity, runtime};
 use crate::leader;
 
 /// How often a leader looks for a change that was left half done.
@@ -135,7 +135,14 @@ pub async fn open(
     };
     let planted = log.planted();
     let directory = config.data_dir.join("raft");
-    let mut disk = start::Disk::open(&directory, clock, Box::new(log), || Ok(raft_id))?;
+    let created = std::fs::create_dir_all(&directory);
+    created.map_err(|source| ConsensusError::Disk {
+        what: "create",
+        path: directory.clone(),
+        source,
+    })?;
+    let raft_id = identity::load_or_create(&directory, || Ok(raft_id))?;
+    let mut disk = start::Disk::open(&directory, clock, raft_id, Box::new(log))?;
     if planted == Some(Planted::LostApplied) {
         let replica = disk.shared.read(|held| Replica {
             applied: None,

@@ -49,8 +49,9 @@ impl Consensus {
         std::fs::create_dir_all(&directory).map_err(failed("create"))?;
         room::prepare(&directory).map_err(failed("look at the disk under"))?;
         // The log locks its directory, so it is opened before anything else is touched.
-        let log = wrap(Wal::open(&directory.join("log")).map_err(failed("open the log in"))?);
-        let disk = Disk::open(&directory, clock, log, identity::entropy)?;
+        let mut log = Wal::open(&directory.join("log")).map_err(failed("open the log in"))?;
+        let raft_id = identity::of_log(&directory, &mut log)?;
+        let disk = Disk::open(&directory, clock, raft_id, wrap(log))?;
         let transport = Arc::new(Tcp);
         let consensus = Self::start(config, clock, Ground { settings, disk, transport }).await?;
         let watch = room::watch(Arc::downgrade(&consensus.inner), directory);
@@ -158,22 +159,32 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Reads what lies beside an open log; a new raft id is drawn by `entropy`.
+    /// Reads what lies beside an open log.
+    ///
+    /// # Errors
+    /// When it cannot be read, or lacks what the log has dropped.
     pub(super) fn open(
         directory: &Path,
         clock: Clock,
+        raft_id: u64,
         log: Box<dyn Log>,
-        entropy: impl FnOnce() -> io::Result<u64>,
     ) -> Result<Self, ConsensusError> {
         let failed = |what| {
             let path = directory.to_owned();
             move |source: io::Error| ConsensusError::Disk { what, path, source }
         };
-        std::fs::create_dir_all(directory).map_err(failed("create"))?;
-        let raft_id = identity::load_or_create(directory, entropy)?;
         let snapshots = SnapshotDirectory::open(directory.join("snapshots"));
         let snapshots = snapshots.map_err(failed("open the snapshots in"))?;
         let replica = snapshots.load().map_err(failed("load the snapshot in"))?;
+        if let Some(purged) = log.ends().purged
+            && replica.applied.is_none_or(|applied| applied.index < purged.index)
+        {
+            let problem = format!(
+                "begins behind entry {}, and no snapshot holds what was before",
+                purged.index
+            );
+            return Err(ConsensusError::Log { path: directory.join("log"), problem });
+        }
         let shared = Arc::new(Shared::new(replica, clock));
         Ok(Self { raft_id, log, snapshots, shared })
     }
@@ -194,5 +205,102 @@ fn with_port(address: String, listen: SocketAddr) -> String {
     match address.strip_suffix(":0") {
         Some(host) => format!("{host}:{}", listen.port()),
         None => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::consensus::{Timing, VoterPolicy};
+
+    async fn open(data_dir: &Path) -> Result<Consensus, ConsensusError> {
+        let config = ConsensusConfig {
+            node_id: "a".parse().unwrap(),
+            data_dir: data_dir.to_owned(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            raft_address: "127.0.0.1:0".to_owned(),
+            http_address: "a.invalid:8770".to_owned(),
+            zone: None,
+            timing: Timing::safe(),
+            voters: VoterPolicy::default(),
+        };
+        Consensus::open(config, Clock::start()).await
+    }
+
+    /// Starts once, founds a cluster if told so, and answers the raft id.
+    async fn run(data_dir: &Path, founds: bool) -> u64 {
+        let consensus = open(data_dir).await.unwrap();
+        if founds {
+            consensus.initialize("test".to_owned()).await.unwrap();
+        }
+        consensus.halt().await;
+        consensus.inner.raft_id
+    }
+
+    fn refused(opened: Result<Consensus, ConsensusError>, expected: &str) {
+        match opened {
+            Err(ConsensusError::Log { path: _, problem }) if problem.contains(expected) => {}
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("must be refused"),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_voter_that_lost_its_log_alone_does_not_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let (raft, kept) = (directory.path().join("raft"), directory.path().join("kept"));
+        run(directory.path(), true).await;
+        std::fs::rename(raft.join("log"), &kept).unwrap();
+        refused(open(directory.path()).await, "is empty");
+        refused(open(directory.path()).await, "is empty");
+        std::fs::remove_dir_all(raft.join("log")).unwrap();
+        std::fs::rename(&kept, raft.join("log")).unwrap();
+        let consensus = open(directory.path()).await.unwrap();
+        assert!(consensus.is_initialized());
+        consensus.halt().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_voter_that_lost_everything_comes_back_as_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let before = run(directory.path(), true).await;
+        std::fs::remove_dir_all(directory.path().join("raft")).unwrap();
+        assert_ne!(run(directory.path(), false).await, before);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_start_that_ended_before_its_raft_id_was_kept_goes_on_with_that_of_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let before = run(directory.path(), false).await;
+        std::fs::remove_file(directory.path().join("raft/raft-id")).unwrap();
+        assert_eq!(run(directory.path(), false).await, before);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_log_of_another_is_refused() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for directory in [&one, &other] {
+            run(directory.path(), false).await;
+        }
+        let log = one.path().join("raft/log");
+        std::fs::remove_dir_all(&log).unwrap();
+        std::fs::rename(other.path().join("raft/log"), &log).unwrap();
+        refused(open(one.path()).await, "is the log of raft id");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_log_that_was_cut_does_not_start_without_its_snapshot() {
+        let directory = tempfile::tempdir().unwrap();
+        let consensus = open(directory.path()).await.unwrap();
+        consensus.initialize("test".to_owned()).await.unwrap();
+        consensus.compact().await.unwrap();
+        while consensus.status().purged.is_none() {
+            tokio::task::yield_now().await;
+        }
+        consensus.halt().await;
+        std::fs::remove_file(directory.path().join("raft/snapshots/current.snapshot")).unwrap();
+        refused(open(directory.path()).await, "no snapshot holds");
     }
 }

@@ -1,9 +1,10 @@
 //! What can be seen of consensus: who leads, who takes part, how far it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::{Instant as _, ServerState};
 use ringrift_core::id::Position;
 use tokio::sync::watch;
 
@@ -65,6 +66,10 @@ pub struct Leadership {
     pub initialized: bool,
 }
 
+/// Without a word of the cluster for so long, an agent is not well: elections take a second at most, and
+/// a machine under the heaviest load is heard several times a second.
+pub const CONTACT_LOST: Duration = Duration::from_secs(5);
+
 /// A picture of consensus on this agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsensusStatus {
@@ -115,6 +120,33 @@ impl Consensus {
             initialized: is_initialized(membership),
             stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
         }
+    }
+}
+
+impl Consensus {
+    /// How old what this agent knows may be: the time since it heard the leader, or since a majority
+    /// answered it when it leads. openraft goes on naming a leader that is out of reach, and a leader that
+    /// is cut off goes on calling itself one.
+    #[must_use]
+    pub fn contact_age(&self) -> Duration {
+        let (known_for, silent_for) = self.inner.shared.contact();
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if !metrics.state.is_leader() {
+            return silent_for;
+        }
+        if metrics.membership_config.voter_ids().count() == 1 {
+            return Duration::ZERO;
+        }
+        // An instant of openraft's clock, which nobody else can read.
+        metrics.last_quorum_acked.map_or(known_for, |at| at.elapsed())
+    }
+
+    /// How long this agent has had no word of its cluster, when that is too long to be well.
+    #[must_use]
+    pub fn out_of_touch(&self) -> Option<Duration> {
+        let age = self.contact_age();
+        (self.is_initialized() && age >= CONTACT_LOST).then_some(age)
     }
 }
 

@@ -15,6 +15,8 @@ impl Consensus {
         if !self.hand_over().await {
             tracing::warn!("leadership not handed over; the others will elect");
         }
+        // The heir has the whole log, so it commits what is on its way; the callers shall hear of it.
+        self.inner.proposer.drain().await;
         self.halt().await;
     }
 

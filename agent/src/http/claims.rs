@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use ringrift_core::limits;
+use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{self, Command, Reply};
 use ringrift_core::queue::item::Item;
 use ringrift_core::time::Span;
@@ -21,7 +22,8 @@ use super::{App, convert, observe};
 /// The longest wait in one request, for work, a lock or events: proxies on the way give up at about
 /// a minute.
 pub(crate) const WAIT_MAX: Span = Span::seconds(60);
-/// Takes up to `max_items` items. With `wait_seconds` the reply comes as soon as there is work.
+/// Takes up to `max_items` items. With `wait_seconds` the reply comes as soon as there is work; in a
+/// session it may come sooner, with nothing, when others were faster.
 #[utoipa::path(
     post, path = "/work/claim", operation_id = "work_claim", tag = "work",
     request_body = Claim,
@@ -46,36 +48,35 @@ async fn take_or_wait(
     wait: Duration,
 ) -> Result<Vec<WorkItem>, Failure> {
     let replica = app.replica()?;
-    if retry.is_some() {
-        // What a retry gets is what the first try got, even when nothing is claimable any more.
-        return match app.commit_in(retry, Command::Claim(claim)).await? {
-            Reply::Claimed(items) => written(app, &items),
-            other => Err(convert::unexpected(&other)),
-        };
-    }
+    let has_answer = |machine: &Machine| machine.claimable(&claim) || retry.is_answered(machine);
     // Idle workers must not fill the log with claims that can only bring nothing. But what was
     // acknowledged before, perhaps by a former leader, must be looked at.
-    if !replica.read(|machine| machine.claimable(&claim)) {
+    if !replica.read(has_answer) {
         replica.barrier().await?;
     }
-    let items = take(app, &claim).await?;
-    if !items.is_empty() || wait.is_zero() {
-        return Ok(items);
+    // What a retry gets is what the first try got, even when nothing is claimable any more; the
+    // first may be on its way yet, so a retry that does not wait is always in the log.
+    if replica.read(has_answer) || (retry.is_some() && wait.is_zero()) {
+        let items = take(app, retry, claim.clone()).await?;
+        // A number of a session is used up by its first answer.
+        if !items.is_empty() || retry.is_some() {
+            return Ok(items);
+        }
+    }
+    if wait.is_zero() {
+        return Ok(Vec::new());
     }
     let _place = observe::place_to_wait(app)?;
-    match app.claims.wait(claim, wait, &app.stopping).await {
+    match app.claims.wait(claim.clone(), retry, wait, &app.stopping).await {
         Some(Ok(granted)) => written(app, &granted.items),
         Some(Err(unserved)) => Err(unserved.into()),
+        None if replica.read(|machine| retry.is_answered(machine)) => take(app, retry, claim).await,
         None => Ok(Vec::new()),
     }
 }
 
-/// What there is for the claimer now; nothing is proposed when there is nothing.
-async fn take(app: &App, claim: &command::Claim) -> Result<Vec<WorkItem>, Failure> {
-    if !app.replica()?.read(|machine| machine.claimable(claim)) {
-        return Ok(Vec::new());
-    }
-    match app.commit(Command::Claim(claim.clone())).await? {
+async fn take(app: &App, retry: Retry, claim: command::Claim) -> Result<Vec<WorkItem>, Failure> {
+    match app.commit_in(retry, Command::Claim(claim)).await? {
         Reply::Claimed(items) => written(app, &items),
         other => Err(convert::unexpected(&other)),
     }

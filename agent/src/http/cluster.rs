@@ -10,9 +10,11 @@ use ringrift_core::id::NodeId;
 use ringrift_core::machine::Machine;
 use ringrift_core::membership::State as MemberState;
 use ringrift_wire::problem::{Code, Problem};
-use ringrift_wire::status::{Join, Joined, Removed, Snapshotted, Transfer, Transferred};
+use ringrift_wire::status::{
+    Join, Joined, RemoveQuery, Removed, Snapshotted, Transfer, Transferred,
+};
 
-use super::body::JsonBody;
+use super::body::{JsonBody, UrlQuery};
 use super::failure::{Answer, Failure};
 use super::{App, convert};
 use crate::config::is_host_and_port;
@@ -82,16 +84,22 @@ pub(crate) async fn transfer(
 /// Removes an agent from the cluster for good: it returns with a fresh data directory only.
 #[utoipa::path(
     delete, path = "/cluster/members/{node_id}", operation_id = "cluster_remove", tag = "cluster",
-    params(("node_id" = String, Path, description = "The agent.")),
+    params(("node_id" = String, Path, description = "The agent."), RemoveQuery),
     responses((status = 200, body = Removed), (status = "default", body = Problem))
 )]
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     Path(node_id): Path<String>,
+    UrlQuery(RemoveQuery { force }): UrlQuery<RemoveQuery>,
 ) -> Answer<Removed> {
     let node_id: NodeId = convert::id("node_id", &node_id)?;
     let replica = app.replica()?;
-    replica.remove_member(&node_id).await.map_err(refused)?;
+    let removed = if force {
+        replica.remove_member_by_force(&node_id).await
+    } else {
+        replica.remove_member(&node_id).await
+    };
+    removed.map_err(refused)?;
     let voters = replica.status().voters;
     let mut voters: Vec<String> = voters.iter().map(|voter| voter.node_id.to_string()).collect();
     voters.sort();
@@ -167,9 +175,9 @@ pub(super) fn refused(error: MembershipError) -> Failure {
         MembershipError::Unknown { .. } => {
             Failure::problem(StatusCode::NOT_FOUND, Code::NotFound, text).at("node_id")
         }
-        MembershipError::LastVoter { .. } | MembershipError::Leads { .. } => {
-            conflict().at("node_id")
-        }
+        MembershipError::LastVoter { .. }
+        | MembershipError::Leads { .. }
+        | MembershipError::Needed { .. } => conflict().at("node_id"),
         // This comes of founding a cluster only.
         MembershipError::Initialized { .. } => Failure::internal(text),
     }

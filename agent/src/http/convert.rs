@@ -217,7 +217,17 @@ pub(crate) enum Viewer {
 
 /// An item as callers see it.
 pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work::WorkItem {
-    let Item { id, request, state, attempts, deliveries: _, created, last_error, last_node } = item;
+    let Item {
+        id,
+        request,
+        awaited: _,
+        state,
+        attempts,
+        deliveries: _,
+        created,
+        last_error,
+        last_node,
+    } = item;
     let lease = match state {
         State::Claimed(lease) => Some(lease),
         State::Delayed { .. }

@@ -184,6 +184,7 @@ impl From<Refusal> for Failure {
             Refusal::UnknownSession(_) => gone(Code::SessionUnknown),
             Refusal::SessionStale { .. } => conflict(Code::SessionStale),
             Refusal::Full { .. }
+            | Refusal::TooHeavy { .. }
             | Refusal::QueueFull { .. }
             | Refusal::SessionFull { .. }
             | Refusal::TooManySessions(_)

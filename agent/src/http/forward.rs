@@ -18,8 +18,8 @@ use ringrift_core::id::NodeId;
 use ringrift_core::membership::State as MemberState;
 use ringrift_wire::problem::Code;
 use ringrift_wire::{
-    ACKNOWLEDGED_HEADER, HOPS_HEADER, NODE_HEADER, POSITION_HEADER, SEQ_HEADER, SESSION_HEADER,
-    TOKEN_HEADER,
+    ACKNOWLEDGED_HEADER, AGE_HEADER, HOPS_HEADER, MIN_POSITION_HEADER, NODE_HEADER,
+    POSITION_HEADER, SEQ_HEADER, SESSION_HEADER, TOKEN_HEADER,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -305,7 +305,7 @@ fn hops(headers: &HeaderMap) -> u16 {
 }
 
 /// Headers of a request that mean something to the agent that answers it.
-const REQUEST_HEADERS: [HeaderName; 7] = [
+const REQUEST_HEADERS: [HeaderName; 8] = [
     header::CONTENT_TYPE,
     header::ACCEPT,
     header::AUTHORIZATION,
@@ -314,15 +314,17 @@ const REQUEST_HEADERS: [HeaderName; 7] = [
     HeaderName::from_static(SESSION_HEADER),
     HeaderName::from_static(SEQ_HEADER),
     HeaderName::from_static(ACKNOWLEDGED_HEADER),
+    HeaderName::from_static(MIN_POSITION_HEADER),
 ];
 /// Headers of a reply that mean something to the caller.
-const REPLY_HEADERS: [HeaderName; 6] = [
+const REPLY_HEADERS: [HeaderName; 7] = [
     header::CONTENT_TYPE,
     header::RETRY_AFTER,
     header::ALLOW,
     header::WWW_AUTHENTICATE,
     HeaderName::from_static(NODE_HEADER),
     HeaderName::from_static(POSITION_HEADER),
+    HeaderName::from_static(AGE_HEADER),
 ];
 
 async fn pass_on(app: &App, address: &str, parts: &Parts, body: &Bytes) -> Result<Response, Lost> {

@@ -13,6 +13,7 @@ use ringrift_wire::status::Health;
 
 use super::failure::Failure;
 use super::{App, VERSION};
+use crate::consensus::Consensus;
 
 /// Where to go from here, for people.
 #[utoipa::path(
@@ -34,7 +35,8 @@ pub(crate) async fn index(State(app): State<Arc<App>>) -> String {
     )
 }
 
-/// Whether this agent is part of a cluster with a leader, not stopping, and its disk answers.
+/// Whether this agent is part of a cluster with a leader, hears of it, is not stopping, and its disk
+/// answers.
 #[utoipa::path(
     get, path = "/health", operation_id = "health", tag = "status",
     responses((status = 200, body = Health), (status = 503, body = Health))
@@ -54,7 +56,10 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
             ("client", None, has_voter)
         }
     };
-    let problem = app.problem();
+    let out_of_touch = app.consensus.as_ref().and_then(Consensus::out_of_touch);
+    let problem = app.problem().or_else(|| {
+        out_of_touch.map(|age| format!("it has had no word of its cluster for {} s", age.as_secs()))
+    });
     let healthy = has_cluster && problem.is_none();
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let health = Health {

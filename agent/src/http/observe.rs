@@ -1,18 +1,23 @@
 //! Around every request: a place, a count, and the headers that every reply carries.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Query, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use ringrift_core::id::Position;
+use ringrift_core::machine::Machine;
 use ringrift_wire::problem::Code;
-use ringrift_wire::{NODE_HEADER, POSITION_HEADER};
+use ringrift_wire::{AGE_HEADER, MIN_POSITION_HEADER, NODE_HEADER, POSITION_HEADER};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::App;
 use super::failure::Failure;
+use crate::consensus::Consensus;
 
 /// Requests in progress, those that wait among them: each may hold a body in memory.
 pub(crate) const REQUESTS_MAX: usize = 4_096;
@@ -25,6 +30,10 @@ pub(crate) const WAITS_MAX: usize = REQUESTS_MAX / 2;
 const REQUESTS_RESERVED: usize = REQUESTS_MAX / 8;
 
 const _: () = assert!(WAITS_MAX < REQUESTS_MAX - REQUESTS_RESERVED);
+
+/// A replica that is well lacks what was committed for a few round trips; one that catches up with a
+/// snapshot is better asked again, or another one.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Places for requests in progress.
 pub(crate) struct Places {
@@ -84,6 +93,12 @@ pub(crate) async fn request(State(app): State<Arc<App>>, request: Request, next:
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let response = match app.requests.take(request.method(), route) {
+        Some(_place) if matches!(*request.method(), Method::GET | Method::HEAD) => {
+            match catch_up(&app, request.headers()).await {
+                Ok(()) => read(&app, request, next).await,
+                Err(failure) => failure.into_response(),
+            }
+        }
         Some(_place) => next.run(request).await,
         None => {
             let text = format!("this agent serves {REQUESTS_MAX} requests already; retry later");
@@ -93,11 +108,69 @@ pub(crate) async fn request(State(app): State<Arc<App>>, request: Request, next:
         }
     };
     app.metrics.count_request(route, response.status().as_u16());
-    with_headers(&app, response)
+    let (position, age) = (app.position(), app.consensus.as_ref().map(Consensus::contact_age));
+    with_headers(&app, position, age, response)
 }
 
-/// A forwarded reply has these headers already, from the agent that answered.
-fn with_headers(app: &App, mut response: Response) -> Response {
+/// Serves a request that reads. Its position is never later than what it shows, and its age never less.
+async fn read(app: &App, request: Request, next: Next) -> Response {
+    // What is read after this reflects at least as much.
+    let (before, age) = (app.position(), app.consensus.as_ref().map(Consensus::contact_age));
+    let served = async {
+        let response = next.run(request).await;
+        (response, SEEN.with(Cell::get))
+    };
+    let (response, seen) = SEEN.scope(Cell::default(), served).await;
+    with_headers(app, seen.unwrap_or(before), age, response)
+}
+
+tokio::task_local! {
+    /// The position of what the request was shown.
+    static SEEN: Cell<Option<Position>>;
+}
+
+/// Notes the position of what the request in progress is shown.
+pub(crate) fn note(position: Position) {
+    // Nobody asks outside of a request.
+    let _ = SEEN.try_with(|seen| seen.set(Some(position)));
+}
+
+/// Waits until the replica has what a request wants to see.
+async fn catch_up(app: &App, headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(wanted) = headers.get(MIN_POSITION_HEADER) else {
+        return Ok(());
+    };
+    let wanted = wanted.to_str().ok().and_then(of_text).ok_or_else(|| {
+        Failure::invalid(MIN_POSITION_HEADER, "must be a term and an index, such as 3.141")
+    })?;
+    let Some(consensus) = &app.consensus else {
+        return Ok(());
+    };
+    let mut applied = consensus.applied();
+    let caught_up = applied.wait_for(|index| *index >= wanted.index);
+    match tokio::time::timeout(CATCH_UP_PATIENCE, caught_up).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => {
+            let has = consensus.read(Machine::applied).index;
+            let text = format!("this agent has applied up to {has}, not {}", wanted.index);
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Err(Failure::problem(status, Code::Unavailable, text).retry_after(1))
+        }
+    }
+}
+
+fn of_text(text: &str) -> Option<Position> {
+    let (term, index) = text.split_once('.')?;
+    Some(Position { term: term.parse().ok()?, index: index.parse().ok()? })
+}
+
+/// A forwarded reply has these headers already, from the agent that answered; so has one that reads.
+fn with_headers(
+    app: &App,
+    position: Position,
+    age: Option<Duration>,
+    mut response: Response,
+) -> Response {
     let headers = response.headers_mut();
     if !headers.contains_key(NODE_HEADER)
         && let Ok(value) = HeaderValue::from_str(app.node_id.as_str())
@@ -105,10 +178,13 @@ fn with_headers(app: &App, mut response: Response) -> Response {
         headers.insert(HeaderName::from_static(NODE_HEADER), value);
     }
     if !headers.contains_key(POSITION_HEADER) {
-        let position = app.position();
         let text = format!("{}.{}", position.term, position.index);
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(HeaderName::from_static(POSITION_HEADER), value);
+        }
+        if let Some(age) = age {
+            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            headers.insert(HeaderName::from_static(AGE_HEADER), HeaderValue::from(age));
         }
     }
     response

@@ -59,7 +59,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<QueueStatus> {
             running: machine.held(RUNNING_SHOWN).map(|item| shown(machine, item)).collect(),
             is_leader: true,
             leader_id,
-            backpressure: backpressure(counts.unfinished()),
+            backpressure: backpressure(machine),
         }
     });
     Ok(Json(status.await?))
@@ -83,10 +83,11 @@ pub(crate) fn by_status(counts: Counts) -> std::collections::BTreeMap<String, u6
     .collect()
 }
 
-fn backpressure(unfinished: u64) -> Backpressure {
+fn backpressure(machine: &Machine) -> Backpressure {
+    let unfinished = machine.records();
     let hard_limit = limits::ITEMS_UNFINISHED_MAX as u64;
     Backpressure {
-        active: unfinished >= hard_limit,
+        active: machine.is_full(),
         pending_count: unfinished,
         hard_limit,
         utilization_pct: unfinished as f64 / hard_limit as f64 * 100.0,

@@ -14,11 +14,12 @@ use ringrift_wire::status::{
 
 use super::failure::Answer;
 use super::{App, convert, members};
-use crate::consensus::{ConsensusStatus, Member, Role};
+use crate::consensus::{Consensus, ConsensusStatus, Member, Role};
 
-fn readiness(status: &ConsensusStatus) -> Readiness {
+fn readiness(replica: &Consensus, status: &ConsensusStatus) -> Readiness {
     Readiness {
-        is_ready: status.leader.is_some(),
+        // openraft goes on naming a leader that is out of reach.
+        is_ready: status.leader.is_some() && replica.out_of_touch().is_none(),
         is_leader: status.role == Role::Leader,
         leader_address: status.leader.as_ref().map(|leader| leader.raft_address.clone()),
     }
@@ -36,7 +37,7 @@ fn names(members: &[Member]) -> Vec<String> {
 pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<RaftStatus> {
     let replica = app.replica()?;
     let (status, outlook) = (replica.status(), replica.outlook());
-    let readiness = readiness(&status);
+    let readiness = readiness(replica, &status);
     let health = match (status.initialized, &status.stopped, readiness.is_ready) {
         (false, _, _) => "disabled",
         (true, Some(_), _) | (true, None, false) => "unavailable",
@@ -53,6 +54,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<RaftStatus> {
         cluster_health: health.to_owned(),
         leader_id: status.leader.as_ref().map(|leader| leader.node_id.to_string()),
         term: status.term,
+        contact_age_seconds: replica.contact_age().as_secs_f64(),
         applied_index: status.applied.index,
         last_log_index: status.last_log_index,
         voters: names(&status.voters),
@@ -63,7 +65,7 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Answer<RaftStatus> {
 
 fn stats<S>(app: &App, look: impl FnOnce(&Machine) -> S) -> Answer<RaftStats<S>> {
     let replica = app.replica()?;
-    let Readiness { is_ready, is_leader, leader_address } = readiness(&replica.status());
+    let Readiness { is_ready, is_leader, leader_address } = readiness(replica, &replica.status());
     Ok(Json(RaftStats {
         node_id: app.node_id.to_string(),
         enabled: true,

@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use ringrift_core::id::SessionId;
+use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Command, Reply};
 use ringrift_wire::problem::Problem;
 use ringrift_wire::tenancy::Session;
@@ -30,6 +31,11 @@ impl Retry {
     /// Whether the request is in a session.
     pub(crate) const fn is_some(self) -> bool {
         self.0.is_some()
+    }
+
+    /// Whether nothing is left to do for it but to tell what is known.
+    pub(crate) fn is_answered(self, machine: &Machine) -> bool {
+        self.0.is_some_and(|place| machine.has_answered(place.session, place.seq))
     }
 
     /// The command as the machine gets it.

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use ringrift_core::id::{QueueName, WorkId};
 use ringrift_core::limits;
+use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{Command, Reply};
 use ringrift_core::queue::item::{Item, NewItem, Status};
 use ringrift_core::run::RunSpec;
@@ -144,7 +145,7 @@ pub(crate) async fn complete(
 ) -> Answer<Completed> {
     let id = convert::id("work_id", &work_id)?;
     let token = convert::id("token", &token)?;
-    let result = convert::work_result(&result, pair_index(&app, id)?)?;
+    let result = convert::work_result(&result, pair_index(&app, id).await?)?;
     let then = requests("then", then)?;
     let command = Command::Complete { work_id: id, token, result, then };
     match app.commit_in(retry, command).await.map_err(convert::wire_field)? {
@@ -156,7 +157,8 @@ pub(crate) async fn complete(
     }
 }
 
-/// Gives a claim back: the item is for another claimer, at once or after a delay.
+/// Gives a claim back: the item is for another claimer, at once or after a delay, and the attempt does
+/// not count.
 #[utoipa::path(
     post, path = "/work/release", operation_id = "work_release", tag = "work",
     request_body = Release,
@@ -175,16 +177,24 @@ pub(crate) async fn release(
     done(&app, retry, command, work_id, "released").await
 }
 
-/// The index of the pair that an item is; nothing when it is none. What an item is never changes,
-/// so the local replica knows as well as any.
-fn pair_index(app: &App, id: WorkId) -> Result<Option<u32>, Failure> {
-    Ok(app.replica()?.read(|machine| {
-        let origin = machine.item(id)?.origin()?;
-        match &machine.run(&origin.run)?.spec {
-            RunSpec::Job(_) => None,
-            RunSpec::Gauntlet(_) | RunSpec::Tournament(_) => Some(origin.index),
-        }
-    }))
+/// The index of the pair that an item is; nothing when it is none. What an item is never changes, so
+/// the local replica says it as well as any that has the item. One that has not may be of a leader that
+/// has just begun and does not have all that was acknowledged before: it catches up first.
+async fn pair_index(app: &App, id: WorkId) -> Result<Option<u32>, Failure> {
+    let look = |machine: &Machine| machine.item(id).map(|item| pair_of(machine, item));
+    match app.replica()?.read(look) {
+        Some(pair) => Ok(pair),
+        None => Ok(app.view(look).await?.flatten()),
+    }
+}
+
+/// The index of the pair that an item is; nothing when it is none.
+pub(crate) fn pair_of(machine: &Machine, item: &Item) -> Option<u32> {
+    let origin = item.origin()?;
+    match &machine.run(&origin.run)?.spec {
+        RunSpec::Job(_) => None,
+        RunSpec::Gauntlet(_) | RunSpec::Tournament(_) => Some(origin.index),
+    }
 }
 
 /// Ends an attempt badly: the item is tried again after a pause, or it is dead.

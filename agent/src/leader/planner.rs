@@ -153,7 +153,9 @@ async fn propose_step(consensus: &Consensus, run: Run, room: u64) -> Planned {
             Planned::Moved
         }
         // Others have taken the room meanwhile.
-        Some(Err(Refusal::Full { .. } | Refusal::QueueFull { .. })) => Planned::Failed,
+        Some(Err(Refusal::Full { .. } | Refusal::TooHeavy { .. } | Refusal::QueueFull { .. })) => {
+            Planned::Failed
+        }
         Some(Err(refusal)) => {
             tracing::error!(run = %id, version, %refusal, "the machine refuses a planner's step");
             Planned::Settled(version)

@@ -3,13 +3,14 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{ChildStderr, ChildStdout, Command};
 
-use super::leash::{ASK_TO_END, Report};
+use super::leash::{ASK_TO_END, KEEP_UNTIL, Report};
 use super::{Attempt, Ending};
 
 /// Bytes of reports: there are two short ones, and a cause with a path in it.
@@ -49,9 +50,11 @@ impl Child {
         Ok((child, stdout, stderr))
     }
 
-    /// Hands the program its input. A leash that died takes none; [`Child::ended`] will tell.
-    pub(super) async fn give(&mut self, input: &[u8]) {
+    /// Hands the leash its deadline, and the program its input. A leash that died takes none;
+    /// [`Child::ended`] will tell.
+    pub(super) async fn give(&mut self, deadline: Duration, input: &[u8]) {
         let length = u64::try_from(input.len()).unwrap_or(u64::MAX);
+        let _leash_gone = self.socket.write_all(&milliseconds(deadline)).await;
         let _leash_gone = self.socket.write_all(&length.to_be_bytes()).await;
         let _leash_gone = self.socket.write_all(input).await;
     }
@@ -69,6 +72,17 @@ impl Child {
         }
     }
 
+    /// Moves the leash's deadline. A leash that takes nothing is not waited for: when it goes on it
+    /// finds its deadline as it was, and the next renewal brings another.
+    pub(super) fn keep_until(&mut self, deadline: Duration) {
+        let mut command = [KEEP_UNTIL; 1 + size_of::<u64>()];
+        command[1..].copy_from_slice(&milliseconds(deadline));
+        // So few bytes are taken whole or not at all.
+        if let Err(error) = self.socket.try_write(&command) {
+            tracing::debug!(%error, "a leash did not take its new deadline");
+        }
+    }
+
     pub(super) async fn ask_to_end(&mut self) {
         let _leash_gone = self.socket.write_all(&[ASK_TO_END]).await;
     }
@@ -83,6 +97,7 @@ impl Child {
             .find_map(|report| match report {
                 Report::Started { group: _ } => None,
                 Report::NotStarted { cause } => Some(Ending::NotStarted { cause }),
+                Report::LeaseEnded => Some(Ending::LeaseEnded),
                 Report::Exited { code } => Some(Ending::Exited { code }),
                 Report::Signalled { signal } => Some(Ending::Signalled { signal }),
             })
@@ -108,7 +123,10 @@ impl Child {
     fn kill_group(&self) {
         let group = self.reports().find_map(|report| match report {
             Report::Started { group } => Pid::from_raw(group),
-            Report::NotStarted { .. } | Report::Exited { .. } | Report::Signalled { .. } => None,
+            Report::NotStarted { .. }
+            | Report::Exited { .. }
+            | Report::Signalled { .. }
+            | Report::LeaseEnded => None,
         });
         if let Some(group) = group {
             let _gone = rustix::process::kill_process_group(group, Signal::KILL);
@@ -119,4 +137,8 @@ impl Child {
         let lines = self.reports.split(|byte| *byte == b'\n');
         lines.filter_map(|line| serde_json::from_slice(line).ok())
     }
+}
+
+fn milliseconds(time: Duration) -> [u8; size_of::<u64>()] {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).to_be_bytes()
 }

@@ -7,27 +7,38 @@
 //!   is dead or wants a forced end, and the leash kills the whole tree. (The kernel's parent-death
 //!   signal would reach the program alone, not what it started, and it is tied to the thread that
 //!   spawned the child.)
+//! - has a deadline, which the agent moves with each renewal of the claim. When it comes, the agent
+//!   hangs or sleeps, the cluster is about to give the work to another, and the tree is killed too.
 //! - is a subreaper: orphans anywhere below become its own children, so it can end and reap them;
 //! - ends only when no process is left below it. That is how the agent knows that the tree is gone.
 //!
-//! Towards the agent it speaks one JSON line for each `Report`. From the agent it reads the length
-//! of the program's input (8 bytes, big-endian), the input, and then single bytes: `ASK_TO_END`.
+//! Towards the agent it speaks one JSON line for each `Report`. From the agent it reads its deadline
+//! (milliseconds since boot), the length of the program's input (8 bytes each, big-endian), the
+//! input, and then commands of one byte: `ASK_TO_END`, and `KEEP_UNTIL` with another deadline.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::clock::since_boot;
 
 /// Programs run a little behind the agent, so that it answers while they are busy.
 const NICENESS: i32 = 5;
@@ -35,6 +46,8 @@ const NICENESS: i32 = 5;
 pub const INPUT_BYTES_MAX: u64 = 1024 * 1024;
 /// From the agent: send the program's group SIGTERM.
 pub(super) const ASK_TO_END: u8 = b'T';
+/// From the agent: the deadline is another, as 8 bytes behind this one say.
+pub(super) const KEEP_UNTIL: u8 = b'D';
 
 /// What the leash tells the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +61,8 @@ pub(super) enum Report {
     Exited { code: i32 },
     /// A signal ended it.
     Signalled { signal: i32 },
+    /// It was killed because the deadline came.
+    LeaseEnded,
 }
 
 /// The executable to run as a leash: this very program, also when its file was replaced meanwhile.
@@ -73,11 +88,18 @@ fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     let mut words = arguments.skip_while(|word| word == "--");
     let program = words.next().ok_or_else(|| io::Error::other("no program is named"))?;
     let mut agent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let deadline = read_deadline(&mut agent)?;
     let input = read_input(&mut agent)?;
     let _ignored_for_life = ignore_signals()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     // A sandbox may forbid it; the program then runs at the agent's own priority.
     let _same_priority = rustix::process::nice(NICENESS);
+    let alarm = Alarm::new()?;
+    alarm.set(deadline)?;
+    if since_boot() >= deadline {
+        let cause = "its lease or its time was over before it began".to_owned();
+        return tell(&mut agent, &Report::NotStarted { cause });
+    }
 
     let mut command = Command::new(&program);
     command.args(words).stdin(Stdio::piped()).process_group(0);
@@ -94,11 +116,21 @@ fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
         // A program need not read its input.
         std::thread::spawn(move || stdin.write_all(&input));
     }
-    let tree = Arc::new(Tree { group, is_ending: AtomicBool::new(false) });
+    let tree = Arc::new(Tree {
+        group,
+        is_ending: AtomicBool::new(false),
+        is_late: AtomicBool::new(false),
+    });
     let commands = agent.try_clone()?;
     let commanded = Arc::clone(&tree);
-    std::thread::spawn(move || obey(commands, &commanded));
+    std::thread::spawn(move || obey(commands, &alarm, &commanded));
     reap_all(&tree, &mut agent)
+}
+
+fn read_deadline(agent: &mut UnixStream) -> io::Result<Duration> {
+    let mut milliseconds = [0; size_of::<u64>()];
+    agent.read_exact(&mut milliseconds)?;
+    Ok(Duration::from_millis(u64::from_be_bytes(milliseconds)))
 }
 
 fn read_input(agent: &mut UnixStream) -> io::Result<Vec<u8>> {
@@ -134,17 +166,72 @@ fn ignore_signals() -> io::Result<tokio::runtime::Runtime> {
 struct Tree {
     group: Pid,
     is_ending: AtomicBool,
+    /// The deadline came.
+    is_late: AtomicBool,
 }
 
-fn obey(mut agent: UnixStream, tree: &Tree) {
-    let mut command = [0];
-    // Ends with the socket.
-    while agent.read(&mut command).is_ok_and(|length| length == 1) {
-        if command == [ASK_TO_END] {
-            tree.signal_group(Signal::TERM);
-        }
+/// Goes off once, by the clock that goes on while the machine sleeps.
+struct Alarm(OwnedFd);
+
+impl Alarm {
+    fn new() -> io::Result<Self> {
+        Ok(Self(timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?))
+    }
+
+    /// One that has gone off is as new.
+    fn set(&self, at: Duration) -> io::Result<()> {
+        let never = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // An alarm at 0 would be none.
+        let at = at.max(Duration::from_millis(1));
+        let tv_sec = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+        let at = Timespec { tv_sec, tv_nsec: at.subsec_nanos().into() };
+        let times = Itimerspec { it_interval: never, it_value: at };
+        timerfd_settime(&self.0, TimerfdTimerFlags::ABSTIME, &times)?;
+        Ok(())
+    }
+}
+
+/// Why the tree is killed.
+enum Order {
+    /// The socket is closed: the agent is dead, or wants it.
+    Closed,
+    /// The deadline came.
+    Late,
+}
+
+fn obey(mut agent: UnixStream, alarm: &Alarm, tree: &Tree) {
+    // Without socket or alarm nobody can say any more when to end.
+    match listen(&mut agent, alarm, tree).unwrap_or(Order::Closed) {
+        Order::Closed => {}
+        Order::Late => tree.is_late.store(true, Ordering::SeqCst),
     }
     tree.kill();
+}
+
+/// Ends with the socket, or at the deadline.
+fn listen(agent: &mut UnixStream, alarm: &Alarm, tree: &Tree) -> io::Result<Order> {
+    loop {
+        let mut sources = [PollFd::new(agent, PollFlags::IN), PollFd::new(&alarm.0, PollFlags::IN)];
+        match poll(&mut sources, None) {
+            Ok(_some) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        // What the agent said comes first: it may be a later deadline.
+        if sources[0].revents().is_empty() {
+            return Ok(Order::Late);
+        }
+        let mut command = [0];
+        if agent.read(&mut command)? == 0 {
+            return Ok(Order::Closed);
+        }
+        match command[0] {
+            ASK_TO_END => tree.signal_group(Signal::TERM),
+            KEEP_UNTIL => alarm.set(read_deadline(agent)?)?,
+            // From a newer agent than this very program: there is none.
+            _unknown => {}
+        }
+    }
 }
 
 /// Waits for every process below. Ends when none is left.
@@ -159,7 +246,7 @@ fn reap_all(tree: &Tree, agent: &mut UnixStream) -> io::Result<()> {
                     tree.is_ending.store(true, Ordering::SeqCst);
                     tree.signal_group(Signal::KILL);
                     // When the agent is dead nobody is left to be told.
-                    let _agent_gone = tell(agent, &report(status));
+                    let _agent_gone = tell(agent, &report(status, tree));
                 }
                 options = WaitOptions::NOHANG;
             }
@@ -178,9 +265,10 @@ fn reap_all(tree: &Tree, agent: &mut UnixStream) -> io::Result<()> {
     }
 }
 
-fn report(status: WaitStatus) -> Report {
+fn report(status: WaitStatus, tree: &Tree) -> Report {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Report::Exited { code },
+        (None, _) if tree.is_late.load(Ordering::SeqCst) => Report::LeaseEnded,
         (None, signal) => Report::Signalled { signal: signal.unwrap_or_default() },
     }
 }

@@ -117,6 +117,11 @@ impl Batch {
         app.metrics.count_proposal(&outcome);
         Finished::Batch { slots, outcome }
     }
+
+    /// Answers all requests that nothing was proposed, and why.
+    pub(super) fn give_up(self, error: ProposeError) -> Finished {
+        Finished::Batch { slots: self.slots, outcome: Err(error) }
+    }
 }
 
 /// What came of a claim that waited, as its claimer gets it.

@@ -27,6 +27,8 @@ use super::{REQUESTS_HARD_MAX, REQUESTS_MAX, REQUESTS_TOTAL_MAX, convert};
 use crate::claims::Granted;
 use crate::consensus::{Consensus, settles};
 use crate::http::App;
+use crate::http::sessions::Retry;
+use crate::http::work::pair_of;
 
 /// Room for one read: a few hundred small requests.
 const READ_BYTES: usize = 64 * 1024;
@@ -288,12 +290,8 @@ impl Connection {
             return;
         };
         let look = |machine: &Machine| {
-            let ids = completions.iter().flat_map(|(_, list, _)| list);
-            let pairs: Vec<_> = ids
-                .filter_map(|it| {
-                    Some((it.hold.work_id, convert::pair_index(machine, it.hold.work_id)?))
-                })
-                .collect();
+            let pairs: Vec<_> =
+                completions.iter().map(|(_, list, _)| pairs_among(machine, list)).collect();
             let claimable: Vec<_> =
                 claims.iter().map(|(_, claim, ..)| machine.claimable(claim)).collect();
             (pairs, claimable)
@@ -304,7 +302,13 @@ impl Connection {
             consensus.read(look)
         };
         let mut batch = Batch::default();
-        for (number, list, bytes) in completions {
+        for ((number, list, bytes), pairs) in completions.into_iter().zip(pairs) {
+            let Pairs { pairs, all_known: true } = pairs else {
+                let app = Arc::clone(&self.app);
+                let later = complete_when_known(app, consensus.clone(), number, list, bytes);
+                self.running.push(Box::pin(later));
+                continue;
+            };
             let (kind, commands) = completed(list, &pairs);
             self.add(&mut batch, number, kind, commands.len(), commands, bytes);
         }
@@ -359,7 +363,7 @@ impl Connection {
     fn wait(&mut self, number: u64, claim: command::Claim, wait: Duration) {
         let app = Arc::clone(&self.app);
         self.running.push(Box::pin(async move {
-            let outcome = app.claims.wait(claim, wait, &app.stopping).await;
+            let outcome = app.claims.wait(claim, Retry::default(), wait, &app.stopping).await;
             Finished::Claim { number, outcome }
         }));
     }
@@ -407,6 +411,42 @@ struct Arrived {
     /// With the weight in a batch and the bytes.
     others: Vec<(u64, Kind, Command, usize, usize)>,
     claims: Vec<(u64, command::Claim, Duration, usize)>,
+}
+
+/// Which of some items are pairs, with their indexes.
+struct Pairs {
+    pairs: Vec<(WorkId, u32)>,
+    /// Whether the replica has all of the items.
+    all_known: bool,
+}
+
+fn pairs_among(machine: &Machine, list: &[Completion]) -> Pairs {
+    let ids = || list.iter().map(|completion| completion.hold.work_id);
+    let pair = |id| Some((id, pair_of(machine, machine.item(id)?)?));
+    Pairs {
+        pairs: ids().filter_map(pair).collect(),
+        all_known: ids().all(|id| machine.item(id).is_some()),
+    }
+}
+
+/// Completes items of which some are not known here. A leader that has just begun may not have all that
+/// was acknowledged before it, and the result of a pair must not be taken for another.
+async fn complete_when_known(
+    app: Arc<App>,
+    consensus: Consensus,
+    number: u64,
+    list: Vec<Completion>,
+    bytes: usize,
+) -> Finished {
+    let caught_up = consensus.barrier().await;
+    let Pairs { pairs, all_known: _ } = consensus.read(|machine| pairs_among(machine, &list));
+    let (kind, commands) = completed(list, &pairs);
+    let mut batch = Batch::default();
+    batch.push(number, kind, commands.len(), commands, bytes);
+    match caught_up {
+        Ok(_position) => batch.carry_out(app).await,
+        Err(error) => batch.give_up(error),
+    }
 }
 
 /// The commands of some completions, and which of them were refused before.

@@ -1,13 +1,11 @@
 //! Between a stream's messages and the machine's commands. Requests are checked here once, as those
 //! over HTTP are, and with the same codes.
 
-use ringrift_core::id::{SessionId, WorkId};
+use ringrift_core::id::SessionId;
 use ringrift_core::limits;
-use ringrift_core::machine::Machine;
 use ringrift_core::queue::command::{self, Command, Reply};
 use ringrift_core::queue::item::{Dependency, Item, Needs, NewItem, Payload, Predecessor, State};
 use ringrift_core::queue::resources::Demand;
-use ringrift_core::run::RunSpec;
 use ringrift_core::time::Span;
 use ringrift_wire::problem::Code;
 use ringrift_wire::stream::message::{
@@ -204,15 +202,6 @@ pub(super) fn complete(completion: Completion, pair: Option<u32>) -> Result<Comm
     Ok(Command::Complete { work_id, token, result, then: Vec::new() })
 }
 
-/// The index of the pair that an item is; nothing when it is none.
-pub(super) fn pair_index(machine: &Machine, id: WorkId) -> Option<u32> {
-    let origin = machine.item(id)?.origin()?;
-    match &machine.run(&origin.run)?.spec {
-        RunSpec::Job(_) => None,
-        RunSpec::Gauntlet(_) | RunSpec::Tournament(_) => Some(origin.index),
-    }
-}
-
 pub(super) fn added(reply: Reply) -> Result<Answer, Refused> {
     match reply {
         Reply::Enqueued(added) => {
@@ -269,6 +258,7 @@ pub(super) fn claimed(items: Vec<Item>, read: impl Fn(&Item) -> String) -> Resul
             created: _,
             last_error: _,
             last_node: _,
+            awaited: _,
         } = item;
         let State::Claimed(lease) = state else {
             let error = format!("work item {id} was claimed and is not held");

@@ -1,7 +1,5 @@
 //! What this node knows about a claim of its own, by its own clock.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringrift_core::limits;
@@ -10,6 +8,10 @@ use tokio::sync::watch;
 
 use super::CLAIM_WAIT_MAX;
 use crate::process;
+
+/// A process is dead so long before its lease ends: a tenth of the lease, in which the cluster's time
+/// may be ahead of ours, and at least this.
+const DEAD_BEFORE_MIN: Duration = Duration::from_secs(2);
 
 /// Everything that follows from the length of a lease, so that no two settings contradict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,18 +49,23 @@ impl Timing {
         (self.lease / 3).min(CLAIM_WAIT_MAX)
     }
 
-    /// A process is stopped this long before its lease ends.
+    /// A process is killed this long before its lease ends. A lease below 12 s has no room for the
+    /// least that it should be, and gives a sixth.
+    pub(super) fn dead_before(self) -> Duration {
+        (self.lease / 10).max(DEAD_BEFORE_MIN).min(self.lease / 6)
+    }
+
+    /// A process is stopped this long before its lease ends, so that the kill too comes in time.
     pub(super) fn margin(self) -> Duration {
-        self.lease / 6
+        self.dead_before().saturating_add(self.grace(Cause::LeaseEnds))
     }
 
     /// How long a process may take to end by itself.
     pub(super) fn grace(self, cause: Cause) -> Duration {
         match cause {
-            // Half of the margin, so that the kill too falls before the end.
-            Cause::LeaseEnds => (self.margin() / 2).min(process::STOP_GRACE),
+            Cause::LeaseEnds => (self.lease / 12).min(process::STOP_GRACE),
             // Another may have it already.
-            Cause::Lost => (self.margin() / 2).min(process::STOP_GRACE),
+            Cause::Lost => (self.lease / 12).min(process::STOP_GRACE),
             Cause::Shutdown => process::STOP_GRACE,
         }
     }
@@ -80,7 +87,7 @@ pub(super) enum Cause {
 pub(super) struct Lease {
     token: String,
     since: Duration,
-    until: Arc<AtomicU64>,
+    until: watch::Sender<Duration>,
     stop: watch::Sender<Option<Cause>>,
 }
 
@@ -88,17 +95,17 @@ pub(super) struct Lease {
 #[derive(Debug, Clone)]
 pub(super) struct Holding {
     token: String,
-    until: Arc<AtomicU64>,
+    until: watch::Receiver<Duration>,
     stop: watch::Receiver<Option<Cause>>,
 }
 
 impl Lease {
     /// A claim that was learnt of at `since` and surely holds to `until`.
     pub(super) fn new(token: String, since: Duration, until: Duration) -> (Self, Holding) {
-        let cell = Arc::new(AtomicU64::new(milliseconds(until)));
-        let (sender, receiver) = watch::channel(None);
-        let holding = Holding { token: token.clone(), until: Arc::clone(&cell), stop: receiver };
-        (Self { token, since, until: cell, stop: sender }, holding)
+        let (until, held_until) = watch::channel(until);
+        let (stop, stopped) = watch::channel(None);
+        let holding = Holding { token: token.clone(), until: held_until, stop: stopped };
+        (Self { token, since, until, stop }, holding)
     }
 
     pub(super) fn token(&self) -> &str {
@@ -111,12 +118,16 @@ impl Lease {
     }
 
     pub(super) fn renew(&mut self, until: Duration) {
-        self.until.fetch_max(milliseconds(until), Ordering::Relaxed);
+        self.until.send_if_modified(|held_until| {
+            let is_later = until > *held_until;
+            *held_until = until.max(*held_until);
+            is_later
+        });
     }
 
     /// When the process must be stopped unless a heartbeat gets through; nothing once it was.
     pub(super) fn stop_at(&self, timing: Timing) -> Option<Duration> {
-        let until = Duration::from_millis(self.until.load(Ordering::Relaxed));
+        let until = *self.until.borrow();
         self.stop.borrow().is_none().then(|| until.saturating_sub(timing.margin()))
     }
 
@@ -137,7 +148,12 @@ impl Holding {
 
     /// Until when the claim is surely ours; moves with every heartbeat.
     pub(super) fn until(&self) -> Duration {
-        Duration::from_millis(self.until.load(Ordering::Relaxed))
+        *self.until.borrow()
+    }
+
+    /// The same for a process, which is gone before.
+    pub(super) fn deadline(&self, timing: Timing) -> process::Deadline {
+        process::Deadline::new(self.until.clone(), timing.dead_before())
     }
 
     pub(super) fn cause(&self) -> Option<Cause> {
@@ -153,10 +169,6 @@ impl Holding {
             Ok(None) | Err(_) => std::future::pending().await,
         }
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -179,10 +191,19 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_dead_a_tenth_of_its_lease_and_two_seconds_before_the_end() {
+        for (lease, dead_before) in [(3_600, 360), (30, 3), (20, 2), (12, 2), (6, 1)] {
+            let timing = Timing::of(Span::seconds(lease));
+            assert_eq!(timing.dead_before(), dead_before * SECOND, "of {lease} s");
+            assert_eq!(timing.margin() - timing.grace(Cause::LeaseEnds), timing.dead_before());
+        }
+    }
+
+    #[test]
     fn a_lease_moves_only_forward_and_stops_once() {
         let timing = Timing::of(Span::seconds(6));
         let (mut lease, holding) = Lease::new("t".to_owned(), SECOND, 7 * SECOND);
-        assert_eq!(lease.stop_at(timing), Some(6 * SECOND));
+        assert_eq!(lease.stop_at(timing), Some(7 * SECOND - timing.margin()));
         lease.renew(9 * SECOND);
         lease.renew(8 * SECOND);
         assert_eq!(holding.until(), 9 * SECOND);

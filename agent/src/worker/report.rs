@@ -48,6 +48,11 @@ impl Reporter {
         self.timing
     }
 
+    /// The time by which leases are judged.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.since_boot()
+    }
+
     /// Says that the attempt begins. False when the claim is not, or no longer, ours.
     pub(super) async fn start(&self, work_id: WorkId, holding: &Holding) -> bool {
         let body = work::Start { work_id: work_id.to_string(), token: holding.token().to_owned() };
@@ -95,9 +100,18 @@ impl Reporter {
         log(work_id, "fail", &verdict);
     }
 
+    /// Gives the claim back, as long as the lease holds: another takes the item at once, and what was
+    /// begun does not count.
+    pub(super) async fn release(&self, work_id: WorkId, token: &str, until: Duration) {
+        let (work_id_text, token) = (work_id.to_string(), token.to_owned());
+        let body = work::Release { work_id: work_id_text, token, delay_seconds: 0.0 };
+        let verdict = self.insist("/work/release", &body, || until).await;
+        log(work_id, "release", &verdict);
+    }
+
     /// Hands in the results that an earlier life of this agent could not.
     pub(super) async fn report_leftover(&self) {
-        let until = self.clock.monotonic().saturating_add(RESULT_PATIENCE);
+        let until = self.clock.since_boot().saturating_add(RESULT_PATIENCE);
         for Kept { work_id, body } in self.spool.kept().await {
             let verdict = self.insist("/work/complete", &body, || until).await;
             log(work_id, "complete after a restart", &verdict);
@@ -114,7 +128,7 @@ impl Reporter {
         let mut pause = RETRY_FIRST;
         loop {
             let verdict = self.once(path, body).await;
-            let is_over = self.clock.monotonic().saturating_add(pause) >= until();
+            let is_over = self.clock.since_boot().saturating_add(pause) >= until();
             if is_over || !matches!(verdict, Verdict::Unknown(_)) {
                 return verdict;
             }

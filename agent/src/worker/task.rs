@@ -23,7 +23,6 @@ const PROCESS: &str = "process";
 const PAIR: &str = "pair";
 /// The game runner's exit code for a pair that it cannot understand.
 const PAIR_SPEC_REFUSED: i32 = 2;
-const STOPPING: &str = "the agent is stopping";
 
 /// How this node runs each kind of item.
 #[derive(Debug)]
@@ -71,6 +70,7 @@ impl Kinds {
         work_id: WorkId,
         token: &str,
         item: &work::WorkItem,
+        now: Duration,
     ) -> Result<Attempt, String> {
         let timeout = Duration::try_from_secs_f64(item.timeout_seconds)
             .map_err(|error| format!("timeout_seconds: {error}"))?;
@@ -109,6 +109,7 @@ impl Kinds {
             log: self.spool.log_path(work_id),
             stdin,
             timeout,
+            begun: now,
         })
     }
 }
@@ -146,7 +147,7 @@ pub(super) async fn carry_out(
     kinds: &Kinds,
     reporter: &Reporter,
 ) {
-    let attempt = match kinds.attempt(work_id, holding.token(), &item) {
+    let attempt = match kinds.attempt(work_id, holding.token(), &item, reporter.now()) {
         Ok(attempt) => attempt,
         Err(fault) => return reporter.fail(work_id, &holding, &fault, false).await,
     };
@@ -161,7 +162,8 @@ pub(super) async fn carry_out(
     }
     tracing::info!(%work_id, work_type = item.work_type, "attempt begins");
     let stop = async { reporter.timing().grace(holding.stopped().await) };
-    let finished = process::run(&attempt, stop).await;
+    let deadline = holding.deadline(reporter.timing());
+    let finished = process::run(&attempt, deadline, stop).await;
     tracing::info!(%work_id, ending = ?finished.ending, "attempt has ended");
     settle(work_id, &item, &holding, finished, reporter).await;
 }
@@ -189,6 +191,7 @@ async fn settle(
         Ending::Exited { code } => !(is_pair && code == PAIR_SPEC_REFUSED),
         Ending::Signalled { .. }
         | Ending::TimedOut { .. }
+        | Ending::LeaseEnded
         | Ending::NotStarted { .. }
         | Ending::Lost => true,
     };
@@ -198,7 +201,8 @@ async fn settle(
 /// Only an agent that ends has something to say: the item can go elsewhere at once.
 async fn give_up(work_id: WorkId, holding: &Holding, cause: Cause, reporter: &Reporter) {
     match cause {
-        Cause::Shutdown => reporter.fail(work_id, holding, STOPPING, true).await,
+        // Nobody failed: another node takes it at once, and a restart uses up no attempt.
+        Cause::Shutdown => reporter.release(work_id, holding.token(), holding.until()).await,
         Cause::LeaseEnds | Cause::Lost => {}
     }
 }

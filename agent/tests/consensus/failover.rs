@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringrift_agent::clock::Clock;
-use ringrift_agent::consensus::{Consensus, ProposeError, Timing, TransferError};
+use ringrift_agent::consensus::{CONTACT_LOST, Consensus, ProposeError, Timing, TransferError};
 use ringrift_core::queue::command::Command;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -178,4 +178,24 @@ async fn a_transfer_to_a_dead_voter_leaves_the_cluster_with_a_leader() {
     let gap = clock.monotonic();
     assert!(gap < GAP_MAX, "{gap:?}: the election timeout was waited for");
     assert_eq!(leader_of(&agents).await.name, "a", "it stood for election again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_cut_off_says_so_whatever_it_calls_itself() {
+    let (leads, follows) = tokio::join!(cluster(&["a", "b", "c"]), cluster(&["d", "e", "f"]));
+    let [cut_off_leader, others @ ..] = leads.as_slice() else { panic!("three agents") };
+    let [leader, follower, third] = follows.as_slice() else { panic!("three agents") };
+    leader_of(&leads).await;
+    leader_of(&follows).await;
+    for well in leads.iter().chain(&follows) {
+        assert_eq!(well.consensus.out_of_touch(), None);
+    }
+    for gone in others.iter().chain([leader, third]) {
+        gone.consensus.halt().await;
+    }
+    for agent in [cut_off_leader, follower] {
+        let lost = || agent.consensus.out_of_touch().is_some_and(|age| age >= CONTACT_LOST);
+        eventually("it has had no word for too long", lost).await;
+        assert!(agent.consensus.backup().await.is_err());
+    }
 }

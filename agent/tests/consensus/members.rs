@@ -3,6 +3,8 @@
 use ringrift_agent::consensus::{
     Member, MembershipError, Part, ProposeError, Timing, VoterCount, VoterPolicy,
 };
+use ringrift_core::time::Span;
+use ringrift_core::voters::Obstacle;
 
 use crate::harness::*;
 
@@ -145,4 +147,27 @@ async fn a_voter_that_moved_follows_again_under_the_leader_that_knew_it_before()
     eventually("it follows at its new address", || has(&moved, id)).await;
     // Its own picture too: that the item reached it could come of a snapshot.
     eventually("it knows the leader", || moved.consensus.status().leader.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_is_not_removed_when_those_that_stay_could_not_go_on() {
+    let mut agents = cluster(&["a", "b", "c"]).await;
+    let dead = agents.pop().unwrap();
+    dead.consensus.halt().await;
+    let leader = leader_of(&agents).await;
+    let other = agents.iter().find(|agent| agent.name != leader.name).unwrap();
+    let Span(contact_ms) = VoterPolicy::default().rules.contact;
+    let silent = || {
+        let seen = leader.consensus.electorate().unwrap();
+        let dead = seen.standings.iter().find(|it| it.member.node_id == dead.node_id()).unwrap();
+        dead.silent_for.is_none_or(|silent_for| silent_for.as_millis() >= contact_ms.into())
+    };
+    eventually("the dead one is silent", silent).await;
+    let refused = leader.consensus.remove_member(&other.node_id()).await;
+    let obstacle = Obstacle::NoMajority { well: 1, majority: 2 };
+    let node_id = other.node_id();
+    assert_eq!(refused, Err(MembershipError::Needed { node_id, obstacle }));
+    leader.consensus.remove_member(&dead.node_id()).await.unwrap();
+    propose_until_accepted(&agents, "goes on").await;
+    leader.consensus.remove_member(&other.node_id()).await.unwrap();
 }

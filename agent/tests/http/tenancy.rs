@@ -114,6 +114,8 @@ async fn a_million_items_enter_in_one_request() {
     assert_eq!(claimed[2]["config"], json!({ "seed": 7, "array_index": 2 }));
     let status = agent.get("/work/status").await.ok();
     assert_eq!(status["by_status"]["pending"], 999_997);
+    let held_up = &status["backpressure"]["pending_count"];
+    assert_eq!(held_up, 3, "what was never claimed takes no room");
     assert_eq!(agent.get("/work/w500000").await.ok()["array_index"], 499_999);
     let end = json!({ "work_id": "w1", "token": claimed[0]["token"] });
     agent.post("/work/complete", &end).await.ok();

@@ -1,9 +1,11 @@
 //! What can be looked at: the seeds' shapes, and the table of routes.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::harness::start;
+use super::harness::{Reply, send, start};
 
 /// The keys of an object, sorted.
 fn keys(object: &Value) -> Vec<&str> {
@@ -139,4 +141,53 @@ async fn waits_are_told_by_work_type() {
     let metrics = agent.get("/metrics").await.text;
     let count = "ringrift_work_wait_seconds_count{work_type=\"quick\"} 2";
     assert!(metrics.lines().any(|line| line == count), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_reader_says_how_much_it_must_see_and_hears_how_old_it_may_be() {
+    let agent = start("--slots 0").await;
+    let body = json!({ "work_type": "test", "config": {} });
+    let added = agent.post("/work/add", &body).await;
+    let position = added.header("x-ringrift-position").unwrap().to_owned();
+    let read = async |wanted: &str| {
+        let request = agent.request(Method::GET, "/raft/work");
+        send(request.header("x-ringrift-min-position", wanted)).await
+    };
+    let seen = read(&position).await;
+    assert_eq!(seen.ok()["stats"]["total"], 1);
+    assert!(seen.header("x-ringrift-age-ms").unwrap().parse::<u64>().is_ok());
+
+    let (status, code, _) = read("1.1000000").await.problem();
+    assert_eq!((status, code.as_str()), (503, "UNAVAILABLE"));
+    for wrong in ["1", "1.x", "1.2.3", ""] {
+        let expected =
+            (400, "INVALID_VALUE".to_owned(), Some("x-ringrift-min-position".to_owned()));
+        assert_eq!(read(wrong).await.problem(), expected, "{wrong:?}");
+    }
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn the_position_of_a_view_is_that_of_what_it_shows() {
+    let agent = start("--slots 0").await;
+    let index = |reply: &Reply| {
+        let position = reply.header("x-ringrift-position").unwrap();
+        position.split_once('.').unwrap().1.parse::<u64>().unwrap()
+    };
+    let before = agent.get("/raft/status").await;
+    // Its reply comes when the wait is over, and what it shows is what there was at the beginning or later.
+    let waiting = agent.get("/events?after=1000000&wait_seconds=1");
+    let adding = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        agent.post("/work/add", &json!({ "work_type": "test", "config": {} })).await
+    };
+    let (waited, added) = tokio::join!(waiting, adding);
+    assert!(index(&added) > index(&before));
+    assert!(index(&waited) < index(&added), "a position later than what was read is a promise");
+    let seen = agent.get("/work/status").await;
+    assert!(
+        index(&seen) >= index(&added),
+        "what is read from the leader has all that was acknowledged"
+    );
+    agent.stop().await;
 }

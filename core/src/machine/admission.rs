@@ -22,11 +22,16 @@ const RUN_KEYS: &str = "run/";
 pub(super) enum Source {
     /// A submitter: items of their own.
     Submitter,
+    /// A submitter of so many items that are alike but for their index.
+    OfArray { count: u32 },
     /// A planner: parts of its run.
     Planner,
-    /// A worker that completes: items of their own, which the limits of queues let pass, since
-    /// completions are always admitted.
-    Worker,
+    /// A worker that completes: items of their own, which the limits of queues let pass, and one of
+    /// which takes the place of what ends.
+    Worker {
+        /// Bytes of what ends.
+        ended_bytes: u64,
+    },
 }
 
 impl Machine {
@@ -48,24 +53,25 @@ impl Machine {
                 format!("holds {} of at most {}", requests.len(), limits::BATCH_ITEMS_MAX);
             return Err(invalid("items", problem));
         }
-        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut seen: BTreeMap<(&QueueName, &str), usize> = BTreeMap::new();
         let mut classes: BTreeSet<(&str, &QueueName, &Needs)> = BTreeSet::new();
         let mut queues: BTreeMap<&QueueName, u64> = BTreeMap::new();
         let mut admissions = Vec::with_capacity(requests.len());
-        let mut fresh = 0_u64;
+        let (mut fresh, mut bytes) = (0_u64, 0_u64);
         for (at, request) in requests.iter().enumerate() {
             check_request(at, request, source)?;
             self.check_room(&request.queue, 0)?;
             let mut admission = Admission::Fresh;
             if let Some(key) = request.key.as_deref() {
-                admission = self.known(key, request)?;
-                let first = *seen.entry(key).or_insert(at);
+                admission = self.known(key, request, source)?;
+                let first = *seen.entry((&request.queue, key)).or_insert(at);
                 if matches!(admission, Admission::Fresh) && first < at {
                     admission = repeat_in_batch(requests, first, at)?;
                 }
             }
             if matches!(admission, Admission::Fresh) {
                 fresh += 1;
+                bytes = bytes.saturating_add(request.bytes());
                 self.check_dependencies(at, request)?;
                 *queues.entry(&request.queue).or_default() += 1;
                 if !self.has_class(request) {
@@ -74,16 +80,12 @@ impl Machine {
             }
             admissions.push(admission);
         }
-        if matches!(source, Source::Submitter | Source::Planner) {
+        if !matches!(source, Source::Worker { .. }) {
             for (queue, more) in queues {
                 self.check_room(queue, more)?;
             }
         }
-        let held = self.index.counts.unfinished().saturating_sub(self.index.in_ranges);
-        let limit = limits::ITEMS_UNFINISHED_MAX as u64;
-        if held.saturating_add(fresh) > limit && fresh > 0 {
-            return Err(Refusal::Full { held, limit });
-        }
+        self.check_records(fresh, bytes, source)?;
         if self.index.classes.saturating_add(classes.len()) > limits::CLASSES_MAX {
             let problem = format!(
                 "would make more than {} kinds of unfinished items; use fewer distinct needs",
@@ -92,6 +94,28 @@ impl Machine {
             return Err(invalid("items.needs", problem));
         }
         Ok(admissions)
+    }
+
+    /// Whether so many more items may have records of their own. What ends makes room for one that
+    /// follows from it, so that a full queue of such items drains.
+    fn check_records(&self, fresh: u64, fresh_bytes: u64, source: Source) -> Result<(), Refusal> {
+        let ((ended, ended_bytes), (spare, spare_bytes)) = match source {
+            Source::Submitter | Source::OfArray { .. } | Source::Planner => ((0, 0), (0, 0)),
+            Source::Worker { ended_bytes } => {
+                ((1, ended_bytes), (self.bounds.follow_ups, self.bounds.follow_up_bytes))
+            }
+        };
+        let (more, more_bytes) =
+            (fresh.saturating_sub(ended), fresh_bytes.saturating_sub(ended_bytes));
+        let (held, limit) = (self.records(), self.bounds.records.saturating_add(spare));
+        if more > 0 && held.saturating_add(more) > limit {
+            return Err(Refusal::Full { held, limit });
+        }
+        let (bytes, limit) = (self.index.bytes, self.bounds.bytes.saturating_add(spare_bytes));
+        if more_bytes > 0 && bytes.saturating_add(more_bytes) > limit {
+            return Err(Refusal::TooHeavy { bytes, limit });
+        }
+        Ok(())
     }
 
     /// Carries out what [`Self::examine`] judged.
@@ -118,7 +142,8 @@ impl Machine {
         self.facts.totals.enqueued += 1;
         let id = WorkId(self.facts.totals.enqueued);
         let now = self.facts.now;
-        let open = self.open_dependencies(request, earlier);
+        let awaited = Self::awaited(request, earlier);
+        let open = self.open_dependencies(&awaited);
         let state = if !open.is_empty() {
             State::Blocked { open }
         } else if request.delay == Span::default() {
@@ -129,6 +154,7 @@ impl Machine {
         let item = Item {
             id,
             request: request.clone(),
+            awaited,
             state,
             attempts: 0,
             deliveries: 0,
@@ -153,16 +179,22 @@ impl Machine {
         classes.is_some_and(|classes| classes.contains_key(&request.needs))
     }
 
-    /// What the machine knows under this key.
-    fn known(&self, key: &str, request: &NewItem) -> Result<Admission, Refusal> {
-        let (work_id, same) = if let Some(id) = self.index.keys.get(key) {
-            let item = self.facts.items.get(id).map(|item| &item.request);
-            let array = self.array_request(*id);
-            (*id, array.or(item).is_some_and(|known| known == request))
-        } else if let Some(known) =
-            self.index.forgotten.get(key).and_then(|number| self.facts.forgotten.get(number))
-        {
-            (known.work_id, known.digest == digest::of_request(request))
+    /// What the machine knows under this key of the request's queue. One item and an array of one are
+    /// not the same.
+    fn known(&self, key: &str, request: &NewItem, source: Source) -> Result<Admission, Refusal> {
+        let count = match source {
+            Source::OfArray { count } => Some(count),
+            Source::Submitter | Source::Planner | Source::Worker { .. } => None,
+        };
+        let (queue, index) = (&request.queue, &self.index);
+        let forgotten = || self.facts.forgotten.get(&index.forgotten.get(queue, key)?);
+        let (work_id, same) = if let Some(id) = index.keys.get(queue, key) {
+            let array = self.facts.arrays.get(&id);
+            let array = array.map(|array| (&*array.request, Some(array.count)));
+            let item = || self.item(id).map(|item| (&item.request, None));
+            (id, array.or_else(item) == Some((request, count)))
+        } else if let Some(known) = forgotten() {
+            (known.work_id, known.digest == digest::of_request(request, count))
         } else {
             return Ok(Admission::Fresh);
         };
@@ -247,14 +279,20 @@ fn check_payload(
         (_, Payload::OfArray(_)) => {
             Err(invalid(field("payload"), "may be part of an array only when the array is claimed"))
         }
-        (Source::Submitter | Source::Worker, Payload::OfRun(_)) => {
+        (Source::Submitter | Source::OfArray { .. } | Source::Worker { .. }, Payload::OfRun(_)) => {
             Err(invalid(field("payload"), "may be part of a run only when its planner asks"))
         }
-        (Source::Submitter | Source::Worker, Payload::Opaque(_)) if of_planner => {
+        (
+            Source::Submitter | Source::OfArray { .. } | Source::Worker { .. },
+            Payload::Opaque(_),
+        ) if of_planner => {
             let problem = format!("must not begin with {RUN_KEYS:?}, which runs use");
             Err(invalid(field("key"), problem))
         }
-        (Source::Submitter | Source::Worker, Payload::Opaque(text)) => {
+        (
+            Source::Submitter | Source::OfArray { .. } | Source::Worker { .. },
+            Payload::Opaque(text),
+        ) => {
             if text.len() > limits::PAYLOAD_BYTES_MAX {
                 let problem =
                     format!("holds {} of at most {} bytes", text.len(), limits::PAYLOAD_BYTES_MAX);

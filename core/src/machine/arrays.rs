@@ -1,5 +1,6 @@
 //! Arrays: items that are alike but for their index, in the room of one until they are claimed.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -13,7 +14,7 @@ use crate::id::WorkId;
 use crate::limits;
 use crate::queue::command::{Refusal, Reply};
 use crate::queue::item::{Element, Item, NewItem, Payload, State};
-use crate::time::Span;
+use crate::time::{Moment, Span};
 
 /// How an array stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +37,10 @@ impl Machine {
         count: u32,
     ) -> Result<Reply, Refusal> {
         check_array(request, count)?;
-        let admissions = self.examine(core::slice::from_ref(request), Source::Submitter)?;
+        let source = Source::OfArray { count };
+        let admissions = self.examine(core::slice::from_ref(request), source)?;
         if let Some(Admission::Repeats(first)) = admissions.first() {
-            let known = self.facts.arrays.get(first).map(|array| array.count);
-            if known.is_none_or(|known| known == count) {
-                return Ok(Reply::Enqueued(vec![(*first, false)]));
-            }
-            let key = request.key.clone().unwrap_or_default();
-            return Err(Refusal::KeyConflict { key, work_id: *first });
+            return Ok(Reply::Enqueued(vec![(*first, false)]));
         }
         if self.facts.arrays.len() >= limits::ARRAYS_MAX {
             let problem = format!("would be one more than the {} arrays", limits::ARRAYS_MAX);
@@ -58,8 +55,9 @@ impl Machine {
         let array =
             Array { request: Arc::clone(&request), created: now, count, left: count, ended };
         if let Some(key) = &request.key {
-            self.index.keys.insert(key.clone(), first);
+            self.index.keys.insert(&request.queue, key, first);
         }
+        self.index.bytes += array.request.bytes();
         self.facts.arrays.insert(first, array);
         let since = now.after(request.delay);
         let ready = request.delay == Span::default();
@@ -103,7 +101,7 @@ impl Machine {
         let of_array = self.index.arrays.get(&id);
         let ranges = of_array.into_iter().flat_map(|of_array| &of_array.ranges);
         let unclaimed = ranges.filter_map(|first| Some(self.facts.ranges.get(first)?.len(*first)));
-        let outstanding = of_array.map_or(0, |of_array| of_array.outstanding.len() as u64);
+        let outstanding = self.index.outstanding(id) as u64;
         let (count, ended) = (array.count, array.ended);
         Some(ArrayStatus { count, unclaimed: unclaimed.sum(), outstanding, ended })
     }
@@ -123,25 +121,44 @@ impl Machine {
         Some(element_of(array, range, id))
     }
 
-    fn range_of(&self, id: WorkId) -> Option<(WorkId, Range)> {
+    /// Where an item stands that was put off: at the moment when that is over. One that has left its
+    /// array goes before those that have not: behind them it would count as outstanding until the
+    /// last of them was claimed.
+    pub(super) fn place_after(item: &Item, put_off: Moment) -> Moment {
+        match item.element() {
+            Some(_) => item.created.after(item.request.delay),
+            None => put_off,
+        }
+    }
+
+    pub(super) fn range_of(&self, id: WorkId) -> Option<(WorkId, Range)> {
         let (first, range) = self.facts.ranges.range(..=id).next_back()?;
         (id <= range.last).then_some((*first, *range))
     }
 
-    /// Gives an item of a range a record of its own; false when it is in none, or its array has
-    /// enough on its way.
+    /// Whether an item may be taken out of its range.
+    pub(super) fn check_parts(&self, id: WorkId) -> Result<(), Refusal> {
+        let Some((first, range)) = self.range_of(id) else {
+            return Ok(());
+        };
+        let parts = self.index.arrays.get(&range.array).map_or(0, |of_array| of_array.ranges.len());
+        if parts < limits::ARRAY_PARTS_MAX || id == first || id == range.last {
+            return Ok(());
+        }
+        let array = range.array;
+        let problem = format!(
+            "would cut the unclaimed items of array {array} into more than {parts} parts; cancel \
+             neighbours, or the array"
+        );
+        Err(invalid("work_id", problem))
+    }
+
+    /// Gives an item of a range a record of its own; false when it is in none. Whoever lets it wait
+    /// sees to [`super::bounds::Bounds::let_leave`].
     pub(super) fn materialize(&mut self, id: WorkId) -> bool {
         let Some((first, range)) = self.range_of(id) else {
             return false;
         };
-        let of_array = self.index.arrays.get(&range.array);
-        let outstanding = of_array.map_or(0, |of_array| of_array.outstanding.len());
-        let records = self.index.counts.unfinished().saturating_sub(self.index.in_ranges);
-        if outstanding >= limits::ARRAY_OUTSTANDING_MAX as usize
-            || records >= limits::ITEMS_UNFINISHED_MAX as u64
-        {
-            return false;
-        }
         let Some(item) = self.facts.arrays.get(&range.array).map(|a| element_of(a, range, id))
         else {
             return false;
@@ -203,10 +220,13 @@ impl Machine {
             return None;
         }
         let array = self.facts.arrays.remove(&id)?;
+        self.index.bytes = self.index.bytes.saturating_sub(array.request.bytes());
         if let Some(key) = &array.request.key {
-            self.index.keys.remove(key);
-            let digest = super::digest::of_request(&array.request);
+            let queue = &array.request.queue;
+            self.index.keys.remove(queue, key);
+            let digest = super::digest::of_request(&array.request, Some(array.count));
             self.remember_forgotten(super::facts::ForgottenKey {
+                queue: queue.clone(),
                 key: key.clone(),
                 work_id: id,
                 digest,
@@ -234,6 +254,7 @@ fn element_of(array: &Array, range: Range, id: WorkId) -> Item {
             after: Vec::new(),
             ..NewItem::clone(&array.request)
         },
+        awaited: Box::default(),
         state,
         attempts: 0,
         deliveries: 0,

@@ -27,7 +27,7 @@ impl Machine {
         if !(1..=limits::CLAIM_ITEMS_MAX).contains(&wanted) {
             return Err(invalid("limit", format!("must be 1 to {}", limits::CLAIM_ITEMS_MAX)));
         }
-        let choice = Merge::for_claim(&self.facts, &self.index, claim).choose(wanted);
+        let choice = Merge::for_claim(self, claim).choose(wanted);
         for queue in &choice.served {
             self.count_service(queue);
         }
@@ -42,7 +42,7 @@ impl Machine {
     }
 
     /// What was chosen is granted unless its own deadline passed, or a group-mate was granted just
-    /// before, or its array has enough on its way.
+    /// before.
     fn may_be_granted(&mut self, id: WorkId) -> bool {
         if !self.facts.items.contains_key(&id) && !self.materialize(id) {
             return false;
@@ -69,13 +69,12 @@ impl Machine {
     #[must_use]
     pub fn claimable(&self, claim: &Claim) -> bool {
         // Whoever waits for what has just ended is told by the next command.
-        !self.index.resolvable.is_empty()
-            || Merge::for_claim(&self.facts, &self.index, claim).has_any()
+        !self.index.resolvable.is_empty() || Merge::for_claim(self, claim).has_any()
     }
 
     /// The holder begins: from here on the attempt counts. A repeat changes nothing.
     pub(super) fn start(&mut self, id: WorkId, token: Token) -> Result<Reply, Refusal> {
-        let lease = self.held_under(id, token)?;
+        let lease = self.heard_from(id, token)?;
         if lease.started.is_none() {
             let now = self.facts.now;
             self.alter(id, |item| {
@@ -86,23 +85,24 @@ impl Machine {
         Ok(Reply::Done)
     }
 
-    /// Gives a claim back. Without a delay the item keeps its place in line.
+    /// Gives a claim back. Without a delay the item keeps its place in line. An attempt that had begun
+    /// does not count: that its holder ends is not the item's fault.
     pub(super) fn release(
         &mut self,
         id: WorkId,
         token: Token,
         delay: Span,
     ) -> Result<Reply, Refusal> {
+        let lease = self.heard_from(id, token)?;
         check_span("delay", delay, Span::default(), limits::DELAY_MAX)?;
-        let lease = self.held_under(id, token)?;
-        if lease.started.is_some() && self.is_exhausted(id) {
-            let error = format!("node {} gave the last attempt back", lease.node);
-            self.bury(id, crate::queue::item::Cause::AttemptsFailed, error);
-        } else if delay == Span::default() {
+        if delay == Span::default() {
             self.put_back(id, None);
         } else {
             let until = self.facts.now.after(delay);
             self.alter(id, |item| item.state = State::Delayed { until });
+        }
+        if lease.started.is_some() {
+            self.alter(id, |item| item.attempts = item.attempts.saturating_sub(1));
         }
         Ok(Reply::Done)
     }
@@ -146,10 +146,20 @@ impl Machine {
                         item.state = State::Claimed(Box::new(Lease { deadline, ..held }));
                     });
                 }
-                Ok(_) | Err(_) => lost.push(*id),
+                Ok(_) | Err(_) => {
+                    self.tell_of_stop(node, *id, *token);
+                    lost.push(*id);
+                }
             }
         }
         Ok(Reply::Renewed { renewed, lost })
+    }
+
+    /// The lease of an item about which its holder says something. Of an item that has ended meanwhile
+    /// its process has ended too, or will not begin.
+    pub(super) fn heard_from(&mut self, id: WorkId, token: Token) -> Result<Lease, Refusal> {
+        self.hear_of_stop(id, token);
+        self.held_under(id, token)
     }
 
     /// The lease of an item that is held under this token, now.

@@ -3,6 +3,7 @@
 //! Who ends does not wake those that wait: one item may have many, and each may end in turn. It is
 //! noted, and the passing of time tells them one by one, a bounded number with each command.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
@@ -11,7 +12,7 @@ use super::{Machine, invalid};
 use crate::id::WorkId;
 use crate::limits;
 use crate::queue::command::Refusal;
-use crate::queue::item::{Cause, NewItem, Predecessor, State};
+use crate::queue::item::{Cause, Item, NewItem, Predecessor, State};
 
 impl Machine {
     /// Whether a request of a batch waits for what can still end well.
@@ -32,6 +33,14 @@ impl Machine {
                     return Err(invalid(field(), problem));
                 }
                 Predecessor::Item(on) => {
+                    if let Some((_, range)) = self.range_of(on) {
+                        let problem = format!(
+                            "names {on}, which is still one of array {} and was never claimed; only \
+                             a claimed item of an array can be waited for",
+                            range.array
+                        );
+                        return Err(invalid(field(), problem));
+                    }
                     let item = self.item(on).ok_or(Refusal::UnknownWork(on))?;
                     let ended_badly =
                         item.state.ended().is_some() && !matches!(item.state, State::Completed(_));
@@ -40,25 +49,16 @@ impl Machine {
                             format!("waits for {on}, which has ended as {}", item.status());
                         return Err(invalid(field(), problem));
                     }
-                    let waiting = self.index.waiting_for(on).map_or(0, |waiting| waiting.len());
-                    if waiting >= limits::DEPENDENTS_MAX {
-                        let problem =
-                            format!("would be one more than {waiting} that wait for {on}");
-                        return Err(invalid(field(), problem));
-                    }
+                    self.check_dependents(&field(), on)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// What a new item has to wait for. `earlier` are the items of its batch so far.
-    pub(super) fn open_dependencies(
-        &self,
-        request: &NewItem,
-        earlier: &[(WorkId, bool)],
-    ) -> BTreeMap<WorkId, bool> {
-        let mut open = BTreeMap::new();
+    /// What a new item has to wait for, by number. `earlier` are the items of its batch so far.
+    pub(super) fn awaited(request: &NewItem, earlier: &[(WorkId, bool)]) -> Box<[(WorkId, bool)]> {
+        let mut awaited = BTreeMap::new();
         for dependency in &request.after {
             let on = match dependency.on {
                 Predecessor::Item(on) => Some(on),
@@ -67,13 +67,52 @@ impl Machine {
                     .and_then(|place| earlier.get(place))
                     .map(|(id, _)| *id),
             };
-            let unfinished =
-                |id: &WorkId| self.item(*id).is_some_and(|i| i.state.ended().is_none());
-            if let Some(on) = on.filter(unfinished) {
-                *open.entry(on).or_insert(false) |= dependency.ok;
+            if let Some(on) = on {
+                *awaited.entry(on).or_insert(false) |= dependency.ok;
             }
         }
-        open
+        awaited.into_iter().collect()
+    }
+
+    /// What of it has not ended.
+    pub(super) fn open_dependencies(&self, awaited: &[(WorkId, bool)]) -> BTreeMap<WorkId, bool> {
+        let unfinished = |id: WorkId| self.item(id).is_some_and(|i| i.state.ended().is_none());
+        awaited.iter().copied().filter(|(on, _)| unfinished(*on)).collect()
+    }
+
+    /// Whether what a dead item waited for can still end well, or has. What was forgotten has, unless
+    /// the item died of it.
+    pub(super) fn check_awaited(&self, item: &Item) -> Result<(), Refusal> {
+        for (on, ok) in &item.awaited {
+            let died_of_it = matches!(
+                item.state,
+                State::Dead { cause: Cause::Dependency(cause), .. } if cause == *on
+            );
+            let how = match self.item(*on) {
+                Some(first) if matches!(first.state, State::Completed(_)) => continue,
+                Some(first) if first.state.ended().is_some() => first.status().as_str(),
+                None if died_of_it => "forgotten",
+                Some(_) | None => {
+                    self.check_dependents("work_id", *on)?;
+                    continue;
+                }
+            };
+            if *ok {
+                let problem = format!("waits for {on}, which had to complete and is {how}");
+                return Err(invalid("work_id", problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether one more may wait for an item.
+    fn check_dependents(&self, field: &str, on: WorkId) -> Result<(), Refusal> {
+        let waiting = self.index.waiting_for(on).map_or(0, |waiting| waiting.len());
+        if waiting >= limits::DEPENDENTS_MAX {
+            let problem = format!("would be one more than {waiting} that wait for {on}");
+            return Err(invalid(field, problem));
+        }
+        Ok(())
     }
 
     /// Tells one item that waits of the end of another; false when there is nobody to tell.

@@ -50,8 +50,9 @@ impl Fnv {
     }
 }
 
-/// The digest of everything that a request says.
-pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
+/// The digest of everything that a request says, and of how many items it asks for when it asks for an
+/// array.
+pub(super) fn of_request(request: &NewItem, count: Option<u32>) -> [u64; 2] {
     let NewItem {
         key,
         queue,
@@ -106,6 +107,10 @@ pub(super) fn of_request(request: &NewItem) -> [u64; 2] {
     // Nothing is written for a request that does not ask for it.
     if *notify {
         fnv.number(1);
+    }
+    if let Some(count) = count {
+        fnv.number(2);
+        fnv.number(u64::from(count));
     }
     let [high, low] = [fnv.0 >> 64, fnv.0 & u128::from(u64::MAX)];
     [u64::try_from(high).unwrap_or_default(), u64::try_from(low).unwrap_or_default()]

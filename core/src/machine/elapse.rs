@@ -1,4 +1,4 @@
-//! The passing of time: delays end, leases end, attempts run out, deadlines pass, who waited for
+//! The passing of time: delays end, leases end, holders have stopped, attempts run out, deadlines pass, who waited for
 //! others is told, locks go to who waits for them or free themselves, sessions end.
 
 use alloc::format;
@@ -23,6 +23,7 @@ impl Machine {
             };
             expired += u32::from(self.settle(id));
         }
+        self.elapse_stops();
         for _ in 0..limits::DUE_PER_COMMAND_MAX {
             let due = self.index.ranges_due.first().copied().filter(|(due, _)| *due <= now);
             let Some((_, first)) = due else {
@@ -62,6 +63,7 @@ impl Machine {
         if item.total_deadline().is_some_and(|deadline| deadline <= now) {
             let limit = item.request.total_timeout.unwrap_or_default();
             self.facts.totals.expired += u64::from(held);
+            self.stop(id);
             self.bury(id, Cause::TotalTimeout, format!("did not end within {limit}"));
             return held;
         }
@@ -70,7 +72,8 @@ impl Machine {
                 let limit = item.request.pending_timeout.unwrap_or_default();
                 self.bury(id, Cause::PendingTimeout, format!("was not claimed within {limit}"));
             } else if let State::Delayed { until } = item.state {
-                self.alter(id, |item| item.state = State::Ready { since: until });
+                let since = Self::place_after(item, until);
+                self.alter(id, |item| item.state = State::Ready { since });
             }
             return false;
         };
@@ -104,7 +107,10 @@ impl Machine {
         if self.is_exhausted(id) {
             self.bury(id, if ran_out { Cause::AttemptTimeout } else { Cause::NodeLost }, error);
         } else if ran_out {
-            self.postpone(id, error);
+            // Its holder may run it on until it hears of this, at the latest at its lease's end.
+            // Longer than the usual lease nobody waits for that.
+            let heard = lease.deadline.min(self.facts.now.after(limits::LEASE_DEFAULT));
+            self.postpone(id, error, heard);
         } else {
             // The node is at fault, not the item: another node takes it at once. The count of
             // attempts bounds the harm of an item that kills its nodes.
@@ -112,10 +118,12 @@ impl Machine {
         }
     }
 
-    /// Puts an item back with a growing delay, and answers its end.
-    pub(super) fn postpone(&mut self, id: WorkId, error: String) -> Moment {
+    /// Puts an item back with a growing delay that ends no sooner than `earliest`, and answers its
+    /// end.
+    pub(super) fn postpone(&mut self, id: WorkId, error: String, earliest: Moment) -> Moment {
         let now = self.facts.now;
-        let until = now.after(self.item(id).map_or_else(Span::default, backoff));
+        let delay = self.item(id).map_or_else(Span::default, backoff);
+        let until = now.after(delay).max(earliest);
         self.alter(id, |item| {
             item.state = State::Delayed { until };
             item.last_error = Some(error.into());

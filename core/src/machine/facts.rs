@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::events::Events;
 use super::members::Members;
-use crate::id::{LockName, NodeId, Position, QueueName, RunId, SessionId, WorkId};
+use crate::id::{
+    GroupName, LockName, NodeId, Position, QueueName, RunId, SessionId, Token, WorkId,
+};
 use crate::pages::Pages;
 use crate::queue::item::{Item, NewItem};
 use crate::queue::lock::Lock;
-use crate::queue::resources::Stated;
+use crate::queue::resources::{Share, Stated};
 use crate::queue::session::Session;
 use crate::queue::tenant::{QueueSettings, Service};
 use crate::queue::waits::Waits;
@@ -37,6 +39,8 @@ pub(super) struct Facts {
     pub(super) totals: Totals,
     /// Unfinished items, and the finished ones that are still remembered.
     pub(super) items: Pages<WorkId, Item>,
+    /// Holders that have yet to hear that their item has ended, by the item.
+    pub(super) stops: Pages<WorkId, Stop>,
     /// Arrays of which items are unclaimed or remembered, by their first item.
     pub(super) arrays: BTreeMap<WorkId, Array>,
     /// Runs of numbers whose items were never claimed, by the first of them.
@@ -66,6 +70,18 @@ impl Facts {
     pub(super) fn run_mut(&mut self, id: &RunId) -> Option<&mut Run> {
         self.runs.get_mut(id).map(Arc::make_mut)
     }
+}
+
+/// What the process of an item takes that has ended without its holder's word. The item itself may be
+/// forgotten meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stop {
+    pub(super) node: NodeId,
+    pub(super) token: Token,
+    /// The holder has stopped by then, whether or not it says so.
+    pub(super) until: Moment,
+    pub(super) share: Share,
+    pub(super) group: Option<(QueueName, GroupName)>,
 }
 
 /// Counts since the cluster began, forgotten items included.
@@ -139,6 +155,7 @@ pub(super) struct Queue {
 /// The idempotency key of an item that is no longer remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ForgottenKey {
+    pub(super) queue: QueueName,
     pub(super) key: String,
     pub(super) work_id: WorkId,
     /// Of the request, to tell a repeat from another request under the same key.

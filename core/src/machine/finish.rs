@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
 use super::admission::Source;
 use super::facts::ForgottenKey;
@@ -13,9 +12,11 @@ use crate::id::{Token, WorkId};
 use crate::limits;
 use crate::queue::command::{Refusal, Reply, WorkResult};
 use crate::queue::item::{Cause, Completion, NewItem, State};
+use crate::time::Moment;
 
 impl Machine {
-    /// Ends an item well and adds what follows. A repeat with the same token adds nothing.
+    /// Ends an item well and adds what follows. A repeat with the same token adds nothing and answers
+    /// the same.
     pub(super) fn complete(
         &mut self,
         id: WorkId,
@@ -32,10 +33,11 @@ impl Machine {
         if let Some(State::Completed(first)) = self.item(id).map(|item| &item.state)
             && first.token == token
         {
-            return Ok(Reply::Completed { then: Vec::new() });
+            return Ok(Reply::Completed { then: first.then.to_vec() });
         }
-        let lease = self.held_under(id, token)?;
-        let admissions = self.examine(then, Source::Worker)?;
+        let lease = self.heard_from(id, token)?;
+        let ended_bytes = self.item(id).map_or(0, |item| item.request.bytes());
+        let admissions = self.examine(then, Source::Worker { ended_bytes })?;
         let at = self.facts.now;
         self.alter(id, |item| {
             // Who completes has started, whether or not the word of it arrived.
@@ -43,13 +45,22 @@ impl Machine {
                 item.attempts = item.attempts.saturating_add(1);
             }
             let (result, node) = (text.clone(), lease.node.clone());
-            item.state = State::Completed(Box::new(Completion { result, token, node, at }));
+            let then = Box::default();
+            item.state = State::Completed(Box::new(Completion { result, token, node, at, then }));
         });
         self.facts.totals.completed += 1;
         self.note_end(id, |ended| ended.completed = ended.completed.saturating_add(1));
         self.record_end(id);
         self.credit(id, &lease.node, pair.as_ref());
-        Ok(Reply::Completed { then: self.admit_all(then, admissions) })
+        let then = self.admit_all(then, admissions);
+        // Nothing of the index depends on it.
+        if !then.is_empty()
+            && let Some(State::Completed(completion)) =
+                self.facts.items.get_mut(&id).map(|item| &mut item.state)
+        {
+            completion.then = then.as_slice().into();
+        }
+        Ok(Reply::Completed { then })
     }
 
     /// Ends an attempt badly: another one after a delay, or none.
@@ -60,7 +71,7 @@ impl Machine {
         error: &str,
         retry: bool,
     ) -> Result<Reply, Refusal> {
-        self.held_under(id, token)?;
+        self.heard_from(id, token)?;
         let error = if error.is_empty() { "no reason was given" } else { error };
         let exhausted = self.is_exhausted(id);
         if exhausted || !retry {
@@ -68,13 +79,14 @@ impl Machine {
             self.bury(id, cause, clip(error));
             return Ok(Reply::Failed { retry_at: None });
         }
-        Ok(Reply::Failed { retry_at: Some(self.postpone(id, clip(error))) })
+        Ok(Reply::Failed { retry_at: Some(self.postpone(id, clip(error), Moment::default())) })
     }
 
     /// Cancels an item whoever holds it. A repeat changes nothing.
     pub(super) fn cancel(&mut self, id: WorkId) -> Result<Reply, Refusal> {
         self.settle(id);
         if !self.facts.items.contains_key(&id) {
+            self.check_parts(id)?;
             self.materialize(id);
         }
         let item = self.item(id).ok_or(Refusal::UnknownWork(id))?;
@@ -95,7 +107,8 @@ impl Machine {
         }
     }
 
-    /// Gives a dead item all its attempts again. Its deliveries and its last error stay.
+    /// Gives a dead item all its attempts again. Its deliveries and its last error stay. It waits once
+    /// more for what has not ended of what it waited for.
     pub(super) fn redrive(&mut self, id: WorkId) -> Result<Reply, Refusal> {
         let item = self.item(id).ok_or(Refusal::UnknownWork(id))?;
         if !matches!(item.state, State::Dead { .. }) {
@@ -108,13 +121,24 @@ impl Machine {
         if timed_out {
             return Err(invalid("work_id", "is past the time in which it had to end"));
         }
+        self.check_awaited(item)?;
         self.check_room(&item.request.queue, 1)?;
-        let since = self.facts.now;
+        let (held, limit) = (self.records(), self.bounds.records);
+        if held >= limit {
+            return Err(Refusal::Full { held, limit });
+        }
+        let (bytes, limit) = (self.index.bytes, self.bounds.bytes);
+        if bytes.saturating_add(item.request.bytes()) > limit {
+            return Err(Refusal::TooHeavy { bytes, limit });
+        }
+        let open = self.open_dependencies(&item.awaited);
+        let since = Self::place_after(item, self.facts.now);
         self.alter(id, |item| {
             item.attempts = 0;
             // Its first wait is over, so the deadline for its first claim no longer counts.
             item.deliveries = item.deliveries.max(1);
-            item.state = State::Ready { since };
+            item.state =
+                if open.is_empty() { State::Ready { since } } else { State::Blocked { open } };
         });
         self.facts.totals.dead = self.facts.totals.dead.saturating_sub(1);
         self.note_end(id, |ended| ended.dead = ended.dead.saturating_sub(1));
@@ -140,9 +164,10 @@ impl Machine {
         self.fall(id, error);
     }
 
-    /// Makes an item cancelled.
+    /// Makes an item cancelled. What its process takes stays taken until its holder has stopped it.
     pub(super) fn call_off(&mut self, id: WorkId) {
         let at = self.facts.now;
+        self.stop(id);
         self.alter(id, |item| item.state = State::Cancelled { at });
         self.facts.totals.cancelled += 1;
         self.note_end(id, |ended| ended.cancelled = ended.cancelled.saturating_add(1));
@@ -152,7 +177,9 @@ impl Machine {
     /// Forgets finished items beyond the bound, oldest first, and remembers their keys; dead ones
     /// by their own bound and by age. The work is bounded by what the command has finished.
     pub(super) fn forget_oldest(&mut self) {
-        while self.index.finished.len() > limits::ITEMS_FINISHED_MAX {
+        while self.index.finished.len() > limits::ITEMS_FINISHED_MAX
+            || self.index.finished_bytes > self.bounds.finished_bytes
+        {
             let Some((_, id)) = self.index.finished.first().copied() else {
                 return;
             };
@@ -163,7 +190,9 @@ impl Machine {
                 return;
             };
             let old = at.after(limits::DEAD_KEPT) <= self.facts.now;
-            if !old && self.index.dead.len() <= limits::ITEMS_DEAD_MAX {
+            let many = self.index.dead.len() > limits::ITEMS_DEAD_MAX
+                || self.index.dead_bytes > self.bounds.finished_bytes;
+            if !old && !many {
                 return;
             }
             self.forget(id);
@@ -180,23 +209,25 @@ impl Machine {
             self.leave_array(element.array, 1);
         }
         if let Some(key) = &item.request.key {
-            self.index.keys.remove(key);
+            let queue = &item.request.queue;
+            self.index.keys.remove(queue, key);
             // A planner's step is guarded by the version of its run and never repeats a key.
             if item.origin().is_none() {
-                let digest = digest::of_request(&item.request);
-                self.remember_forgotten(ForgottenKey { key: key.clone(), work_id: id, digest });
+                let digest = digest::of_request(&item.request, None);
+                let (queue, key) = (queue.clone(), key.clone());
+                self.remember_forgotten(ForgottenKey { queue, key, work_id: id, digest });
             }
         }
     }
 
     pub(super) fn remember_forgotten(&mut self, forgotten: ForgottenKey) {
         let number = self.facts.forgotten.last_key().map_or(0, |last| last + 1);
-        self.index.forgotten.insert(forgotten.key.clone(), number);
+        self.index.forgotten.insert(&forgotten.queue, &forgotten.key, number);
         self.facts.forgotten.insert(number, forgotten);
         if self.facts.forgotten.len() > limits::KEYS_MAX
             && let Some((_, oldest)) = self.facts.forgotten.pop_first()
         {
-            self.index.forgotten.remove(&oldest.key);
+            self.index.forgotten.remove(&oldest.queue, &oldest.key);
         }
     }
 }

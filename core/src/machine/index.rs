@@ -1,10 +1,12 @@
 //! What is computed from the facts and kept beside them, so that no command scans items.
 
+mod keys;
 mod upkeep;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
+use self::keys::Keys;
 pub(super) use self::upkeep::group_of;
 use super::class::{Class, Place};
 use super::facts::{Facts, ForgottenKey};
@@ -12,6 +14,7 @@ use crate::id::{GroupName, LockName, NodeId, QueueName, RunId, SessionId, WorkId
 use crate::queue::item::{Needs, NewItem, State, Status};
 use crate::queue::lock::{Lock, Waiter};
 use crate::queue::resources::Reserved;
+use crate::queue::session::Answer;
 use crate::time::Moment;
 
 /// Items that are remembered, by status. Unclaimed items of arrays count too.
@@ -89,7 +92,15 @@ pub struct QueueLoad {
 pub(super) struct OfNode {
     pub(super) held: BTreeSet<WorkId>,
     pub(super) ended: u64,
+    /// Items that have ended and whose holder, this node, has yet to hear of it.
+    pub(super) stops: BTreeSet<WorkId>,
     pub(super) reserved: Reserved,
+}
+
+impl OfNode {
+    fn is_idle(&self) -> bool {
+        self.held.is_empty() && self.stops.is_empty() && self.ended == 0
+    }
 }
 
 /// Unfinished items of one run.
@@ -103,6 +114,7 @@ pub(super) struct OfRun {
 /// Items of one group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct OfGroup {
+    /// Held items, and ended ones whose holder has yet to hear of it.
     pub(super) held: u64,
     pub(super) ready: BTreeSet<Place>,
     /// The one that stands in line for all: the first, while none is held.
@@ -124,11 +136,17 @@ pub(super) struct Index {
     pub(super) counts: Counts,
     /// Items that were never claimed and have no record of their own.
     pub(super) in_ranges: u64,
+    /// Bytes of unfinished items with a record of their own, and of arrays.
+    pub(super) bytes: u64,
+    /// Bytes of [`Self::finished`] and of [`Self::dead`].
+    pub(super) finished_bytes: u64,
+    pub(super) dead_bytes: u64,
     pub(super) types: BTreeMap<String, OfType>,
     /// Number of classes, all types together.
     pub(super) classes: usize,
     /// Items that time alone changes.
     pub(super) due: BTreeSet<(Moment, WorkId)>,
+    pub(super) stops_due: BTreeSet<(Moment, WorkId)>,
     pub(super) ranges_due: BTreeSet<(Moment, WorkId)>,
     pub(super) locks_due: BTreeSet<(Moment, LockName)>,
     /// Owners that wait for locks, by the end of their wait.
@@ -137,10 +155,12 @@ pub(super) struct Index {
     pub(super) heard: BTreeSet<(Moment, SessionId)>,
     /// Answers that all sessions keep.
     pub(super) answers: usize,
+    /// Numbers of items in them.
+    pub(super) answer_ids: usize,
     /// Keys of the items that are remembered.
-    pub(super) keys: BTreeMap<String, WorkId>,
+    pub(super) keys: Keys<WorkId>,
     /// Keys of the others, by their number in [`Facts::forgotten`].
-    pub(super) forgotten: BTreeMap<String, u64>,
+    pub(super) forgotten: Keys<u64>,
     pub(super) queues: BTreeMap<QueueName, QueueLoad>,
     pub(super) groups: BTreeMap<(QueueName, GroupName), OfGroup>,
     /// Items that wait for others, by those others.
@@ -173,9 +193,13 @@ impl Index {
             index.remember_key(item);
             index.enter(item);
         }
+        for (id, stop) in &facts.stops {
+            index.enter_stop(id, stop);
+        }
         for (first, array) in &facts.arrays {
+            index.bytes += array.request.bytes();
             if let Some(key) = &array.request.key {
-                index.keys.insert(key.clone(), *first);
+                index.keys.insert(&array.request.queue, key, *first);
             }
         }
         for (first, range) in &facts.ranges {
@@ -183,8 +207,8 @@ impl Index {
                 index.enter_range(*first, *range, &array.request);
             }
         }
-        for (number, ForgottenKey { key, .. }) in &facts.forgotten {
-            index.forgotten.insert(key.clone(), number);
+        for (number, ForgottenKey { queue, key, .. }) in &facts.forgotten {
+            index.forgotten.insert(queue, key, number);
         }
         for (name, lock) in &facts.locks {
             index.enter_lock(name, lock);
@@ -192,6 +216,7 @@ impl Index {
         for (id, session) in &facts.sessions {
             index.heard.insert((session.heard, id));
             index.answers += session.answers.len();
+            index.answer_ids += session.answers.values().map(Answer::ids).sum::<usize>();
         }
         for run in facts.runs.values() {
             index.enter_run(run);
@@ -203,6 +228,17 @@ impl Index {
             index.reseat(facts, group);
         }
         index
+    }
+
+    /// Unfinished items with a record of their own, and ended ones whose holder has yet to hear of it.
+    pub(super) fn records(&self) -> u64 {
+        let unfinished = self.counts.unfinished().saturating_sub(self.in_ranges);
+        unfinished.saturating_add(self.stops_due.len() as u64)
+    }
+
+    /// Items of an array that are held or retried.
+    pub(super) fn outstanding(&self, array: WorkId) -> usize {
+        self.arrays.get(&array).map_or(0, |of_array| of_array.outstanding.len())
     }
 
     /// The class of a request, while unfinished items are in it.
@@ -237,7 +273,7 @@ impl Index {
     }
 
     fn drop_idle(&mut self, node: &NodeId) {
-        if self.nodes.get(node).is_some_and(|of| of.held.is_empty() && of.ended == 0) {
+        if self.nodes.get(node).is_some_and(|of| of.is_idle()) {
             self.nodes.remove(node);
         }
     }

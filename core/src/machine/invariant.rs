@@ -56,14 +56,19 @@ impl Machine {
         let Index {
             counts,
             in_ranges,
+            bytes,
+            finished_bytes,
+            dead_bytes,
             types,
             classes,
             due,
+            stops_due,
             ranges_due,
             locks_due,
             waits_due,
             heard,
             answers,
+            answer_ids,
             keys,
             forgotten,
             queues,
@@ -83,14 +88,19 @@ impl Machine {
         let parts = [
             ("counts", kept.counts == counts),
             ("in_ranges", kept.in_ranges == in_ranges),
+            ("bytes", kept.bytes == bytes),
+            ("finished_bytes", kept.finished_bytes == finished_bytes),
+            ("dead_bytes", kept.dead_bytes == dead_bytes),
             ("types", kept.types == types),
             ("classes", kept.classes == classes),
             ("due", kept.due == due),
+            ("stops_due", kept.stops_due == stops_due),
             ("ranges_due", kept.ranges_due == ranges_due),
             ("locks_due", kept.locks_due == locks_due),
             ("waits_due", kept.waits_due == waits_due),
             ("heard", kept.heard == heard),
             ("answers", kept.answers == answers),
+            ("answer_ids", kept.answer_ids == answer_ids),
             ("keys", kept.keys == keys),
             ("forgotten", kept.forgotten == forgotten),
             ("queues", kept.queues == queues),
@@ -114,16 +124,23 @@ impl Machine {
     }
 
     fn check_bounds(&self, findings: &mut Findings) {
-        let records = self.index.counts.unfinished().saturating_sub(self.index.in_ranges);
-        let records = usize::try_from(records).unwrap_or(usize::MAX);
+        let records = usize::try_from(self.records()).unwrap_or(usize::MAX);
+        let records_max = self.bounds.records.saturating_add(self.bounds.follow_ups);
+        let records_max = usize::try_from(records_max).unwrap_or(usize::MAX);
         let bounds = [
-            ("unfinished items", records, limits::ITEMS_UNFINISHED_MAX),
+            ("unfinished items", records, records_max),
             ("dead items", self.index.dead.len(), limits::ITEMS_DEAD_MAX),
             ("arrays", self.facts.arrays.len(), limits::ARRAYS_MAX),
             ("queues", self.facts.queues.len(), limits::QUEUES_MAX + 1),
             ("nodes", self.facts.capacities.len(), limits::NODES_MAX),
             ("sessions", self.facts.sessions.len(), limits::SESSIONS_MAX),
             ("answers", self.index.answers, limits::ANSWERS_MAX),
+            // One more request was carried out when there was room for one number.
+            (
+                "numbers in answers",
+                self.index.answer_ids,
+                limits::ANSWER_IDS_MAX + limits::HEARTBEAT_CLAIMS_MAX,
+            ),
             ("finished items", self.index.finished.len(), limits::ITEMS_FINISHED_MAX),
             ("forgotten keys", self.facts.forgotten.len(), limits::KEYS_MAX),
             ("classes", self.index.classes, limits::CLASSES_MAX),
@@ -132,6 +149,9 @@ impl Machine {
             ("events", self.facts.events.kept.len(), limits::EVENTS_MAX),
             ("runs", self.facts.runs.len(), limits::RUNS_MAX),
         ];
+        let (bytes, most) =
+            (self.index.bytes, self.bounds.bytes.saturating_add(self.bounds.follow_up_bytes));
+        findings.expect(bytes <= most, "bounds", || format!("{bytes} bytes of at most {most}"));
         for (what, held, most) in bounds {
             findings.expect(held <= most, "bounds", || format!("{held} {what} of at most {most}"));
         }
@@ -158,6 +178,8 @@ impl Machine {
             | State::Dead { .. }
             | State::Cancelled { .. } => None,
         });
+        let stops = self.facts.stops.values().map(|stop| stop.token);
+        let leases = leases.chain(stops);
         let mut seen: BTreeSet<Token> = BTreeSet::new();
         for token in leases.chain(self.facts.locks.values().map(|lock| lock.token)) {
             findings.expect(seen.insert(token), "tokens are unique", || format!("{token} twice"));
@@ -177,15 +199,21 @@ impl Machine {
         findings.expect(keyed == self.index.keys.len(), "one item for each key", || {
             format!("{keyed} items share {} keys", self.index.keys.len())
         });
-        for key in self.index.forgotten.keys() {
-            findings.expect(!self.index.keys.contains_key(key), "one item for each key", || {
+        for (queue, key) in self.index.forgotten.iter() {
+            let kept = self.index.keys.get(queue, key).is_some();
+            findings.expect(!kept, "one item for each key", || {
                 format!("{key:?} is both remembered and forgotten")
             });
         }
     }
 
-    /// Nothing is given away twice: not a group, not a device, not a processor.
+    /// Nothing is given away twice: not a group, not a device, not a processor. What is being stopped
+    /// has them too.
     fn check_exclusion(&self, findings: &mut Findings) {
+        for (id, _) in &self.facts.stops {
+            let ended = self.item(id).is_none_or(|item| item.state.ended().is_some());
+            findings.expect(ended, "what is stopped has ended", || format!("{id}"));
+        }
         for ((queue, group), of_group) in &self.index.groups {
             findings.expect(of_group.held <= 1, "groups exclude", || {
                 format!("{} of group {group} of queue {queue} are held", of_group.held)
@@ -271,8 +299,17 @@ impl Machine {
     }
 
     fn check_item(&self, item: &Item, findings: &mut Findings) {
-        let Item { id, request, state, attempts, deliveries, created, last_error: _, last_node } =
-            item;
+        let Item {
+            id,
+            request,
+            awaited,
+            state,
+            attempts,
+            deliveries,
+            created,
+            last_error: _,
+            last_node,
+        } = item;
         let now = self.facts.now;
         findings.expect(id.0 <= self.facts.totals.enqueued, "numbers are given in order", || {
             format!("{id} after {}", self.facts.totals.enqueued)
@@ -283,6 +320,10 @@ impl Machine {
             || format!("{id}: {attempts} attempts, {deliveries} deliveries"),
         );
         findings.expect(*created <= now, "nothing is of the future", || format!("{id} created"));
+        if let State::Blocked { open } = state {
+            let told = |one: (&WorkId, &bool)| awaited.contains(&(*one.0, *one.1));
+            findings.expect(open.iter().all(told), "waits are known", || format!("{id}: {open:?}"));
+        }
         let used_up = *attempts >= request.attempts_max;
         match state {
             State::Delayed { .. } | State::Blocked { .. } | State::Ready { .. } => {

@@ -8,6 +8,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+use super::Machine;
+use super::bounds::Bounds;
 use super::class::Place;
 use super::facts::{Facts, Queue};
 use super::index::{Index, Lanes, QueueLoad};
@@ -22,21 +24,35 @@ use crate::time::Moment;
 struct Line<'a> {
     places: alloc::collections::btree_set::Iter<'a, Place>,
     demand: &'a Demand,
-    /// The rest of a range that is being taken.
-    range: Option<(Place, WorkId)>,
+    /// The range that is being taken.
+    range: Option<Rest>,
+}
+
+/// What is left of a range, the head of its line included.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    place: Place,
+    last: WorkId,
+    array: WorkId,
+    /// Of one item of it.
+    bytes: u64,
 }
 
 impl Line<'_> {
     fn next(&mut self, facts: &Facts) -> Option<Place> {
-        if let Some((place, last)) = self.range.take()
+        if let Some(Rest { place, last, array, bytes }) = self.range.take()
             && place.id < last
         {
-            let next = Place { id: WorkId(place.id.0 + 1), ..place };
-            self.range = Some((next, last));
-            return Some(next);
+            let place = Place { id: WorkId(place.id.0 + 1), ..place };
+            self.range = Some(Rest { place, last, array, bytes });
+            return Some(place);
         }
         let place = *self.places.next()?;
-        self.range = facts.ranges.get(&place.id).map(|range| (place, range.last));
+        self.range = facts.ranges.get(&place.id).map(|range| {
+            let of = facts.arrays.get(&range.array);
+            let bytes = of.map_or(0, |array| array.request.bytes_of_element());
+            Rest { place, last: range.last, array: range.array, bytes }
+        });
         Some(place)
     }
 }
@@ -87,7 +103,15 @@ pub(super) struct Choice {
 /// The order of giving away, for one claimer.
 pub(super) struct Merge<'a> {
     facts: &'a Facts,
+    index: &'a Index,
+    bounds: Bounds,
     lanes: Vec<Lane<'a>>,
+    /// Items that have left their array, held and retried ones, by array, as far as it was looked at.
+    outstanding: BTreeMap<WorkId, usize>,
+    /// Unfinished items with a record, those included that get one here.
+    records: u64,
+    /// The same of their bytes.
+    bytes: u64,
     /// The lanes with work, next first: band, service for each unit of weight, name.
     order: BTreeSet<(Reverse<u8>, u64, usize)>,
     capacity: Option<&'a Capacity>,
@@ -96,7 +120,8 @@ pub(super) struct Merge<'a> {
 
 impl<'a> Merge<'a> {
     /// All that fits a claimer.
-    pub(super) fn for_claim(facts: &'a Facts, index: &'a Index, claim: &'a Claim) -> Self {
+    pub(super) fn for_claim(machine: &'a Machine, claim: &'a Claim) -> Self {
+        let Machine { facts, index, bounds: _ } = machine;
         let types: Vec<&Lanes> = if claim.work_types.is_empty() {
             index.types.values().map(|of_type| &of_type.lanes).collect()
         } else {
@@ -105,31 +130,40 @@ impl<'a> Merge<'a> {
         };
         let reserved = index.nodes.get(&claim.node).map(|of_node| of_node.reserved.clone());
         let mut merge = Self {
-            facts,
-            lanes: Vec::new(),
-            order: BTreeSet::new(),
             capacity: facts.capacities.get(&claim.node).map(|stated| &stated.capacity),
             reserved: reserved.unwrap_or_default(),
+            ..Self::empty(machine)
         };
-        merge.fill(index, &types, |needs| fits(needs, claim));
+        merge.fill(&types, |needs| fits(needs, claim));
         merge
     }
 
     /// Everything claimable, for a claimer that fits all.
-    pub(super) fn for_all(facts: &'a Facts, index: &'a Index) -> Self {
-        let types: Vec<&Lanes> = index.types.values().map(|of_type| &of_type.lanes).collect();
-        let mut merge = Self {
-            facts,
-            lanes: Vec::new(),
-            order: BTreeSet::new(),
-            capacity: None,
-            reserved: Reserved::default(),
-        };
-        merge.fill(index, &types, |_| true);
+    pub(super) fn for_all(machine: &'a Machine) -> Self {
+        let types = machine.index.types.values().map(|of_type| &of_type.lanes);
+        let types: Vec<&Lanes> = types.collect();
+        let mut merge = Self::empty(machine);
+        merge.fill(&types, |_| true);
         merge
     }
 
-    fn fill(&mut self, index: &'a Index, types: &[&'a Lanes], fits: impl Fn(&Needs) -> bool) {
+    fn empty(machine: &'a Machine) -> Self {
+        let Machine { facts, index, bounds } = machine;
+        Self {
+            facts,
+            index,
+            bounds: *bounds,
+            lanes: Vec::new(),
+            outstanding: BTreeMap::new(),
+            records: index.records(),
+            bytes: index.bytes,
+            order: BTreeSet::new(),
+            capacity: None,
+            reserved: Reserved::default(),
+        }
+    }
+
+    fn fill(&mut self, types: &[&'a Lanes], fits: impl Fn(&Needs) -> bool) {
         let mut found: BTreeMap<&QueueName, Vec<Line<'a>>> = BTreeMap::new();
         for (name, classes) in types.iter().flat_map(|lanes| lanes.iter()) {
             let fitting = classes.iter().filter(|(needs, class)| !class.is_idle() && fits(needs));
@@ -145,7 +179,7 @@ impl<'a> Merge<'a> {
         for (name, lines) in found {
             let queue = self.facts.queues.get(name).copied().unwrap_or_default();
             let heads = BTreeSet::new();
-            self.lanes.push(Lane { name, queue, load: index.load(name), lines, heads });
+            self.lanes.push(Lane { name, queue, load: self.index.load(name), lines, heads });
             let lane = self.lanes.len() - 1;
             for line in 0..self.lanes[lane].lines.len() {
                 self.advance(lane, line);
@@ -184,9 +218,10 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Takes the next item that fits the node and its queue's limits.
-    fn take(&mut self) -> Option<(WorkId, Share, usize)> {
-        // A head that does not fit takes its whole line with it: at most one round for each line.
+    /// The first of the next lane, with the range that it has to leave first. An array that can give
+    /// away no more steps aside for what stands behind it: its own retried items may be there.
+    fn pop(&mut self) -> Option<(usize, Head, Option<Rest>)> {
+        // One round for each range that steps aside, and one for each lane that has nothing.
         while let Some((_, _, at)) = self.order.pop_first() {
             let Some(lane) = self.lanes.get_mut(at) else {
                 continue;
@@ -194,10 +229,46 @@ impl<'a> Merge<'a> {
             let Some(head) = lane.heads.pop_first() else {
                 continue;
             };
+            let range = lane.lines.get_mut(head.line).and_then(|line| line.range.as_mut());
+            let Some(rest) = range else {
+                return Some((at, head, None));
+            };
+            let known = || self.index.outstanding(rest.array);
+            let outstanding = *self.outstanding.entry(rest.array).or_insert_with(known);
+            let bytes = self.bytes.saturating_add(rest.bytes);
+            if self.bounds.let_leave(outstanding, self.records, bytes) {
+                return Some((at, head, Some(*rest)));
+            }
+            rest.place.id = rest.last;
+            self.advance(at, head.line);
+            self.enqueue(at);
+        }
+        None
+    }
+
+    /// Notes that an item leaves its array.
+    fn note_leaving(&mut self, range: Option<Rest>) {
+        if let Some(Rest { place: _, last: _, array, bytes }) = range
+            && let Some(outstanding) = self.outstanding.get_mut(&array)
+        {
+            *outstanding += 1;
+            self.records += 1;
+            self.bytes += bytes;
+        }
+    }
+
+    /// Takes the next item that fits the node and its queue's limits.
+    fn take(&mut self) -> Option<(WorkId, Share, usize)> {
+        // A head that does not fit takes its whole line with it: at most one round for each line.
+        while let Some((at, head, range)) = self.pop() {
+            let Some(lane) = self.lanes.get_mut(at) else {
+                continue;
+            };
             let demand = lane.lines.get(head.line).map(|line| *line.demand).unwrap_or_default();
             let share = lane.allows(&demand).then(|| self.place(&demand)).flatten();
             if let Some(share) = share {
                 self.reserved.add(&share);
+                self.note_leaving(range);
                 if let Some(lane) = self.lanes.get_mut(at) {
                     lane.load.held += 1;
                     lane.load.gpu_milli += share.gpu_milli();
@@ -240,12 +311,10 @@ impl<'a> Merge<'a> {
             self.enqueue(at);
         }
         while ids.len() < limit
-            && let Some((_, _, at)) = self.order.pop_first()
+            && let Some((at, head, range)) = self.pop()
         {
-            let Some(head) = self.lanes.get_mut(at).and_then(|lane| lane.heads.pop_first()) else {
-                continue;
-            };
             ids.push(head.id);
+            self.note_leaving(range);
             if let Some(lane) = self.lanes.get_mut(at) {
                 lane.load.held += 1;
                 lane.queue.service.serve(self.facts.now);

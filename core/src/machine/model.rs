@@ -1,6 +1,7 @@
 //! A second opinion: the rules of the machine once more, as simply as they can be said. Lists and
 //! linear scans, no index, no code of the machine; only the types of commands are shared.
 
+mod admission;
 mod answer;
 mod arrays;
 mod claims;
@@ -9,16 +10,20 @@ mod events;
 mod locks;
 mod runs;
 mod sessions;
+mod stops;
 mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::admission::bytes;
 use self::sessions::Sessions;
+use self::stops::Stop;
 use self::tenants::{Lane, Room};
+use super::bounds::Bounds;
 use crate::event::Event;
 use crate::id::{Position, RunId, Token, WorkId};
 use crate::queue::command::{Batch, Command, PairResult};
-use crate::queue::item::{Cause, NewItem, Origin, Payload, Predecessor, Status};
+use crate::queue::item::{Cause, NewItem, Origin, Payload, Status};
 use crate::queue::resources::{Capacity, Teller};
 use crate::run::{Outcome, RunSpec};
 
@@ -59,6 +64,8 @@ pub(super) enum Standing {
     },
     Done {
         token: Token,
+        /// What followed.
+        then: Vec<(u64, bool)>,
     },
     Dead,
     Cancelled,
@@ -74,6 +81,8 @@ pub(super) struct Row {
     attempts: u32,
     deliveries: u32,
     created: u64,
+    /// Whom it was told to wait for, and whether only their completion would do.
+    awaited: Vec<(u64, bool)>,
     /// False while it is one of many of an array.
     recorded: bool,
 }
@@ -91,6 +100,12 @@ impl Row {
     fn group(&self) -> Option<(&str, &str)> {
         let group = self.request.group.as_ref()?;
         Some((self.request.queue.as_str(), group.as_str()))
+    }
+
+    /// Since when it stands in line after a pause: an item of an array since the array began.
+    fn begins_again(&self, pause_ends: u64) -> u64 {
+        let of_array = matches!(self.request.payload, Payload::OfArray(_));
+        if of_array { self.created + self.request.delay.0 } else { pause_ends }
     }
 
     fn origin(&self) -> Option<Origin> {
@@ -131,7 +146,9 @@ pub(super) struct RunRow {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
     now: u64,
+    pub(super) bounds: Bounds,
     pub(super) rows: Vec<Row>,
+    pub(super) stops: Vec<Stop>,
     pub(super) locks: Vec<HeldLock>,
     pub(super) runs: Vec<RunRow>,
     /// First item, count, request.
@@ -187,6 +204,13 @@ impl Model {
     }
 
     fn carry_out(&mut self, command: &Command, expired: u32) -> Answer {
+        if let Command::Start { work_id, token }
+        | Command::Complete { work_id, token, .. }
+        | Command::Fail { work_id, token, .. }
+        | Command::Release { work_id, token, .. } = command
+        {
+            self.hear(work_id.0, *token);
+        }
         match command {
             Command::Enqueue(requests) => self.enqueue(requests, By::Submitter),
             Command::EnqueueArray { request, count } => self.enqueue_array(request, *count),
@@ -281,7 +305,10 @@ impl Model {
                     *deadline = until;
                     renewed += 1;
                 }
-                _ => lost.push(id.0),
+                _ => {
+                    self.tell_holder(node, id.0, *token);
+                    lost.push(id.0);
+                }
             }
         }
         Answer::Renewed(renewed, lost)
@@ -294,22 +321,25 @@ impl Model {
         brought: Option<&PairResult>,
         then: &[NewItem],
     ) -> Answer {
-        let done = Standing::Done { token };
-        if self.rows.iter().any(|row| row.id == id && row.standing == done) {
-            return Answer::Completed(vec![]);
+        let row = self.rows.iter().find(|row| row.id == id).map(|row| &row.standing);
+        if let Some(Standing::Done { token: by, then }) = row
+            && *by == token
+        {
+            return Answer::Completed(then.clone());
         }
         let at = match self.held(id, token) {
             Err(refused) => return refused,
             Ok(at) => at,
         };
         let standing = self.rows[at].standing.clone();
-        let Answer::Enqueued(added) = self.enqueue(then, By::Worker) else {
-            // The very same refusal once more, since nothing was changed.
-            return self.enqueue(then, By::Worker);
+        let ending = bytes(&self.rows[at].request);
+        let added = match self.enqueue_for(then, By::Worker, ending) {
+            Answer::Enqueued(added) => added,
+            refused => return refused,
         };
         self.rows[at].standing = standing;
         self.begin(at);
-        self.rows[at].standing = done;
+        self.rows[at].standing = Standing::Done { token, then: added.clone() };
         // What follows came behind the completion: it never waited for it.
         for (new, _) in added.iter().filter(|(_, fresh)| *fresh) {
             self.stop_waiting(*new, id);
@@ -328,143 +358,23 @@ impl Model {
         Some(self.wait(at))
     }
 
-    /// Back to its place in line; dead when that was its last attempt.
+    /// Back to its place in line, or later, as if it had not begun.
     fn give_back(&mut self, id: u64, token: Token, delay: u64) -> Answer {
-        if delay > crate::limits::DELAY_MAX.0 {
-            return Answer::Refused("Invalid");
-        }
         let at = match self.held(id, token) {
             Err(refused) => return refused,
             Ok(at) => at,
         };
+        if delay > crate::limits::DELAY_MAX.0 {
+            return Answer::Refused("Invalid");
+        }
         let row = &mut self.rows[at];
         let started = matches!(row.standing, Standing::Held { started: Some(_), .. });
-        if started && row.attempts >= row.request.attempts_max {
-            self.die(at, Cause::AttemptsFailed);
-        } else {
-            row.standing = match delay {
-                0 => Standing::Open { since: row.created },
-                _ => Standing::Waiting { until: self.now + delay },
-            };
-        }
-        Answer::Done
-    }
-
-    fn enqueue(&mut self, requests: &[NewItem], by: By) -> Answer {
-        let before = self.rows.clone();
-        let mut answer = vec![];
-        let mut added = BTreeMap::new();
-        for (place, request) in requests.iter().enumerate() {
-            match self.enqueue_one(place, request, by, &answer, before.len()) {
-                Ok((id, fresh)) => {
-                    answer.push((id, fresh));
-                    *added.entry(request.queue.as_str()).or_insert(0) += u64::from(fresh);
-                }
-                Err(refused) => {
-                    self.rows = before;
-                    return refused;
-                }
-            }
-        }
-        let full = added.iter().any(|(queue, more)| {
-            let limit = self.lanes.get(*queue).and_then(|lane| lane.settings.max_queued);
-            let limit = limit.filter(|_| *more > 0 && by != By::Worker);
-            limit.is_some_and(|limit| self.queued(queue) > u64::from(limit))
-        });
-        if full {
-            self.rows = before;
-            return Answer::Refused("QueueFull");
-        }
-        Answer::Enqueued(answer)
-    }
-
-    fn enqueue_one(
-        &mut self,
-        place: usize,
-        request: &NewItem,
-        by: By,
-        earlier: &[(u64, bool)],
-        before: usize,
-    ) -> Result<(u64, bool), Answer> {
-        let of_run = matches!(request.payload, Payload::OfRun(_));
-        if request.priority > 100
-            || !(1..=100).contains(&request.attempts_max)
-            || of_run != (by == By::Planner)
-        {
-            return Err(Answer::Refused("Invalid"));
-        }
-        let queue = request.queue.as_str();
-        if queue != "default" && !self.lanes.contains_key(queue) {
-            return Err(Answer::Refused("UnknownQueue"));
-        }
-        let key = request.key.as_deref();
-        if let Some((id, same, id_is_new)) = key.and_then(|key| self.known(key, request, before)) {
-            return match (same, id_is_new) {
-                (true, _) => Ok((id, false)),
-                (false, true) => Err(Answer::Refused("Invalid")),
-                (false, false) => Err(Answer::Refused("KeyConflict")),
-            };
-        }
-        let behind = self.behind(place, request, earlier, before)?;
-        let standing = match request.delay.0 {
-            _ if !behind.is_empty() => Standing::Behind(behind),
-            0 => Standing::Open { since: self.now },
-            delay => Standing::Waiting { until: self.now + delay },
+        row.attempts -= u32::from(started);
+        row.standing = match delay {
+            0 => Standing::Open { since: row.created },
+            _ => Standing::Waiting { until: self.now + delay },
         };
-        let id = self.rows.len() as u64 + 1;
-        self.rows.push(Row {
-            id,
-            request: request.clone(),
-            standing,
-            attempts: 0,
-            deliveries: 0,
-            created: self.now,
-            recorded: true,
-        });
-        Ok((id, true))
-    }
-
-    /// For whom a request has to wait.
-    fn behind(
-        &self,
-        place: usize,
-        request: &NewItem,
-        earlier: &[(u64, bool)],
-        before: usize,
-    ) -> Result<BTreeMap<u64, bool>, Answer> {
-        let mut behind = BTreeMap::new();
-        for dependency in &request.after {
-            let on = match dependency.on {
-                Predecessor::Earlier(other) if (other as usize) < place => {
-                    self.rows.iter().find(|row| row.id == earlier[other as usize].0)
-                }
-                Predecessor::Earlier(_) => return Err(Answer::Refused("Invalid")),
-                Predecessor::Item(on) => {
-                    let known =
-                        |row: &&Row| row.id == on.0 && row.recorded && row.id <= before as u64;
-                    let row = self.rows.iter().find(known);
-                    let row = row.ok_or(Answer::Refused("UnknownWork"))?;
-                    let badly = matches!(row.standing, Standing::Dead | Standing::Cancelled);
-                    if dependency.ok && badly {
-                        return Err(Answer::Refused("Invalid"));
-                    }
-                    Some(row)
-                }
-            };
-            if let Some(row) = on.filter(|row| row.unfinished()) {
-                *behind.entry(row.id).or_insert(false) |= dependency.ok;
-            }
-        }
-        Ok(behind)
-    }
-
-    /// Who has the key, whether it asked for the same, and whether that was in this very batch.
-    fn known(&self, key: &str, request: &NewItem, before: usize) -> Option<(u64, bool, bool)> {
-        let of_arrays = self.arrays.iter().map(|(first, _, request)| (*first, request));
-        let of_rows = self.rows.iter().map(|row| (row.id, &row.request));
-        let mut all = of_arrays.chain(of_rows);
-        let (id, known) = all.find(|(_, known)| known.key.as_deref() == Some(key))?;
-        Some((id, known == request, id > before as u64))
+        Answer::Done
     }
 
     fn cancel_run(&mut self, run: &RunId) -> Answer {
@@ -491,6 +401,7 @@ impl Model {
         }
         self.rows[at].recorded = true;
         if self.rows[at].unfinished() {
+            self.stop(at);
             self.rows[at].standing = Standing::Cancelled;
             self.tell_end(at, Status::Cancelled);
             self.lose(at);

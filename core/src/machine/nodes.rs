@@ -25,6 +25,7 @@ impl Machine {
         }
         let Some(capacity) = capacity else {
             self.facts.capacities.remove(node);
+            self.end_stops(node, |stop| !stop.share.is_nothing());
             self.end_claims(node, |lease| !lease.share.is_nothing());
             return Ok(Reply::Done);
         };
@@ -40,6 +41,10 @@ impl Machine {
         }
         let stated = Stated { capacity: capacity.clone(), by };
         self.facts.capacities.insert(node.clone(), stated);
+        let of_node = self.index.nodes.get(node);
+        if of_node.is_some_and(|of_node| !of_node.reserved.fits(capacity)) {
+            self.end_stops(node, |stop| !stop.share.is_nothing());
+        }
         // Bounded by what the node holds; most often nothing is to be done.
         for id in self.newest_first(node) {
             let of_node = self.index.nodes.get(node);
@@ -54,6 +59,7 @@ impl Machine {
     /// Ends the claims of a node that is gone, as if their leases had ended. What its agent said it has
     /// goes too: nobody else takes it back, and it would count as room.
     pub(super) fn expire_node(&mut self, node: &NodeId) -> u32 {
+        self.end_stops(node, |_| true);
         let claims = self.end_claims(node, |_| true);
         if self.is_counted_on(node) {
             self.facts.capacities.remove(node);

@@ -13,6 +13,7 @@ use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 use self::bug::{Bug, planted};
 use self::history::{Op, history, lock_history};
 use super::Machine;
+use super::bounds::Bounds;
 use super::model::{Answer, Model};
 use crate::id::{LockName, Position, QueueName, Token, WorkId};
 use crate::queue::command::{Batch, Command, Refusal, Reply};
@@ -32,6 +33,7 @@ struct Pairing {
     asked: Vec<Command>,
     last_token: BTreeMap<WorkId, Token>,
     acknowledged: BTreeSet<WorkId>,
+    refused: BTreeSet<&'static str>,
     bug: Option<Bug>,
 }
 
@@ -56,6 +58,10 @@ impl Pairing {
         prop_assert!(!left || self.machine.lines_moved() > moved, "a line moved in silence");
         let answers: Vec<Answer> = replies.iter().map(Answer::from).collect();
         prop_assert_eq!(&answers, &expected, "replies to {:?}", &batch);
+        self.refused.extend(answers.iter().filter_map(|answer| match answer {
+            Answer::Refused(name) => Some(name),
+            _ => None,
+        }));
         for (command, reply) in batch.commands.iter().zip(&replies) {
             if let (Command::EnqueueArray { .. }, Ok(Reply::Enqueued(ids))) = (command, reply) {
                 self.arrays.extend(ids.iter().map(|(id, _)| *id));
@@ -139,6 +145,11 @@ impl Pairing {
                 || self.arrays.contains(id);
             prop_assert!(known, "acknowledged {} is gone", id);
         }
+        let stops = machine.facts.stops.iter().map(|(id, stop)| (id.0, stop.until.0));
+        let mut expected: Vec<_> =
+            self.model.stops.iter().map(|stop| (stop.id, stop.until)).collect();
+        expected.sort_unstable();
+        prop_assert_eq!(stops.collect::<Vec<_>>(), expected, "who is being stopped");
         self.compare_locks()?;
         self.compare_events()?;
         for row in &self.model.runs {
@@ -168,6 +179,27 @@ fn play(history: &[(u64, Vec<Op>)], bug: Option<Bug>) -> Result<Pairing, TestCas
     Ok(pairing)
 }
 
+/// Bounds that a history reaches.
+const NARROW: Bounds = Bounds {
+    records: 7,
+    follow_ups: 2,
+    array_outstanding: 2,
+    bytes: 7_500,
+    follow_up_bytes: 900,
+    session_answers: 2,
+    ..Bounds::REAL
+};
+
+fn play_within(bounds: Bounds, history: &[(u64, Vec<Op>)]) -> Result<Pairing, TestCaseError> {
+    let mut pairing = Pairing::default();
+    pairing.machine.bounds = bounds;
+    pairing.model.bounds = bounds;
+    for (elapsed, ops) in history {
+        pairing.step(*elapsed, ops)?;
+    }
+    Ok(pairing)
+}
+
 fn runner(seed: u64, cases: u32) -> TestRunner {
     TestRunner::new(Config {
         cases,
@@ -184,6 +216,21 @@ fn the_machine_does_what_the_model_says() {
     if let Err(error) = played {
         panic!("{error}");
     }
+}
+
+#[test]
+fn a_machine_that_is_full_does_what_the_model_says() {
+    let refused = std::cell::RefCell::new(BTreeSet::new());
+    let played = runner(7, 4_000).run(&history(), |history| {
+        let pairing = play_within(NARROW, &history)?;
+        refused.borrow_mut().extend(pairing.refused);
+        Ok(())
+    });
+    if let Err(error) = played {
+        panic!("{error}");
+    }
+    let reached = ["Full", "TooHeavy", "SessionFull"].map(|it| refused.borrow().contains(it));
+    assert_eq!(reached, [true; 3], "histories come to the bounds");
 }
 
 #[test]
@@ -315,7 +362,7 @@ const WANTED: [&str; 46] = [
 fn the_histories_reach_every_answer_and_every_end() {
     let seen = std::cell::RefCell::new(BTreeSet::new());
     let histories = prop_oneof![9 => history(), 1 => lock_history()];
-    let played = runner(5, 600).run(&histories, |history| {
+    let played = runner(5, 1_500).run(&histories, |history| {
         let pairing = play(&history, None)?;
         let mut seen = seen.borrow_mut();
         let mut replica = Machine::default();

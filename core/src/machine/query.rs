@@ -73,7 +73,7 @@ impl Machine {
 
     /// The first claimable items, in the order in which a claimer that fits all gets them.
     pub fn ready(&self, limit: usize) -> impl Iterator<Item = Item> {
-        let ids = Merge::for_all(&self.facts, &self.index).in_order(limit);
+        let ids = Merge::for_all(self).in_order(limit);
         ids.into_iter().filter_map(|id| self.find(id))
     }
 
@@ -128,6 +128,14 @@ impl Machine {
     #[must_use]
     pub fn session(&self, id: SessionId) -> Option<(u64, usize)> {
         self.facts.sessions.get(&id).map(|session| (session.floor, session.answers.len()))
+    }
+
+    /// Whether a request of a session, sent again, is only told what is known: its answer, that it is
+    /// out of date, or that there is no such session.
+    #[must_use]
+    pub fn has_answered(&self, id: SessionId, seq: u64) -> bool {
+        let session = self.facts.sessions.get(&id);
+        session.is_none_or(|it| seq < it.floor || it.answers.contains_key(&seq))
     }
 
     /// For each node the items that it holds, and those together with the ones that ended there as
@@ -205,10 +213,11 @@ impl Machine {
             return Some(self.facts.now);
         }
         let item = self.index.due.first().map(|(due, _)| *due);
+        let stop = self.index.stops_due.first().map(|(due, _)| *due);
         let range = self.index.ranges_due.first().map(|(due, _)| *due);
         let session = self.index.heard.first().map(|(heard, _)| heard.after(limits::SESSION_TTL));
         let lock = self.index.locks_due.first().map(|(due, _)| *due);
         let wait = self.index.waits_due.first().map(|(until, _, _)| *until);
-        item.into_iter().chain(range).chain(session).chain(lock).chain(wait).min()
+        item.into_iter().chain(stop).chain(range).chain(session).chain(lock).chain(wait).min()
     }
 }

@@ -27,7 +27,7 @@ impl Machine {
     pub(super) fn drop_session(&mut self, id: SessionId) {
         if let Some(session) = self.facts.sessions.remove(&id) {
             self.index.heard.remove(&(session.heard, id));
-            self.index.answers = self.index.answers.saturating_sub(session.answers.len());
+            self.forget_answers(session.answers.values());
         }
     }
 
@@ -56,13 +56,19 @@ impl Machine {
         if seq < session.floor {
             return Err(Refusal::SessionStale { session: id, seq, floor: session.floor });
         }
-        if session.answers.len() >= limits::SESSION_ANSWERS_MAX
+        let full = session.answers.len() >= self.bounds.session_answers
             || self.index.answers >= limits::ANSWERS_MAX
-        {
+            || self.index.answer_ids >= limits::ANSWER_IDS_MAX;
+        // What ends or keeps work is carried out all the same: its token makes a repeat harmless, so
+        // its answer need not be kept.
+        if full && !command.ends_or_keeps_work() {
             let kept = session.answers.len() as u64;
             return Err(Refusal::SessionFull { session: id, kept });
         }
         let answer = self.carry_out(command, expired, grants);
+        if full {
+            return answer;
+        }
         let kept = match &answer {
             Ok(Reply::Claimed(items)) => Answer::Claimed(
                 items
@@ -77,8 +83,9 @@ impl Machine {
         };
         // The command may have been the end of this very session.
         if let Some(session) = self.facts.sessions.get_mut(&id) {
-            session.answers.insert(seq, kept);
             self.index.answers += 1;
+            self.index.answer_ids += kept.ids();
+            session.answers.insert(seq, kept);
         }
         answer
     }
@@ -92,12 +99,18 @@ impl Machine {
         session.heard = now;
         if acknowledged > session.floor {
             session.floor = acknowledged;
-            let before = session.answers.len();
-            session.answers = session.answers.split_off(&acknowledged);
-            let dropped = before.saturating_sub(session.answers.len());
-            self.index.answers = self.index.answers.saturating_sub(dropped);
+            let kept = session.answers.split_off(&acknowledged);
+            let dropped = core::mem::replace(&mut session.answers, kept);
+            self.forget_answers(dropped.values());
         }
         Ok(())
+    }
+
+    fn forget_answers<'a>(&mut self, answers: impl Iterator<Item = &'a Answer>) {
+        for answer in answers {
+            self.index.answers = self.index.answers.saturating_sub(1);
+            self.index.answer_ids = self.index.answer_ids.saturating_sub(answer.ids());
+        }
     }
 
     fn tell_again(&self, answer: &Answer) -> Result<Reply, Refusal> {

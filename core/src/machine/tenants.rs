@@ -71,8 +71,9 @@ impl Machine {
         if self.check_room(name, 0).is_err() {
             return 0;
         }
-        let unfinished = self.index.counts.unfinished().saturating_sub(self.index.in_ranges);
-        let in_all = (limits::ITEMS_UNFINISHED_MAX as u64).saturating_sub(unfinished);
+        let records = self.bounds.records.saturating_sub(self.records());
+        let bytes = self.bounds.bytes.saturating_sub(self.index.bytes);
+        let in_all = records.min(bytes / limits::RECORD_BYTES);
         let settings = self.facts.queues.get(name).map(|queue| queue.settings);
         let queued = self.index.load(name).queued;
         let own = settings.and_then(|settings| settings.max_queued).map(u64::from);

@@ -11,6 +11,7 @@ mod members;
 mod nodes;
 mod runs;
 mod sessions;
+mod stops;
 mod tenants;
 mod why;
 

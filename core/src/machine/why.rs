@@ -85,6 +85,29 @@ pub enum Reason {
         /// Nodes that said what they have.
         nodes: usize,
     },
+    /// Its array has as many items on their way as it may have.
+    ArrayFull {
+        /// The array, by its first item.
+        array: WorkId,
+        /// Items that are held or retried.
+        outstanding: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// The cluster holds as many unfinished items as it may: an array's get no record of their own.
+    Full {
+        /// Unfinished items.
+        held: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// The unfinished items are too large together for an array's to get a record of their own.
+    TooHeavy {
+        /// Bytes of unfinished items.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
     /// Others are before it.
     InLine {
         /// Items before it; at most so many were looked at.
@@ -116,6 +139,9 @@ impl Reason {
             Self::NoNodeLargeEnough { .. } => "no_node_large_enough",
             Self::NoCapableNode { .. } => "no_capable_node",
             Self::NoRoom { .. } => "no_room",
+            Self::ArrayFull { .. } => "array_full",
+            Self::Full { .. } => "full",
+            Self::TooHeavy { .. } => "too_heavy",
             Self::InLine { .. } => "in_line",
             Self::NoClaimer { .. } => "no_claimer",
         }
@@ -158,6 +184,11 @@ impl Reason {
             Self::NoRoom { large_enough, nodes } => {
                 vec![("large_enough", count(large_enough)), ("nodes", count(nodes))]
             }
+            Self::ArrayFull { array: _, outstanding, limit } => {
+                vec![("outstanding", count(outstanding)), ("limit", count(limit))]
+            }
+            Self::Full { held, limit } => vec![("held", *held), ("limit", *limit)],
+            Self::TooHeavy { bytes, limit } => vec![("bytes", *bytes), ("limit", *limit)],
             Self::InLine { ahead, or_more } => {
                 vec![("ahead", count(ahead)), ("or_more", u64::from(*or_more))]
             }
@@ -174,6 +205,7 @@ impl Reason {
     pub fn about(&self) -> Option<String> {
         match self {
             Self::Dependencies { open: _, first } => Some(first.to_string()),
+            Self::ArrayFull { array, outstanding: _, limit: _ } => Some(array.to_string()),
             Self::GroupBusy { group, .. } => Some(group.to_string()),
             Self::QueueMaxRunning { queue, .. } | Self::QueueMaxGpu { queue, .. } => {
                 Some(queue.to_string())
@@ -182,6 +214,8 @@ impl Reason {
             | Self::NoNodeLargeEnough { .. }
             | Self::NoCapableNode { .. }
             | Self::NoRoom { .. }
+            | Self::Full { .. }
+            | Self::TooHeavy { .. }
             | Self::InLine { .. }
             | Self::NoClaimer { .. } => None,
         }
@@ -232,6 +266,18 @@ impl fmt::Display for Reason {
             }
             Self::NoRoom { large_enough, nodes } => {
                 write!(f, "none of {large_enough} large enough nodes of {nodes} has room now")
+            }
+            Self::ArrayFull { array, outstanding, limit } => {
+                write!(
+                    f,
+                    "{outstanding} items of array {array} are held or retried, of at most {limit}"
+                )
+            }
+            Self::Full { held, limit } => {
+                write!(f, "the cluster holds {held} unfinished items of at most {limit}")
+            }
+            Self::TooHeavy { bytes, limit } => {
+                write!(f, "the unfinished items take {bytes} bytes of at most {limit}")
             }
             Self::InLine { ahead, or_more } => {
                 let more = if *or_more { " or more" } else { "" };

@@ -56,7 +56,7 @@ pub enum Command {
         lease: Span,
     },
     /// Ends an item well, and adds what follows from it in the same step: both or neither. Answers
-    /// [`Reply::Completed`]; a repeat with the same token too, which adds nothing again.
+    /// [`Reply::Completed`]; a repeat with the same token answers the same and adds nothing again.
     Complete {
         /// The item.
         work_id: WorkId,
@@ -78,8 +78,8 @@ pub enum Command {
         /// False when no further attempt can help.
         retry: bool,
     },
-    /// Gives a claim back: another claimer takes the item at once or after a delay, and an attempt that
-    /// was not started does not count. Answers [`Reply::Done`].
+    /// Gives a claim back: another claimer takes the item, at once or after a delay, and the attempt does
+    /// not count, whether or not it was started. Answers [`Reply::Done`].
     Release {
         /// The item.
         work_id: WorkId,
@@ -257,6 +257,41 @@ impl Command {
             | Self::ChangeMembers { .. } => false,
         }
     }
+
+    /// Whether it ends work or keeps what is held, so that it must be carried out however full
+    /// everything is. A repeat of it does no harm.
+    #[must_use]
+    pub fn ends_or_keeps_work(&self) -> bool {
+        match self {
+            Self::Start { .. }
+            | Self::Heartbeat { .. }
+            | Self::Complete { .. }
+            | Self::Fail { .. }
+            | Self::Release { .. }
+            | Self::Cancel { .. }
+            | Self::CancelArray { .. }
+            | Self::CancelRun { .. } => true,
+            Self::Enqueue(_)
+            | Self::EnqueueArray { .. }
+            | Self::Claim(_)
+            | Self::Redrive { .. }
+            | Self::SetQueue { .. }
+            | Self::RemoveQueue { .. }
+            | Self::SetCapacity { .. }
+            | Self::ExpireNode { .. }
+            | Self::OpenSession
+            | Self::CloseSession { .. }
+            | Self::InSession { .. }
+            | Self::LockAcquire { .. }
+            | Self::LockLeave { .. }
+            | Self::LockRelease { .. }
+            | Self::SubmitRun { .. }
+            | Self::AdvanceRun { .. }
+            | Self::Tick
+            | Self::InitCluster { .. }
+            | Self::ChangeMembers { .. } => false,
+        }
+    }
 }
 
 /// A request for work.
@@ -426,6 +461,17 @@ pub enum Refusal {
     Full {
         /// Unfinished items.
         held: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// The unfinished items are too large together.
+    #[error(
+        "the unfinished items take {bytes} bytes of at most {limit}; retry later, and keep large \
+         inputs in files"
+    )]
+    TooHeavy {
+        /// Bytes of unfinished items.
+        bytes: u64,
         /// The bound.
         limit: u64,
     },

@@ -15,7 +15,8 @@ use crate::time::{Moment, Span};
 /// What a submitter asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewItem {
-    /// Idempotency key: a second enqueue with it answers the first item instead of making another.
+    /// Idempotency key within the queue: a second enqueue with it answers the first item instead of
+    /// making another. An array is not the same as an item, nor as an array of another count.
     pub key: Option<String>,
     /// The tenant's lane.
     pub queue: QueueName,
@@ -46,6 +47,33 @@ pub struct NewItem {
     /// Its end is recorded as an event. Not for thousands of short items a second: they would flush
     /// the rare events out. Not for arrays.
     pub notify: bool,
+}
+
+/// Not measured by the compiler: all replicas must count alike.
+const DEPENDENCY_BYTES: usize = 24;
+
+impl NewItem {
+    /// Bytes that a record of it takes, as the sums of bytes count them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let key = self.key.as_ref().map_or(0, String::len);
+        let payload = match &self.payload {
+            Payload::Opaque(text) => text.len(),
+            Payload::OfRun(_) | Payload::OfArray(_) => 0,
+        };
+        let after = self.after.len().saturating_mul(DEPENDENCY_BYTES);
+        self.bytes_of_element().saturating_add((key + payload).saturating_add(after) as u64)
+    }
+
+    /// The same for one item of an array of it.
+    #[must_use]
+    pub fn bytes_of_element(&self) -> u64 {
+        let Needs { capabilities, labels, demand: _ } = &self.needs;
+        let labels = labels.iter().flat_map(|(label, value)| [label, value]);
+        let words = capabilities.iter().chain(labels).chain([&self.work_type]);
+        let words = words.map(|word| word.len() as u64).sum();
+        crate::limits::RECORD_BYTES.saturating_add(words)
+    }
 }
 
 /// What an item waits for.
@@ -137,6 +165,8 @@ pub struct Completion {
     pub node: NodeId,
     /// When.
     pub at: Moment,
+    /// The items that it added and whether each was new, for a repeat.
+    pub then: Box<[(WorkId, bool)]>,
 }
 
 /// Where an item is in its life.
@@ -292,6 +322,9 @@ pub struct Item {
     pub id: WorkId,
     /// What was asked.
     pub request: NewItem,
+    /// What had to end before it, by number, and whether only the completion of that would do: what
+    /// `after` of the request says, where places in a batch mean nothing any more.
+    pub awaited: Box<[(WorkId, bool)]>,
     /// Where it is.
     pub state: State,
     /// Attempts that were started.

@@ -24,6 +24,19 @@ pub struct Session {
     pub answers: BTreeMap<u64, Answer>,
 }
 
+impl Answer {
+    /// Numbers of items in it.
+    #[must_use]
+    pub fn ids(&self) -> usize {
+        match self {
+            Self::Claimed(claims) => claims.len(),
+            Self::Told(Ok(Reply::Enqueued(ids) | Reply::Completed { then: ids })) => ids.len(),
+            Self::Told(Ok(Reply::Renewed { renewed: _, lost })) => lost.len(),
+            Self::Told(_) => 0,
+        }
+    }
+}
+
 /// An answer, as small as it can be kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {

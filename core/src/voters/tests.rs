@@ -372,3 +372,21 @@ fn the_watch_counts_from_the_first_look_and_starts_over_when_a_state_ends() {
     assert_eq!(at(91, true, None).failed_for, None);
     assert_eq!(at(95, false, None).failed_for, Some(Span(0)), "it came back in between");
 }
+
+#[test]
+fn a_voter_can_be_spared_when_a_majority_of_the_others_is_well() {
+    let rules = Rules::default();
+    let well = (Some(Span(50)), Some(0));
+    let silent = (Some(rules.contact), Some(0));
+    let behind = (Some(Span(50)), Some(rules.warm_entries));
+    let unknown = (None, None);
+    assert_eq!(spare(&rules, [well].into_iter()), Ok(()));
+    assert_eq!(spare(&rules, [well, well].into_iter()), Ok(()));
+    for ill in [silent, behind, unknown] {
+        let refused = spare(&rules, [well, ill].into_iter());
+        assert_eq!(refused, Err(Obstacle::NoMajority { well: 1, majority: 2 }));
+        assert_eq!(spare(&rules, [well, well, well, ill].into_iter()), Ok(()));
+        let refused = spare(&rules, [well, well, ill, ill].into_iter());
+        assert_eq!(refused, Err(Obstacle::NoMajority { well: 2, majority: 3 }));
+    }
+}

@@ -30,16 +30,16 @@ impl Repeat {
             "/work/add_array" if field(body, "item").is_some_and(|item| is_keyed(&item)) => {
                 Self::Harmless
             }
-            // A repeat is answered like the first, but for what was added with it.
-            "/work/complete" if !adds_more(body) => Self::Harmless,
-            "/work/add" | "/work/add_batch" | "/work/add_array" | "/work/complete"
-            | "/work/fail" | "/work/release" | "/work/redrive" => Self::InSession,
-            "/work/start" | "/work/heartbeat" | "/work/cancel" | "/work/cancel_array"
-            | "/sessions" | "/runs" | "/gauntlet/execute" | "/cluster/join"
-            | "/cluster/members" | "/cluster/transfer" | "/cluster/snapshot" => Self::Harmless,
+            "/work/add" | "/work/add_batch" | "/work/add_array" | "/work/fail"
+            | "/work/release" | "/work/redrive" => Self::InSession,
+            "/work/start" | "/work/heartbeat" | "/work/complete" | "/work/cancel"
+            | "/work/cancel_array" | "/sessions" | "/runs" | "/gauntlet/execute"
+            | "/cluster/join" | "/cluster/members" | "/cluster/transfer" | "/cluster/snapshot" => {
+                Self::Harmless
+            }
             // The same owner gets the same token again; a run's end does not end twice.
             _ if path.starts_with("/raft/lock/") || path.starts_with("/runs/") => Self::Harmless,
-            // A claim too: in a session it could not wait for work.
+            // A claim too: whoever must not lose one keeps a session for it.
             _ => Self::Never,
         }
     }
@@ -63,11 +63,6 @@ fn has_keys(body: &[u8]) -> bool {
     }
 }
 
-fn adds_more(body: &[u8]) -> bool {
-    let then = field(body, "then");
-    then.is_some_and(|then| then.as_array().is_none_or(|then| !then.is_empty()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,7 +75,6 @@ mod tests {
             ("/work/add", r#"{"key":null}"#),
             ("/work/add_batch", r#"{"items":[{"key":"a"},{}]}"#),
             ("/work/add_array", r#"{"item":{},"count":3}"#),
-            ("/work/complete", r#"{"then":[{}]}"#),
             ("/work/fail", "{}"),
             ("/work/release", "{}"),
             ("/work/redrive", "{}"),
@@ -91,7 +85,7 @@ mod tests {
             ("/work/add", r#"{"key":"a"}"#),
             ("/work/add_batch", r#"{"items":[{"key":"a"}]}"#),
             ("/work/add_array", r#"{"item":{"key":"a"},"count":3}"#),
-            ("/work/complete", r#"{"then":[]}"#),
+            ("/work/complete", r#"{"then":[{}]}"#),
             ("/work/heartbeat", "{}"),
             ("/raft/lock/a", "{}"),
             ("/runs/a/cancel", "{}"),

@@ -65,6 +65,23 @@ impl Place {
     }
 }
 
+/// A place in a session that the caller keeps.
+#[derive(Debug, Clone)]
+pub(super) struct Fixed {
+    pub(super) session: String,
+    pub(super) seq: u64,
+    pub(super) acknowledged: u64,
+}
+
+impl Fixed {
+    pub(super) fn mark(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        request
+            .header(SESSION_HEADER, &self.session)
+            .header(SEQ_HEADER, self.seq)
+            .header(ACKNOWLEDGED_HEADER, self.acknowledged)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.session.numbers().unanswered.remove(&self.seq);

@@ -173,6 +173,16 @@ async fn without_a_session_what_could_be_done_twice_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn in_a_session_of_the_caller_everything_is_sent_again() {
+    let (cluster, client) = world(Cluster { silent_adds: 1, ..Cluster::default() }, 2).await;
+    cluster.lock().unwrap().sessions.insert(9, BTreeMap::new());
+    assert_eq!(add(&client.in_session("9", 0, 0)).await.unwrap(), "1");
+    assert_eq!(add(&client.in_session("9", 0, 0)).await.unwrap(), "1", "the same request");
+    assert_eq!(add(&client.in_session("9", 1, 1)).await.unwrap(), "2");
+    assert_eq!(counts(&cluster), (2, 0));
+}
+
+#[tokio::test]
 async fn a_claim_is_sent_again_only_when_it_never_left() {
     let (cluster, client) = world(Cluster::default(), 2).await;
     let claim = serde_json::json!({ "node_id": "n" });

@@ -109,7 +109,7 @@ impl Operation {
 /// A new item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewWork {
-    /// Idempotency key: a repeat answers the first item.
+    /// Idempotency key within the queue: a repeat answers the first item.
     pub key: Option<String>,
     /// The tenant's lane; the default one when nothing is said.
     pub queue: Option<String>,

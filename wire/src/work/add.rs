@@ -14,7 +14,7 @@ use super::seconds;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Add {
-    /// Idempotency key: a repeat answers the first item.
+    /// Idempotency key within the queue: a repeat answers the first item.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// What kind of work this is.
@@ -27,7 +27,9 @@ pub struct Add {
     /// type is `process`; any other shape is for workers of your own.
     #[schema(value_type = Object)]
     pub config: Value,
-    /// Seconds that one attempt may take.
+    /// Seconds that one attempt may take, from its start. An agent asks a program that runs out of
+    /// them to end (SIGTERM) a tenth before, at most 4 s, and kills it within the first three quarters
+    /// of that.
     pub timeout_seconds: f64,
     /// Attempts before the item is dead.
     pub max_attempts: u32,

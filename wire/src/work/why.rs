@@ -20,7 +20,8 @@ pub struct Why {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Pending {
     /// One of a closed set: `delayed`, `dependencies`, `group_busy`, `queue_max_running`,
-    /// `queue_max_gpu`, `no_node_large_enough`, `no_capable_node`, `no_room`, `in_line`, `no_claimer`.
+    /// `queue_max_gpu`, `no_node_large_enough`, `no_capable_node`, `no_room`, `array_full`, `full`,
+    /// `too_heavy`, `in_line`, `no_claimer`.
     pub reason: String,
     /// The same as a sentence with the numbers.
     pub message: String,

@@ -1,261 +1,208 @@
-//! The log on disk, by the `raft-log` crate: checksummed records in chunks, one flush thread that
-//! syncs everything that is queued at once.
+//! The log on disk: checksummed frames in segments that are written over, one flush thread that syncs
+//! everything that came while the disk was busy.
 
-mod damage;
+mod flush;
+mod index;
+mod record;
+mod recover;
+mod segments;
 
-use std::io::{self, Read, Write};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use openraft::vote::RaftLeaderId as _;
-use raft_log::api::raft_log_writer::RaftLogWriter as _;
-use raft_log::codeq::{Decode, Encode};
-use raft_log::{Callback, Config, RaftLog, Types, chunked_wal};
 
+use crate::consensus::identity;
+use crate::consensus::log::wal::flush::{Frame, Queue, Tail};
+use crate::consensus::log::wal::index::{Index, Place, Slot};
+use crate::consensus::log::wal::record::{Record, SegmentHead, Standing};
+use crate::consensus::log::wal::recover::Recovered;
+use crate::consensus::log::wal::segments::Segments;
 use crate::consensus::log::{Done, Log, LogEnds};
-use crate::consensus::vocabulary::{LeaderId, LogId, Vote};
+use crate::consensus::vocabulary::{LogId, Vote};
 
-/// A chunk is deleted once everything in it is purged, so chunks bound the disk that a purge frees.
-const CHUNK_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Recent entries kept in memory, so that feeding followers does not read the disk.
-const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How long the flush thread waits for company. The flush in progress is the true batching window;
-/// this only lets a burst that has begun come in.
-const FLUSH_WAIT: Duration = Duration::from_micros(50);
-/// Bytes that wait for the disk before appends block: a hung disk must not become unbounded memory.
-const FLUSH_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Buffer for reading chunks at start.
-const READ_BUFFER_BYTES: usize = 1024 * 1024;
+/// A segment's file is free once everything in it is purged, so segments bound the disk that a purge
+/// frees. At full load one lasts for a few seconds.
+const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The log in one directory, which it locks.
 #[derive(Debug)]
 pub(crate) struct Wal {
-    log: RaftLog<Records>,
+    index: Index,
+    queue: Arc<Queue>,
+    segments: Arc<Segments>,
+    flusher: Option<JoinHandle<()>>,
     /// How far entries are committed, to be written with the next append: a write of its own would
-    /// wake the flush thread once more for each entry.
-    committed: Option<LogKey>,
+    /// cost a flush for each entry.
+    committed: Option<LogId>,
 }
 
 impl Wal {
-    /// Opens or creates the log in `directory`. A record that was cut off by a crash is dropped;
-    /// any other damage is an error and leaves the files as they are.
+    /// Opens or creates the log in `directory`. A flush that was cut off by a crash is dropped; any
+    /// other damage is an error and leaves the files as they are.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
-        let text = directory.to_str().ok_or_else(|| {
-            let problem = format!("the path {} must be valid UTF-8", directory.display());
-            io::Error::new(io::ErrorKind::InvalidInput, problem)
-        })?;
-        let mut config = Config::new(text);
-        config.wal.chunk_max_size = Some(CHUNK_BYTES_MAX);
-        config.wal.read_buffer_size = Some(READ_BUFFER_BYTES);
-        config.wal.flush_batch_wait = Some(FLUSH_WAIT);
-        config.wal.flush_queue_max_bytes = Some(FLUSH_QUEUE_BYTES_MAX);
-        config.log_cache_capacity = Some(CACHE_BYTES_MAX);
-        // The crate would cut off whatever ends too early. It may do so only where a crash did.
-        let whole = Config {
-            wal: chunked_wal::Config {
-                truncate_incomplete_record: Some(false),
-                ..config.wal.clone()
-            },
-            ..config.clone()
-        };
-        let log = RaftLog::open(Arc::new(whole)).or_else(|_unfinished| {
-            let config = Arc::new(config);
-            damage::check(&config)?;
-            RaftLog::open(config)
-        })?;
-        Ok(Self { log, committed: None })
+        Self::with_segments(directory, SEGMENT_BYTES)
     }
+
+    fn with_segments(directory: &Path, segment_bytes: u64) -> io::Result<Self> {
+        let segments = Arc::new(Segments::open(directory, segment_bytes)?);
+        let Recovered { salt, index, tail } = match recover::recover(&segments)? {
+            Some(recovered) => recovered,
+            None => create(&segments)?,
+        };
+        segments.discard_after(tail.segment)?;
+        // What a purge left behind when a crash came between.
+        segments.retire(index.first_segment().unwrap_or(tail.segment))?;
+        let file = segments.file(tail.segment)?;
+        let queue = Arc::new(Queue::new(salt, segment_bytes, tail));
+        let flusher = {
+            let (queue, segments) = (Arc::clone(&queue), Arc::clone(&segments));
+            let run = move || flush::run(&queue, &segments, file);
+            std::thread::Builder::new().name("wal-flush".to_owned()).spawn(run)?
+        };
+        Ok(Self { index, queue, segments, flusher: Some(flusher), committed: None })
+    }
+
+    /// The raft id that the log belongs to; nothing when it has just been created.
+    pub(crate) fn owner(&self) -> Option<u64> {
+        Some(self.index.standing().owner).filter(|owner| *owner != 0)
+    }
+
+    /// Writes down whom the log belongs to, and returns when that is durable.
+    pub(crate) fn belong_to(&mut self, raft_id: u64) -> io::Result<()> {
+        let (durable, wait) = mpsc::sync_channel(1);
+        // It is waited for below.
+        let done = Done::new(move |outcome| drop(SyncSender::send(&durable, outcome)));
+        self.put(&Record::Owner(raft_id), |frame| frame.done.push(done))?;
+        wait.recv().map_err(io::Error::other)?
+    }
+
+    /// Puts a record into the next flush and takes it into the index.
+    fn put(&mut self, record: &Record, with: impl FnOnce(&mut Frame)) -> io::Result<()> {
+        self.queue.write(self.index.standing(), |frame| {
+            record::put(&mut frame.bytes, record)?;
+            with(frame);
+            Ok(())
+        })?;
+        self.index.note(record);
+        Ok(())
+    }
+
+    /// How far entries are committed, if that is to be written down now.
+    fn take_committed(&mut self) -> Option<Record> {
+        let committed = self.committed.take()?;
+        let ends = self.index.standing().ends;
+        // A snapshot can be committed beyond the end of the log until the purge that follows it, and
+        // a log that was cut back must not claim more than it holds.
+        (Some(committed) > ends.committed && Some(committed) <= ends.last)
+            .then_some(Record::Committed(committed))
+    }
+
+    fn payload(&self, slot: &Slot) -> io::Result<Bytes> {
+        if let Some(cached) = &slot.cached {
+            return Ok(cached.clone());
+        }
+        let Place { segment, offset, flush: _ } = slot.place;
+        let payload = self.segments.read_at(segment, offset, slot.bytes)?;
+        if crc32fast::hash(&payload) == slot.checksum {
+            return Ok(Bytes::from(payload));
+        }
+        let text = format!(
+            "entry {} in {} at byte {offset} has changed since it was written",
+            slot.log_id.index,
+            self.segments.path(segment).display()
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidData, text))
+    }
+}
+
+/// The first segment of a new log. Its head is durable before anything is written behind it.
+fn create(segments: &Segments) -> io::Result<Recovered> {
+    let head = SegmentHead {
+        salt: identity::entropy()?,
+        segment: 1,
+        previous_end: 0,
+        standing: Standing::default(),
+    };
+    let file = segments.begin(head.segment)?;
+    file.write_all_at(&head.encode(), 0)?;
+    file.sync_all()?;
+    let tail = Tail { segment: head.segment, offset: SegmentHead::BYTES as u64 };
+    Ok(Recovered { salt: head.salt, index: Index::default(), tail })
 }
 
 impl Log for Wal {
     fn ends(&self) -> LogEnds {
-        let state = self.log.log_state();
-        LogEnds {
-            vote: state.vote().copied().map(VoteRecord::to_vote),
-            last: state.last().copied().map(LogKey::to_log_id),
-            purged: state.purged().copied().map(LogKey::to_log_id),
-            committed: state.committed().copied().map(LogKey::to_log_id),
-        }
+        self.index.standing().ends
     }
 
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(LogId, Bytes)>> {
         let mut entries = Vec::new();
         let mut bytes: usize = 0;
-        if from >= to {
-            return Ok(entries);
-        }
-        for entry in self.log.read(from, to) {
-            let (key, EntryBytes(payload)) = entry?;
-            bytes = bytes.saturating_add(payload.len());
+        for slot in self.index.range(from, to) {
+            bytes = bytes.saturating_add(slot.bytes);
             if bytes > bytes_max && !entries.is_empty() {
                 break;
             }
-            entries.push((key.to_log_id(), payload));
+            entries.push((slot.log_id, self.payload(slot)?));
         }
         Ok(entries)
     }
 
     fn save_vote(&mut self, vote: Vote, done: Done) -> io::Result<()> {
-        self.log.save_vote(VoteRecord::of(vote))?;
-        self.log.flush(true, Some(done))
+        self.put(&Record::Vote(vote), |frame| frame.done.push(done))
     }
 
     fn append(&mut self, entries: Vec<(LogId, Bytes)>, done: Done) -> io::Result<()> {
-        let records = entries.into_iter().map(|(id, bytes)| (LogKey::of(id), EntryBytes(bytes)));
-        self.note_committed()?;
-        self.log.append(records)?;
-        self.log.flush(true, Some(done))
+        if let Some(committed) = self.take_committed() {
+            self.put(&committed, |_| ())?;
+        }
+        let index = &mut self.index;
+        index.check_follows(&entries)?;
+        self.queue.write(index.standing(), |frame| {
+            for (log_id, payload) in entries {
+                let at = record::put_entry(&mut frame.bytes, log_id, &payload)?;
+                let offset = frame.offset.saturating_add(at as u64);
+                let place = Place { segment: frame.segment, offset, flush: frame.number };
+                index.append(log_id, payload, place);
+            }
+            frame.done.push(done);
+            Ok(())
+        })?;
+        self.index.shrink(self.queue.durable());
+        Ok(())
     }
 
     fn truncate_after(&mut self, keep: Option<LogId>) -> io::Result<()> {
-        self.log.truncate(keep.map_or(0, |log_id| log_id.index.saturating_add(1)))?;
-        self.log.flush(true, None)
+        self.put(&Record::Truncate(keep), |_| ())
     }
 
     fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.log.purge(LogKey::of(upto))?;
-        self.log.flush(true, None)
+        let record = Record::Purge(upto);
+        let first = {
+            let mut kept = self.index.range(upto.index.saturating_add(1), u64::MAX);
+            kept.next().map(|slot| slot.place.segment)
+        };
+        self.put(&record, |frame| frame.retire = Some(first.unwrap_or(frame.segment)))
     }
 
     fn save_committed(&mut self, committed: LogId) -> io::Result<()> {
         // The mark is a lower bound and may be lost in a crash, so it may wait.
-        self.committed = Some(LogKey::of(committed));
+        self.committed = Some(committed);
         Ok(())
     }
 }
 
-impl Wal {
-    /// Writes down how far entries are committed.
-    fn note_committed(&mut self) -> io::Result<()> {
-        let Some(committed) = self.committed.take() else {
-            return Ok(());
-        };
-        let state = self.log.log_state();
-        // A snapshot can be committed beyond the end of the log until the purge that follows it, and
-        // a log that was cut back must not claim more than it holds.
-        if Some(&committed) <= state.committed() || Some(&committed) > state.last() {
-            return Ok(());
-        }
-        self.log.commit(committed).map(drop)
-    }
-}
-
-impl Callback for Done {
-    fn send(self, outcome: io::Result<()>) {
-        self.call(outcome);
-    }
-}
-
-/// The record types of this log.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Records;
-
-impl Types for Records {
-    type LogId = LogKey;
-    type LogPayload = EntryBytes;
-    type Vote = VoteRecord;
-    type Callback = Done;
-    type UserData = ();
-
-    fn log_index(log_id: &LogKey) -> u64 {
-        log_id.index
-    }
-
-    fn payload_size(payload: &EntryBytes) -> u64 {
-        payload.0.len() as u64
-    }
-}
-
-/// A log id on disk: 24 bytes. The order of the fields is the order of comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct LogKey {
-    term: u64,
-    node: u64,
-    index: u64,
-}
-
-impl LogKey {
-    fn of(log_id: LogId) -> Self {
-        let LogId { leader_id: LeaderId { term, node_id }, index } = log_id;
-        Self { term, node: node_id, index }
-    }
-
-    fn to_log_id(self) -> LogId {
-        LogId::new(LeaderId::new(self.term, self.node), self.index)
-    }
-}
-
-impl Encode for LogKey {
-    fn encode<W: Write>(&self, mut writer: W) -> io::Result<usize> {
-        let Self { term, node, index } = self;
-        Ok(term.encode(&mut writer)? + node.encode(&mut writer)? + index.encode(&mut writer)?)
-    }
-}
-
-impl Decode for LogKey {
-    fn decode<R: Read>(mut reader: R) -> io::Result<Self> {
-        let term = u64::decode(&mut reader)?;
-        let node = u64::decode(&mut reader)?;
-        let index = u64::decode(&mut reader)?;
-        Ok(Self { term, node, index })
-    }
-}
-
-/// A vote on disk. The order of the fields is the order of comparison.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-struct VoteRecord {
-    term: u64,
-    node: u64,
-    committed: bool,
-}
-
-impl VoteRecord {
-    fn of(vote: Vote) -> Self {
-        let LeaderId { term, node_id } = vote.leader_id;
-        Self { term, node: node_id, committed: vote.committed }
-    }
-
-    fn to_vote(self) -> Vote {
-        Vote { leader_id: LeaderId::new(self.term, self.node), committed: self.committed }
-    }
-}
-
-impl Encode for VoteRecord {
-    fn encode<W: Write>(&self, mut writer: W) -> io::Result<usize> {
-        let Self { term, node, committed } = self;
-        Ok(term.encode(&mut writer)? + node.encode(&mut writer)? + committed.encode(&mut writer)?)
-    }
-}
-
-impl Decode for VoteRecord {
-    fn decode<R: Read>(mut reader: R) -> io::Result<Self> {
-        let term = u64::decode(&mut reader)?;
-        let node = u64::decode(&mut reader)?;
-        let committed = bool::decode(&mut reader)?;
-        Ok(Self { term, node, committed })
-    }
-}
-
-/// An encoded entry. Shared, so that reading a cached one copies nothing.
-#[derive(Debug, Clone)]
-struct EntryBytes(Bytes);
-
-impl Encode for EntryBytes {
-    fn encode<W: Write>(&self, mut writer: W) -> io::Result<usize> {
-        let length = u32::try_from(self.0.len()).map_err(io::Error::other)?;
-        let head = length.encode(&mut writer)?;
-        writer.write_all(&self.0)?;
-        Ok(head + self.0.len())
-    }
-}
-
-impl Decode for EntryBytes {
-    fn decode<R: Read>(reader: R) -> io::Result<Self> {
-        // The same layout as a byte vector, which is read without trusting its length.
-        Ok(Self(Bytes::from(Vec::<u8>::decode(reader)?)))
+impl Drop for Wal {
+    /// Waits for the writes that were asked for, and gives the directory back.
+    fn drop(&mut self) {
+        self.queue.close();
+        let _ = self.flusher.take().map(JoinHandle::join);
+        self.segments.close();
     }
 }
 

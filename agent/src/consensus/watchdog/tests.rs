@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::consensus::log::{Done, Log, LogEnds};
 use crate::consensus::vocabulary::{LogId, Vote};
-use crate::consensus::{ConsensusConfig, Role, Timing, VoterPolicy};
+use crate::consensus::{ConsensusConfig, ProposeError, Role, Timing, VoterPolicy};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
@@ -119,12 +119,11 @@ impl<L: Log> Log for Faulty<L> {
 struct Agent {
     consensus: Consensus,
     fault: Arc<Fault>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
-async fn agent(name: &str) -> Agent {
-    let directory = tempfile::tempdir().unwrap();
-    let config = ConsensusConfig {
+fn config(name: &str, directory: &TempDir) -> ConsensusConfig {
+    ConsensusConfig {
         node_id: name.parse().unwrap(),
         data_dir: directory.path().to_owned(),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -133,12 +132,17 @@ async fn agent(name: &str) -> Agent {
         zone: None,
         timing: Timing::safe(),
         voters: VoterPolicy::default(),
-    };
+    }
+}
+
+async fn agent(name: &str) -> Agent {
+    let directory = tempfile::tempdir().unwrap();
     let fault = Arc::<Fault>::default();
     let on = Arc::clone(&fault);
+    let config = config(name, &directory);
     let consensus =
         Consensus::open_on(config, Clock::start(), |log| Box::new(Faulty { log, fault: on }));
-    Agent { consensus: consensus.await.unwrap(), fault, _directory: directory }
+    Agent { consensus: consensus.await.unwrap(), fault, directory }
 }
 
 async fn three() -> Vec<Agent> {
@@ -214,5 +218,64 @@ async fn a_disk_that_fails_stops_its_agent_and_not_the_others() {
     .await;
     let cause = ill.consensus.status().stopped.unwrap();
     assert!(cause.contains("the disk is gone"), "{cause}");
+    eventually("another leads", || well.iter().any(leads)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_on_its_way_when_an_agent_stops_has_an_unknown_outcome_and_may_come_about() {
+    let Agent { consensus, fault, directory } = agent("a").await;
+    consensus.initialize("test".to_owned()).await.unwrap();
+    fault.hangs.store(true, Ordering::SeqCst);
+    let before = consensus.status().last_log_index;
+    let proposer = consensus.clone();
+    let retire = vec![Command::ChangeMembers { retired: Some(99), automatic: false }];
+    let proposal = tokio::spawn(async move { proposer.propose(retire).await });
+    eventually("it is in the log", || consensus.status().last_log_index > before).await;
+    consensus.halt().await;
+    assert_eq!(proposal.await.unwrap(), Err(ProposeError::Timeout));
+    let late = consensus.propose(vec![Command::Tick]).await;
+    assert!(matches!(late, Err(ProposeError::Stopped { .. })), "{late:?}");
+
+    // The disk had it, only the answer was missing.
+    let again = Consensus::open(config("a", &directory), Clock::start()).await.unwrap();
+    let applied = || again.read(|machine| machine.members().is_retired(99));
+    eventually("it is applied", applied).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_leader_left_to_its_heir_is_answered_before_it_stops() {
+    let agents = three().await;
+    let [old, heirs @ ..] = agents.as_slice() else { panic!("three agents") };
+    tick(old).await;
+    for heir in heirs {
+        heir.fault.hangs.store(true, Ordering::SeqCst);
+    }
+    let before = old.consensus.status().last_log_index;
+    let proposer = old.consensus.clone();
+    let proposal = tokio::spawn(async move { proposer.propose(vec![Command::Tick]).await });
+    eventually("it is in the log", || old.consensus.status().last_log_index > before).await;
+    let leaving = old.consensus.clone();
+    let leaving = tokio::spawn(async move { leaving.shutdown().await });
+    tokio::time::sleep(ms(50)).await;
+    for heir in heirs {
+        heir.fault.recover();
+    }
+    leaving.await.unwrap();
+    assert!(proposal.await.unwrap().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_raft_core_waits_for_a_hung_disk_stops_all_the_same() {
+    let agents = three().await;
+    let [ill, well @ ..] = agents.as_slice() else { panic!("three agents") };
+    tick(ill).await;
+    ill.fault.hangs.store(true, Ordering::SeqCst);
+    let accepted = async {
+        // The followers carry what the log takes, until it takes no more.
+        while ill.consensus.propose(vec![Command::Tick]).await.is_ok() {}
+    };
+    assert!(tokio::time::timeout(PATIENCE, accepted).await.is_ok(), "no end of what it takes");
+    let stopped = tokio::time::timeout(ms(20_000), ill.consensus.shutdown()).await;
+    assert!(stopped.is_ok(), "it must not wait for the disk");
     eventually("another leads", || well.iter().any(leads)).await;
 }

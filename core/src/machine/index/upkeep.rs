@@ -5,7 +5,7 @@ use alloc::collections::BTreeSet;
 use super::{Index, OfGroup, OfType};
 use crate::id::{GroupName, QueueName, WorkId};
 use crate::machine::class::{Class, Place};
-use crate::machine::facts::Range;
+use crate::machine::facts::{Range, Stop};
 use crate::queue::item::{Item, Lease, NewItem, State};
 use crate::run::Run;
 use crate::time::Moment;
@@ -19,6 +19,7 @@ impl Index {
     /// Counts an unfinished item among its kind and its run, until [`Self::retire`].
     pub(in crate::machine) fn admit(&mut self, item: &Item) {
         self.admit_many(&item.request, 1);
+        self.bytes += item.request.bytes();
         if let Some(origin) = item.origin() {
             let of_run = self.runs.entry(origin.run.clone()).or_default();
             of_run.outstanding.insert((origin.matchup, item.id));
@@ -31,6 +32,7 @@ impl Index {
     /// Takes an item that ends out of its kind and its run.
     pub(in crate::machine) fn retire(&mut self, item: &Item) {
         self.retire_many(&item.request, 1);
+        self.bytes = self.bytes.saturating_sub(item.request.bytes());
         if let Some(origin) = item.origin()
             && let Some(of_run) = self.runs.get_mut(&origin.run)
         {
@@ -103,7 +105,7 @@ impl Index {
     /// Records the key of an item that is remembered from now on.
     pub(in crate::machine) fn remember_key(&mut self, item: &Item) {
         if let Some(key) = &item.request.key {
-            self.keys.insert(key.clone(), item.id);
+            self.keys.insert(&item.request.queue, key, item.id);
         }
     }
 
@@ -135,6 +137,7 @@ impl Index {
             State::Completed(completion) => self.enter_finished(item, completion.at),
             State::Cancelled { at } => self.enter_finished(item, *at),
             State::Dead { at, .. } => {
+                self.dead_bytes += kept_bytes(item);
                 self.dead.insert((*at, item.id));
                 self.end_on_node(item);
             }
@@ -154,6 +157,8 @@ impl Index {
         }
         if item.state.ended().is_none() {
             self.weigh(item, false);
+        } else {
+            self.resolvable.remove(&item.id);
         }
         match &item.state {
             State::Ready { since } => self.leave_line(item, Place::of(item, *since)),
@@ -171,6 +176,7 @@ impl Index {
             State::Completed(completion) => self.leave_finished(item, completion.at),
             State::Cancelled { at } => self.leave_finished(item, *at),
             State::Dead { at, .. } => {
+                self.dead_bytes = self.dead_bytes.saturating_sub(kept_bytes(item));
                 self.dead.remove(&(*at, item.id));
                 self.forget_on_node(item);
             }
@@ -179,11 +185,13 @@ impl Index {
     }
 
     fn enter_finished(&mut self, item: &Item, at: Moment) {
+        self.finished_bytes += kept_bytes(item);
         self.finished.insert((at, item.id));
         self.end_on_node(item);
     }
 
     fn leave_finished(&mut self, item: &Item, at: Moment) {
+        self.finished_bytes = self.finished_bytes.saturating_sub(kept_bytes(item));
         self.finished.remove(&(at, item.id));
         self.forget_on_node(item);
     }
@@ -226,18 +234,46 @@ impl Index {
         of_node.held.remove(&item.id);
         of_node.reserved.remove(&lease.share);
         self.drop_idle(&lease.node);
-        if let Some(group) = group_of(&item.request)
-            && let Some(of_group) = self.groups.get_mut(&group)
-        {
-            of_group.held = of_group.held.saturating_sub(1);
-            if *of_group == OfGroup::default() {
-                self.groups.remove(&group);
-            }
+        if let Some(group) = group_of(&item.request) {
+            self.quit_group(&group);
         }
         if lease.started.is_some()
             && let Some(of_run) = item.origin().and_then(|o| self.runs.get_mut(&o.run))
         {
             of_run.running = of_run.running.saturating_sub(1);
+        }
+    }
+
+    /// Records what the process of an ended item still takes.
+    pub(in crate::machine) fn enter_stop(&mut self, id: WorkId, stop: &Stop) {
+        self.stops_due.insert((stop.until, id));
+        let of_node = self.node(&stop.node);
+        of_node.stops.insert(id);
+        of_node.reserved.add(&stop.share);
+        if let Some(group) = &stop.group {
+            self.groups.entry(group.clone()).or_default().held += 1;
+        }
+    }
+
+    /// Undoes [`Self::enter_stop`], while the facts are still as they were entered.
+    pub(in crate::machine) fn leave_stop(&mut self, id: WorkId, stop: &Stop) {
+        self.stops_due.remove(&(stop.until, id));
+        let of_node = self.node(&stop.node);
+        of_node.stops.remove(&id);
+        of_node.reserved.remove(&stop.share);
+        self.drop_idle(&stop.node);
+        if let Some(group) = &stop.group {
+            self.quit_group(group);
+        }
+    }
+
+    /// One of a group is held no longer.
+    fn quit_group(&mut self, group: &(QueueName, GroupName)) {
+        if let Some(of_group) = self.groups.get_mut(group) {
+            of_group.held = of_group.held.saturating_sub(1);
+            if *of_group == OfGroup::default() {
+                self.groups.remove(group);
+            }
         }
     }
 
@@ -342,6 +378,20 @@ impl Index {
     pub(in crate::machine) fn waiting_for(&self, id: WorkId) -> Option<&BTreeSet<WorkId>> {
         self.dependents.get(&id)
     }
+}
+
+/// Bytes of an item that has ended, with what came out of it.
+fn kept_bytes(item: &Item) -> u64 {
+    let result = match &item.state {
+        State::Completed(completion) => completion.result.len(),
+        State::Dead { error, .. } => error.len(),
+        State::Delayed { .. }
+        | State::Blocked { .. }
+        | State::Ready { .. }
+        | State::Claimed(_)
+        | State::Cancelled { .. } => 0,
+    };
+    item.request.bytes().saturating_add(result as u64)
 }
 
 const fn change(sum: &mut u64, by: u64, enters: bool) {

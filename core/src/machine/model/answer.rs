@@ -47,6 +47,7 @@ impl From<&Result<Reply, Refusal>> for Answer {
                 Refusal::Fenced { .. } => "Fenced",
                 Refusal::Ended { .. } => "Ended",
                 Refusal::Full { .. } => "Full",
+                Refusal::TooHeavy { .. } => "TooHeavy",
                 Refusal::KeyConflict { .. } => "KeyConflict",
                 Refusal::Invalid { .. } => "Invalid",
                 Refusal::LockHeld { .. } => "LockHeld",

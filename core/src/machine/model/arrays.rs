@@ -1,5 +1,6 @@
 //! The model's arrays: as many rows as they have items.
 
+use super::admission::bytes;
 use super::{Answer, Model, Row, Standing};
 use crate::event::Event;
 use crate::id::WorkId;
@@ -24,19 +25,25 @@ impl Model {
             return Answer::Refused("UnknownQueue");
         }
         let key = request.key.as_deref();
-        if let Some((id, same, _)) = key.and_then(|key| self.known(key, request, self.rows.len())) {
-            let other = self.arrays.iter().any(|(first, known, _)| {
-                *first == id && *known != count && !self.is_gone(id, *known)
-            });
-            let refused = !same || other;
-            return if refused {
-                Answer::Refused("KeyConflict")
-            } else {
+        let known = key.and_then(|key| self.known(key, request, Some(count), self.rows.len()));
+        if let Some((id, same, _)) = known {
+            return if same {
                 Answer::Enqueued(vec![(id, false)])
+            } else {
+                Answer::Refused("KeyConflict")
             };
         }
         let limit = self.lanes.get(queue).and_then(|lane| lane.settings.max_queued);
-        if limit.is_some_and(|limit| self.queued(queue) + u64::from(count) > limit.into()) {
+        let takes = |more: u32| {
+            limit.is_none_or(|limit| self.queued(queue) + u64::from(more) <= limit.into())
+        };
+        if takes(1) && self.records() >= self.bounds.records {
+            return Answer::Refused("Full");
+        }
+        if takes(1) && self.bytes() + bytes(request) > self.bounds.bytes {
+            return Answer::Refused("TooHeavy");
+        }
+        if !takes(count) {
             return Answer::Refused("QueueFull");
         }
         let first = self.rows.len() as u64 + 1;
@@ -52,6 +59,7 @@ impl Model {
                 attempts: 0,
                 deliveries: 0,
                 created: self.now,
+                awaited: vec![],
                 recorded: false,
             });
         }
@@ -64,7 +72,7 @@ impl Model {
         begin..begin + count as usize
     }
 
-    fn is_gone(&self, first: u64, count: u32) -> bool {
+    pub(super) fn is_gone(&self, first: u64, count: u32) -> bool {
         self.rows[self.of_array(first, count)].iter().all(|row| row.standing == Standing::Gone)
     }
 
@@ -76,6 +84,7 @@ impl Model {
         };
         let mut items = 0;
         for at in self.of_array(first, count) {
+            self.stop(at);
             let row = &mut self.rows[at];
             if row.unfinished() {
                 row.standing = if row.recorded { Standing::Cancelled } else { Standing::Gone };
@@ -98,7 +107,13 @@ impl Model {
             return Answer::Refused("Ended");
         }
         let late = row.request.total_timeout.is_some_and(|span| row.created + span.0 <= self.now);
-        if row.origin().is_some() || late {
+        let lost = |(on, ok): &(u64, bool)| {
+            let ended_badly = |row: &Row| {
+                row.id == *on && matches!(row.standing, Standing::Dead | Standing::Cancelled)
+            };
+            *ok && self.rows.iter().any(ended_badly)
+        };
+        if row.origin().is_some() || late || row.awaited.iter().any(lost) {
             return Answer::Refused("Invalid");
         }
         let queue = row.request.queue.as_str();
@@ -109,11 +124,19 @@ impl Model {
         if limit.is_some_and(|limit| self.queued(queue) >= limit.into()) {
             return Answer::Refused("QueueFull");
         }
-        let now = self.now;
+        if self.records() >= self.bounds.records {
+            return Answer::Refused("Full");
+        }
+        if self.bytes() + bytes(&self.rows[at].request) > self.bounds.bytes {
+            return Answer::Refused("TooHeavy");
+        }
+        let since = self.rows[at].begins_again(self.now);
+        let behind = self.behind(&self.rows[at].awaited);
         let row = &mut self.rows[at];
         row.attempts = 0;
         row.deliveries = row.deliveries.max(1);
-        row.standing = Standing::Open { since: now };
+        row.standing =
+            if behind.is_empty() { Standing::Open { since } } else { Standing::Behind(behind) };
         Answer::Done
     }
 }

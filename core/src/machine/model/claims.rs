@@ -1,5 +1,6 @@
 //! The model's claims: all rows are looked at, for each item that is given away.
 
+use super::stops::Stop;
 use super::tenants::Room;
 use super::{Answer, Model, Row, Standing};
 use crate::queue::command::Claim;
@@ -40,6 +41,14 @@ impl Model {
         let Some(group) = row.group() else {
             return false;
         };
+        let stopping = |stop: &Stop| {
+            stop.group
+                .as_ref()
+                .is_some_and(|(queue, name)| (queue.as_str(), name.as_str()) == group)
+        };
+        if self.stops.iter().any(stopping) {
+            return true;
+        }
         self.rows.iter().any(|other| {
             other.group() == Some(group)
                 && other.id != row.id
@@ -62,6 +71,7 @@ impl Model {
             if !wanted
                 || !needs
                 || excluded[at]
+                || !self.may_leave(row)
                 || !self.has_room(queue, &lane, &request.needs.demand)
             {
                 return None;

@@ -9,6 +9,7 @@ impl Model {
         let now = self.now;
         self.end_holds();
         self.sessions.end_silent(now);
+        self.stops.retain(|stop| stop.until > now);
         let mut expired = 0;
         while let Some((_, _, at)) = self.next_due().filter(|(due, _, _)| *due <= now) {
             expired += u32::from(self.come_due(at));
@@ -29,6 +30,7 @@ impl Model {
         let row = &mut self.rows[at];
         let was_held = row.is_held();
         if row.request.total_timeout.is_some_and(|span| row.created + span.0 <= now) {
+            self.stop(at);
             self.die(at, Cause::TotalTimeout);
             return was_held;
         }
@@ -40,7 +42,7 @@ impl Model {
         if pending.is_some_and(|span| row.created + span.0 <= now) {
             self.die(at, Cause::PendingTimeout);
         } else if let Standing::Waiting { until } = row.standing {
-            row.standing = Standing::Open { since: until };
+            row.standing = Standing::Open { since: row.begins_again(until) };
         }
         false
     }
@@ -62,7 +64,9 @@ impl Model {
         if row.attempts >= row.request.attempts_max {
             self.die(at, if ran_out { Cause::AttemptTimeout } else { Cause::NodeLost });
         } else if ran_out {
-            self.wait(at);
+            // The holder runs on until it is told: a lease at most, and no more than 30 s.
+            let until = self.wait(at).max(deadline.min(now + 30_000));
+            self.rows[at].standing = Standing::Waiting { until };
         } else {
             row.standing = back;
         }

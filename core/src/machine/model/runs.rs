@@ -72,13 +72,7 @@ impl Model {
         }
         self.runs[at].version += 1;
         self.runs[at].fallen.drain(..advance.fallen_handled as usize);
-        for row in &mut self.rows {
-            let closed =
-                row.origin().is_some_and(|o| o.run == *id && advance.close.contains(&o.matchup));
-            if closed && row.unfinished() {
-                row.standing = Standing::Cancelled;
-            }
-        }
+        self.end_parts(|part| part.run == *id && advance.close.contains(&part.matchup));
         if let Some(outcome) = &advance.outcome {
             self.end_run(at, outcome.clone());
         }
@@ -88,12 +82,18 @@ impl Model {
     pub(super) fn end_run(&mut self, at: usize, outcome: Outcome) {
         self.runs[at].outcome = Some(outcome.clone());
         let id = self.runs[at].id.clone();
-        for row in &mut self.rows {
-            if row.unfinished() && row.origin().is_some_and(|origin| origin.run == id) {
-                row.standing = Standing::Cancelled;
+        self.end_parts(|part| part.run == id);
+        self.tell(Event::RunEnded { run: id, outcome });
+    }
+
+    fn end_parts(&mut self, which: impl Fn(&Origin) -> bool) {
+        for at in 0..self.rows.len() {
+            let row = &self.rows[at];
+            if row.unfinished() && row.origin().is_some_and(|part| which(&part)) {
+                self.stop(at);
+                self.rows[at].standing = Standing::Cancelled;
             }
         }
-        self.tell(Event::RunEnded { run: id, outcome });
     }
 
     /// The active run of an item.

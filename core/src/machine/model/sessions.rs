@@ -59,12 +59,15 @@ impl Model {
         if seq < session.floor {
             return Answer::Refused("SessionStale");
         }
+        let kept = session.answers.range(session.floor..).count();
+        let full = kept >= self.bounds.session_answers;
         match session.answers.get(&seq).cloned() {
             Some(Answer::Claimed(claims)) => Answer::Claimed(self.still_held(&claims)),
             Some(answer) => answer,
+            None if full && !goes_on(command) => Answer::Refused("SessionFull"),
             None => {
                 let answer = self.carry_out(command, expired);
-                if let Some(session) = self.sessions.open.get_mut(&id.0) {
+                if let Some(session) = self.sessions.open.get_mut(&id.0).filter(|_| !full) {
                     session.answers.insert(seq, answer.clone());
                 }
                 answer
@@ -88,4 +91,20 @@ impl Model {
         });
         held.collect()
     }
+}
+
+/// Whether work could not end or be kept without it.
+fn goes_on(command: &Command) -> bool {
+    use Command::{Cancel, CancelArray, CancelRun, Complete, Fail, Heartbeat, Release, Start};
+    matches!(
+        command,
+        Complete { .. }
+            | Fail { .. }
+            | Release { .. }
+            | Start { .. }
+            | Heartbeat { .. }
+            | Cancel { .. }
+            | CancelArray { .. }
+            | CancelRun { .. }
+    )
 }

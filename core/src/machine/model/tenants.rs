@@ -106,10 +106,12 @@ impl Model {
     }
 
     fn rooms_of<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Room> {
-        self.rows.iter().filter_map(move |row| match &row.standing {
+        let held = self.rows.iter().filter_map(move |row| match &row.standing {
             Standing::Held { node: on, room, .. } if on == node => Some(room),
             _ => None,
-        })
+        });
+        let stops = self.stops.iter().filter(move |stop| stop.node == node);
+        held.chain(stops.map(|stop| &stop.room))
     }
 
     /// Thousandths that are taken of one device.
@@ -178,6 +180,9 @@ impl Model {
             Some(capacity) => self.nodes.insert(node.to_owned(), (capacity.clone(), by)),
             None => self.nodes.remove(node),
         };
+        if !capacity.is_some_and(|capacity| self.fits(node, capacity)) {
+            self.stops.retain(|stop| stop.node != node || stop.room == Room::default());
+        }
         for at in self.newest_of(node) {
             if capacity.is_some_and(|capacity| self.fits(node, capacity)) {
                 break;
@@ -191,6 +196,7 @@ impl Model {
     }
 
     pub(super) fn expire_node(&mut self, node: &str) -> u32 {
+        self.stops.retain(|stop| stop.node != node);
         let held = self.newest_of(node);
         let count = held.len();
         held.into_iter().for_each(|at| self.lose_lease(at));

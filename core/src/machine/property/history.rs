@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::id::{LockName, NodeId, QueueName, RunId, WorkId};
 use crate::machine::tests::task;
 use crate::queue::command::Claim;
-use crate::queue::item::{Dependency, Needs, NewItem, Predecessor};
+use crate::queue::item::{Dependency, Needs, NewItem, Payload, Predecessor};
 use crate::queue::resources::{Capacity, Demand, Teller};
 use crate::queue::tenant::QueueSettings;
 use crate::time::Span;
@@ -122,10 +122,11 @@ fn request() -> impl Strategy<Value = NewItem> {
     let delay = prop_oneof![3 => Just(0), 1 => Just(3_000)];
     let deadline = || prop_oneof![8 => Just(None), 1 => Just(Some(Span(2_500)))];
     let group = prop_oneof![4 => Just(None), 1 => (0..2_usize).prop_map(Some)];
-    let lane = (queue(), group, deadline(), deadline(), prop::bool::weighted(0.3));
+    let large = prop::bool::weighted(0.2);
+    let lane = (queue(), group, deadline(), deadline(), prop::bool::weighted(0.3), large);
     let plain = (key, priority, attempts, timeout, delay, 0..2_usize, needs(), lane, after());
     plain.prop_map(|(key, priority, attempts_max, timeout, delay, kind, needs, lane, after)| {
-        let (queue, group, pending_timeout, total_timeout, notify) = lane;
+        let (queue, group, pending_timeout, total_timeout, notify, large) = lane;
         NewItem {
             key,
             queue,
@@ -139,6 +140,7 @@ fn request() -> impl Strategy<Value = NewItem> {
             total_timeout,
             after,
             notify,
+            payload: Payload::Opaque(if large { " ".repeat(1_500) } else { "{}".into() }),
             ..task(["selfplay", "training"][kind])
         }
     })

@@ -1,12 +1,12 @@
 //! Arrays: many items in the room of one.
 
 use super::{Bench, claimer, task};
-use crate::id::WorkId;
+use crate::id::{Token, WorkId};
 use crate::limits;
-use crate::machine::ArrayEnds;
+use crate::machine::{ArrayEnds, Reason};
 use crate::queue::command::{Claim, Command, Refusal, Reply};
 use crate::queue::item::{Element, NewItem, Payload, Status};
-use crate::time::Span;
+use crate::time::{Moment, Span};
 
 fn array(request: NewItem, count: u32) -> Command {
     Command::EnqueueArray { request, count }
@@ -103,6 +103,91 @@ fn an_array_waits_for_its_delay_and_repeats_by_its_key() {
     assert_eq!(again, Ok(Reply::Enqueued(vec![(WorkId(1), false)])));
     let longer = bench.apply(array(late, 4));
     assert_eq!(longer, Err(Refusal::KeyConflict { key: "k".into(), work_id: WorkId(1) }));
+}
+
+fn ids(held: &[(WorkId, Token)]) -> Vec<u64> {
+    held.iter().map(|(id, _)| id.0).collect()
+}
+
+#[test]
+fn an_item_that_is_tried_again_goes_before_those_that_never_were() {
+    let mut bench = Bench::default();
+    bench.apply(array(task("a"), 100)).expect("enqueued");
+    bench.now = 1_000;
+    let held = bench.claim("n", 3);
+    bench.start(held[1]).expect("started");
+    bench.now = bench.fail(held[1]).expect("another attempt").0;
+    assert_eq!(ids(&bench.claim("n", 2)), [2, 4]);
+    let once = NewItem { attempts_max: 1, ..task("a") };
+    bench.apply(array(once, 100)).expect("enqueued");
+    bench.claim("n", 96);
+    let dead = bench.claim("n", 1)[0];
+    bench.start(dead).expect("started");
+    assert_eq!(bench.fail(dead), None);
+    bench.apply(Command::Redrive { work_id: dead.0 }).expect("redriven");
+    assert_eq!(bench.claim("n", 1)[0].0, dead.0);
+}
+
+/// All that an array may have on its way waits for another attempt: that must end by itself, and
+/// nobody behind the array waits for it.
+#[test]
+fn a_full_array_steps_aside_until_its_own_items_have_ended() {
+    let mut bench = Bench::default();
+    bench.machine.bounds.array_outstanding = 2;
+    bench.apply(array(task("a"), 4)).expect("enqueued");
+    let other = bench.enqueue(vec![task("b"); 2]);
+    let held = bench.claim("n", 3);
+    assert_eq!(ids(&held), [1, 2, other[0].0], "one claim knows what it takes itself");
+    bench.start(held[0]).expect("started");
+    let retry_at = bench.fail(held[0]).expect("another attempt");
+    let told = bench.machine.explain(&[]).why(WorkId(3));
+    let full = Reason::ArrayFull { array: WorkId(1), outstanding: 2, limit: 2 };
+    assert_eq!(told, [full]);
+    assert_eq!(ids(&bench.claim("n", 2)), [other[1].0]);
+    assert!(!bench.machine.claimable(&claimer("n")), "there is nothing to ask for");
+    assert_eq!(bench.machine.ready(9).count(), 0);
+    bench.now = retry_at.0;
+    bench.apply(Command::Tick).expect("time passes");
+    assert!(bench.machine.claimable(&claimer("n")));
+    let again = bench.claim("n", 2);
+    assert_eq!(ids(&again), [1]);
+    bench.complete(again[0]).expect("completed");
+    assert_eq!(ids(&bench.claim("n", 2)), [3]);
+}
+
+#[test]
+fn arrays_wait_while_there_are_too_many_records_and_retries_go_on() {
+    let mut bench = Bench::default();
+    bench.machine.bounds.records = 2;
+    bench.apply(array(task("a"), 4)).expect("enqueued");
+    let held = bench.claim("n", 9);
+    assert_eq!(ids(&held), [1, 2]);
+    assert_eq!(bench.machine.explain(&[]).why(WorkId(3)), [Reason::Full { held: 2, limit: 2 }]);
+    let (work_id, token, delay) = (WorkId(2), held[1].1, Span::default());
+    bench.apply(Command::Release { work_id, token, delay }).expect("released");
+    assert_eq!(ids(&bench.claim("n", 9)), [2]);
+    bench.apply(Command::Cancel { work_id: WorkId(4) }).expect("what ends needs no room");
+    assert_eq!(bench.status(WorkId(4)), Status::Cancelled);
+    bench.complete(held[0]).expect("completed");
+    assert_eq!(ids(&bench.claim("n", 9)), [3]);
+}
+
+#[test]
+fn single_cancellations_cut_an_array_into_so_many_parts() {
+    let mut bench = Bench::default();
+    let parts = limits::ARRAY_PARTS_MAX as u64;
+    bench.apply(array(task("a"), limits::ARRAY_OUTSTANDING_MAX)).expect("enqueued");
+    let position = |index| crate::id::Position { term: 1, index };
+    let cancel = |id| Command::Cancel { work_id: WorkId(id) };
+    let commands = (1..parts).map(|part| cancel(2 * part)).collect();
+    let batch = |commands| crate::queue::command::Batch { now: Moment(0), commands };
+    let answers = bench.machine.apply(position(2), &batch(commands));
+    assert!(answers.iter().all(Result::is_ok));
+    bench.index = 2;
+    let refused = bench.apply(cancel(2 * parts));
+    assert!(matches!(refused, Err(Refusal::Invalid { field, .. }) if field == "work_id"));
+    bench.apply(cancel(2 * parts - 1)).expect("at the edge of a part");
+    assert_eq!(bench.apply(Command::CancelArray { array: WorkId(1) }), Ok(Reply::Done));
 }
 
 #[test]

@@ -90,6 +90,75 @@ fn a_full_queue_refuses_more_but_goes_on_completing() {
 }
 
 #[test]
+fn what_ends_makes_room_for_what_follows_from_it() {
+    let mut bench = Bench::default();
+    (bench.machine.bounds.records, bench.machine.bounds.follow_ups) = (2, 1);
+    bench.enqueue(vec![task("a"), task("a")]);
+    assert!(matches!(bench.apply(Command::Enqueue(vec![task("a")])), Err(Refusal::Full { .. })));
+    let end = |bench: &mut Bench, follow_ups| {
+        let (work_id, token) = bench.claim("n", 1)[0];
+        let result = WorkResult { text: "{}".into(), pair: None };
+        let then = vec![task("a"); follow_ups];
+        bench.apply(Command::Complete { work_id, token, result, then })
+    };
+    end(&mut bench, 1).expect("one for one");
+    end(&mut bench, 2).expect("some more are let pass");
+    let full = Err(Refusal::Full { held: 3, limit: 3 });
+    assert_eq!(end(&mut bench, 2), full, "but not without end");
+    end(&mut bench, 1).expect("one for one, always");
+    assert_eq!(end(&mut bench, 0), Ok(Reply::Completed { then: vec![] }));
+}
+
+#[test]
+fn large_items_fill_the_queue_before_many_do() {
+    let mut bench = Bench::default();
+    let item = |bytes: usize| NewItem { payload: Payload::Opaque("x".repeat(bytes)), ..task("a") };
+    let most = 2 * item(1_000).bytes();
+    assert_eq!(item(1_000).bytes(), limits::RECORD_BYTES + 1_001);
+    (bench.machine.bounds.bytes, bench.machine.bounds.follow_up_bytes) = (most, 0);
+    bench.enqueue(vec![item(1_000)]);
+    assert!(!bench.machine.is_full());
+    let heavy = |bytes| Err(Refusal::TooHeavy { bytes, limit: most });
+    let refused = bench.apply(Command::Enqueue(vec![item(1_001)]));
+    assert_eq!(refused, heavy(most / 2));
+    bench.apply(Command::EnqueueArray { request: item(1_000), count: 9 }).expect("in the rest");
+    assert!(bench.machine.is_full());
+    let held = bench.claim("n", 9);
+    assert_eq!(held.len(), 1, "an array gives nothing away while it has no room");
+    assert_eq!(bench.machine.explain(&[]).why(WorkId(3))[0].as_str(), "too_heavy");
+    let (work_id, token) = held[0];
+    let complete = |payload| {
+        let result = WorkResult { text: "{}".into(), pair: None };
+        Command::Complete { work_id, token, result, then: vec![item(payload)] }
+    };
+    assert_eq!(bench.apply(complete(1_001)), heavy(most));
+    bench.apply(complete(1_000)).expect("one for one");
+    let held = bench.claim("n", 9);
+    bench.complete(held[0]).expect("completed");
+    assert_eq!(bench.claim("n", 9).len(), 2, "now there is room for two of them");
+}
+
+#[test]
+fn ended_items_are_forgotten_by_their_bytes_too() {
+    let mut bench = Bench::default();
+    let once = NewItem { attempts_max: 1, ..task("a") };
+    bench.machine.bounds.finished_bytes = 3 * once.bytes();
+    bench.enqueue(vec![once; 8]);
+    for (at, held) in bench.claim("n", 8).into_iter().enumerate() {
+        bench.start(held).expect("started");
+        if at % 2 == 0 {
+            bench.complete(held).expect("completed");
+        } else {
+            assert_eq!(bench.fail(held), None);
+        }
+    }
+    // Results and errors count, so there is room for two of each.
+    let counts = bench.machine.counts();
+    assert_eq!((counts.completed, counts.dead), (2, 2));
+    assert!(bench.machine.item(WorkId(8)).is_some());
+}
+
+#[test]
 fn kinds_of_items_are_bounded_since_a_claim_looks_at_each() {
     let mut bench = Bench::default();
     let kind = |n: usize| task(&format!("kind-{n}"));

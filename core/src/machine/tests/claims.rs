@@ -162,6 +162,21 @@ fn a_failed_attempt_waits_longer_each_time_and_dies_at_last() {
 }
 
 #[test]
+fn an_attempt_that_is_given_back_does_not_count() {
+    let mut bench = Bench::default();
+    let id = bench.enqueue(vec![NewItem { attempts_max: 1, ..task("a") }])[0];
+    for _ in 0..3 {
+        let held = bench.claim("n", 1)[0];
+        bench.start(held).expect("started");
+        assert_eq!(bench.attempts(id), 1);
+        let ((work_id, token), delay) = (held, Span::default());
+        assert_eq!(bench.apply(Command::Release { work_id, token, delay }), Ok(Reply::Done));
+        assert_eq!((bench.status(id), bench.attempts(id)), (Status::Ready, 0));
+        assert!(fenced(&bench.apply(Command::Release { work_id, token, delay })), "once");
+    }
+}
+
+#[test]
 fn a_final_failure_is_not_tried_again_and_keeps_a_bounded_reason() {
     let mut bench = Bench::default();
     bench.enqueue(vec![task("a"), task("a")]);
@@ -196,6 +211,7 @@ fn an_attempt_that_takes_too_long_ends_even_when_renewed() {
     bench.now = 20_000;
     assert!(fenced(&bench.complete(held)));
     assert_eq!(bench.status(id), Status::Delayed, "it waits as after any failure");
+    assert_eq!(bench.machine.next_due(), Some(Moment(50_000)), "and until its holder has heard");
     let error = bench.machine.item(id).and_then(|item| item.last_error.clone());
     assert!(error.is_some_and(|error| error.contains("longer than 15.000 s")));
 }

@@ -2,6 +2,7 @@
 
 use super::{Bench, task};
 use crate::id::WorkId;
+use crate::limits;
 use crate::queue::command::{Command, Refusal, Reply};
 use crate::queue::item::{Cause, Dependency, NewItem, Predecessor, State, Status};
 use crate::time::Span;
@@ -63,6 +64,51 @@ fn a_bad_end_is_the_end_of_all_that_needed_a_good_one() {
 }
 
 #[test]
+fn a_redriven_item_waits_again_for_what_it_waited_for() {
+    let mut bench = Bench::default();
+    let once = NewItem { attempts_max: 1, ..task("a") };
+    let needs_two = NewItem {
+        after: [0, 1].map(|at| Dependency { on: Predecessor::Earlier(at), ok: true }).to_vec(),
+        ..task("a")
+    };
+    let ids = bench.enqueue(vec![task("a"), once, needs_two]);
+    assert_eq!(finish(&mut bench), ids[0]);
+    let held = bench.claim("n", 1)[0];
+    bench.start(held).expect("started");
+    assert_eq!(bench.fail(held), None);
+    tick(&mut bench);
+    assert_eq!(bench.status(ids[2]), Status::Dead);
+    let redrive = |at: usize| Command::Redrive { work_id: ids[at] };
+    let refused = bench.apply(redrive(2));
+    assert!(matches!(refused, Err(Refusal::Invalid { field, .. }) if field == "work_id"));
+    bench.apply(redrive(1)).expect("redriven");
+    bench.apply(redrive(2)).expect("redriven");
+    assert_eq!(bench.status(ids[2]), Status::Blocked);
+    assert_eq!(finish(&mut bench), ids[1]);
+    assert_eq!(finish(&mut bench), ids[2]);
+}
+
+/// More wait for the dead item than one command tells. Those that were not told yet wait on.
+#[test]
+fn who_is_not_told_of_a_death_before_the_redrive_waits_on() {
+    let mut bench = Bench::default();
+    let once = NewItem { attempts_max: 1, ..task("a") };
+    let first = bench.enqueue(vec![once])[0];
+    let waits = || after(Predecessor::Item(first), true);
+    let most = limits::DUE_PER_COMMAND_MAX as u64;
+    bench.enqueue(vec![waits(); limits::DUE_PER_COMMAND_MAX]);
+    bench.enqueue(vec![waits(); 5]);
+    let held = bench.claim("n", 1)[0];
+    bench.start(held).expect("started");
+    assert_eq!(bench.fail(held), None);
+    bench.apply(Command::Redrive { work_id: first }).expect("redriven");
+    let counts = bench.machine.counts();
+    assert_eq!((counts.dead, counts.blocked, counts.ready), (most, 5, 1));
+    tick(&mut bench);
+    assert_eq!(bench.machine.counts().blocked, 5);
+}
+
+#[test]
 fn what_can_never_run_is_refused() {
     let mut bench = Bench::default();
     let dead = bench.enqueue(vec![task("a")])[0];
@@ -73,6 +119,13 @@ fn what_can_never_run_is_refused() {
     let unknown = bench.apply(Command::Enqueue(vec![after(Predecessor::Item(WorkId(9)), true)]));
     assert_eq!(unknown, Err(Refusal::UnknownWork(WorkId(9))));
     assert_eq!(bench.enqueue(vec![after(Predecessor::Item(dead), false)]).len(), 1);
+    let Ok(Reply::Enqueued(array)) =
+        bench.apply(Command::EnqueueArray { request: task("a"), count: 2 })
+    else {
+        panic!("not enqueued")
+    };
+    let of_array = after(Predecessor::Item(array[0].0), false);
+    assert!(invalid(bench.apply(Command::Enqueue(vec![of_array]))), "it has no record yet");
 }
 
 #[test]

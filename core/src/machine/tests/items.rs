@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Bench, fenced, task};
-use crate::id::{NodeId, WorkId};
-use crate::queue::command::{Command, Refusal, Reply};
+use crate::id::{NodeId, QueueName, WorkId};
+use crate::queue::command::{Command, Refusal, Reply, WorkResult};
 use crate::queue::item::{NewItem, Status};
+use crate::queue::tenant::QueueSettings;
 
 #[test]
 fn a_key_stands_for_one_request() {
@@ -25,6 +26,58 @@ fn a_key_stands_for_one_request() {
     bench.complete(held).expect("completed");
     let ended = bench.apply(Command::Enqueue(vec![keyed(1)]));
     assert_eq!(ended, Ok(Reply::Enqueued(vec![(WorkId(1), false)])), "also after its end");
+}
+
+#[test]
+fn a_key_belongs_to_its_queue() {
+    let mut bench = Bench::default();
+    let queue: QueueName = "team".parse().expect("a name");
+    let settings = QueueSettings::default();
+    bench.apply(Command::SetQueue { queue: queue.clone(), settings }).expect("set");
+    let keyed = || NewItem { key: Some("k".into()), ..task("a") };
+    let other = NewItem { queue, priority: 1, ..keyed() };
+    let both = bench.enqueue(vec![keyed(), other.clone()]);
+    assert_eq!(both, [WorkId(1), WorkId(2)]);
+    let again = bench.apply(Command::Enqueue(vec![other, keyed()]));
+    assert_eq!(again, Ok(Reply::Enqueued(vec![(WorkId(2), false), (WorkId(1), false)])));
+}
+
+/// Who asked for a thousand items must not be told that the one which is there is all of them.
+#[test]
+fn an_item_is_no_array_and_an_array_no_other_one() {
+    let mut bench = Bench::default();
+    let keyed = |key: &str| NewItem { key: Some(key.into()), ..task("a") };
+    let array = |key: &str, count| Command::EnqueueArray { request: keyed(key), count };
+    let conflict =
+        |key: &str, id| Err(Refusal::KeyConflict { key: key.into(), work_id: WorkId(id) });
+    bench.enqueue(vec![keyed("item")]);
+    assert_eq!(bench.apply(array("item", 1)), conflict("item", 1));
+    bench.apply(array("array", 2)).expect("enqueued");
+    assert_eq!(bench.apply(Command::Enqueue(vec![keyed("array")])), conflict("array", 2));
+    // A forgotten array is known by its digest alone.
+    bench.apply(Command::CancelArray { array: WorkId(2) }).expect("cancelled");
+    assert!(bench.machine.array(WorkId(2)).is_none());
+    assert_eq!(bench.apply(array("array", 3)), conflict("array", 2));
+    assert_eq!(bench.apply(Command::Enqueue(vec![keyed("array")])), conflict("array", 2));
+    let again = bench.apply(array("array", 2));
+    assert_eq!(again, Ok(Reply::Enqueued(vec![(WorkId(2), false)])));
+}
+
+#[test]
+fn a_repeated_completion_names_what_follows_again() {
+    let mut bench = Bench::default();
+    bench.enqueue(vec![task("a"), NewItem { key: Some("k".into()), ..task("b") }]);
+    let (work_id, token) = bench.claim("n", 1)[0];
+    let then = || vec![task("c"), NewItem { key: Some("k".into()), ..task("b") }];
+    let complete = |then| {
+        let result = WorkResult { text: "{}".into(), pair: None };
+        Command::Complete { work_id, token, result, then }
+    };
+    let first = bench.apply(complete(then()));
+    let added = vec![(WorkId(3), true), (WorkId(2), false)];
+    assert_eq!(first, Ok(Reply::Completed { then: added }));
+    assert_eq!(bench.apply(complete(then())), first);
+    assert_eq!(bench.machine.totals().enqueued, 3);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Bench, claimer, task};
 use crate::id::SessionId;
 use crate::limits;
-use crate::queue::command::{Claim, Command, Refusal, Reply};
+use crate::queue::command::{Claim, Command, Refusal, Reply, WorkResult};
 
 const ONE: SessionId = SessionId(1);
 
@@ -59,4 +59,28 @@ fn a_session_keeps_a_bounded_number_of_answers() {
     let full = bench.apply(say(most, 0, Command::Tick));
     assert_eq!(full, Err(Refusal::SessionFull { session: ONE, kept: most }));
     bench.apply(say(most, most, Command::Tick)).expect("what is acknowledged makes room");
+}
+
+#[test]
+fn what_ends_or_keeps_work_is_carried_out_in_a_full_session() {
+    let mut bench = Bench::default();
+    bench.machine.bounds.session_answers = 1;
+    bench.apply(Command::OpenSession).expect("open");
+    bench.enqueue(vec![task("a"), task("a")]);
+    bench.apply(say(0, 0, Command::Tick)).expect("done");
+    let held = bench.claim("n", 2);
+    let claims = held.clone();
+    let (node, lease) = (claimer("n").node, claimer("n").lease);
+    let renewed = bench.apply(say(1, 0, Command::Heartbeat { node, claims, lease }));
+    assert_eq!(renewed, Ok(Reply::Renewed { renewed: 2, lost: vec![] }));
+    let (work_id, token) = held[0];
+    let result = WorkResult { text: "{}".into(), pair: None };
+    let complete = || {
+        let (result, then) = (result.clone(), vec![]);
+        say(2, 0, Command::Complete { work_id, token, result, then })
+    };
+    let done = Ok(Reply::Completed { then: vec![] });
+    assert_eq!([bench.apply(complete()), bench.apply(complete())], [done.clone(), done]);
+    let full = Err(Refusal::SessionFull { session: ONE, kept: 1 });
+    assert_eq!(bench.apply(say(3, 0, Command::Enqueue(vec![task("a")]))), full);
 }

@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::machine::class::Place;
 use crate::machine::index::group_of;
 use crate::machine::line::Merge;
-use crate::queue::item::{Item, Needs, State};
+use crate::queue::item::{Item, Needs, NewItem, State};
 use crate::queue::resources::{Demand, Reserved};
 use crate::time::Moment;
 
@@ -115,17 +115,28 @@ impl Explainer<'_> {
                 by_class.insert((name, queue, needs), (reason.unwrap_or("in_line"), places));
             }
         }
-        // A range takes the place of one.
+        let mut in_line = 0_u64;
         for (first, range) in facts.ranges.iter().filter(|(_, range)| range.ready) {
-            if let Some(array) = facts.arrays.get(&range.array) {
-                let request = &array.request;
-                let class = (request.work_type.as_str(), &request.queue, &request.needs);
-                if let Some((_, items)) = by_class.get_mut(&class) {
-                    *items = items.saturating_add(range.len(*first).saturating_sub(1));
-                }
+            let Some(array) = facts.arrays.get(&range.array) else {
+                continue;
+            };
+            let request = &array.request;
+            let class = (request.work_type.as_str(), &request.queue, &request.needs);
+            let Some((reason, places)) = by_class.get_mut(&class) else {
+                continue;
+            };
+            let more = range.len(*first).saturating_sub(1);
+            let stays = self.must_stay(*first).filter(|_| *reason == "in_line");
+            if let Some(stays) = stays {
+                // All of the range, its place in the class among them.
+                *places = places.saturating_sub(1);
+                in_line = in_line.saturating_add(more).saturating_add(1);
+                *counts.entry(stays.as_str()).or_default() += more + 1;
+            } else {
+                // A range takes the place of one.
+                *places = places.saturating_add(more);
             }
         }
-        let mut in_line = 0_u64;
         for (reason, items) in by_class.into_values() {
             in_line = in_line.saturating_add(items);
             *counts.entry(reason).or_default() += items;
@@ -157,11 +168,10 @@ impl Explainer<'_> {
         reasons.extend(self.busy_group(item, Place::of(item, since)));
         reasons.extend(self.queue_limits(&item.request.queue, &needs.demand));
         reasons.extend(self.nodes((&item.request.work_type, needs)));
+        reasons.extend(self.must_stay(item.id));
         if reasons.is_empty() {
-            let line = self.line.get_or_init(|| {
-                Merge::for_all(&self.machine.facts, &self.machine.index)
-                    .in_order(LINE_LOOKED_AT_MAX)
-            });
+            let line =
+                self.line.get_or_init(|| Merge::for_all(self.machine).in_order(LINE_LOOKED_AT_MAX));
             let nodes = self.machine.index.nodes.values();
             reasons.push(match line.iter().position(|other| *other == item.id) {
                 Some(0) => Reason::NoClaimer {
@@ -185,6 +195,24 @@ impl Explainer<'_> {
             held: of_group.held,
             waiting: of_group.ready.len(),
         })
+    }
+
+    /// What keeps an unclaimed item in its array.
+    fn must_stay(&self, id: WorkId) -> Option<Reason> {
+        let machine = self.machine;
+        let (_, range) = machine.range_of(id)?;
+        let (outstanding, limit) =
+            (machine.index.outstanding(range.array), machine.bounds.array_outstanding);
+        if outstanding >= limit {
+            return Some(Reason::ArrayFull { array: range.array, outstanding, limit });
+        }
+        let (held, limit) = (machine.records(), machine.bounds.records);
+        if held >= limit {
+            return Some(Reason::Full { held, limit });
+        }
+        let more = machine.array_request(range.array).map_or(0, NewItem::bytes_of_element);
+        let (bytes, limit) = (machine.index.bytes, machine.bounds.bytes);
+        (bytes.saturating_add(more) > limit).then_some(Reason::TooHeavy { bytes, limit })
     }
 
     fn queue_limits(&self, queue: &QueueName, demand: &Demand) -> Vec<Reason> {
