@@ -97,6 +97,10 @@ fn fail(index: u64, hold: Hold, retry_at: Option<u64>) -> Call {
     done(Ask::Fail { hold, retry: true }, index, Answer::Failed(retry_at))
 }
 
+fn release(index: u64, hold: Hold) -> Call {
+    done(Ask::Release(hold), index, Answer::Released)
+}
+
 fn look(index: u64, id: u64, status: Option<&str>, result: Option<&str>) -> Call {
     let seen = Seen { status: status.map(str::to_owned), result: result.map(str::to_owned) };
     done(Ask::Look(WorkId(id)), index, Answer::Seen(seen))
@@ -325,6 +329,18 @@ fn an_attempt_too_many_or_too_early_is_found() {
         complete(310, hold(1, 300)),
     ];
     breaks(&wrong, Kind::Order, "counts 2 attempts, not 1 to 1");
+    let given_back = |attempts| {
+        [
+            add(10, 1, "a"),
+            claim(20, 1, "a", 0),
+            start(21, hold(1, 20)),
+            release(22, hold(1, 20)),
+            claim(300, 1, "a", attempts),
+            complete(310, hold(1, 300)),
+        ]
+    };
+    holds(&given_back(0));
+    breaks(&given_back(1), Kind::Order, "counts 1 attempts, not 0 to 0");
     let early = [
         add(10, 1, "a"),
         claim(20, 1, "a", 0),
