@@ -66,6 +66,7 @@ use self::machine::{Shared, TooLarge, position_of};
 use self::network::link::Caller;
 use self::propose::Proposer;
 use self::room::Room;
+pub(crate) use self::runtime::aside;
 pub use self::status::{CONTACT_LOST, ConsensusStatus, Leadership, Role};
 pub use self::timing::{Profile, Timing};
 use self::vocabulary::Raft;
