@@ -387,7 +387,8 @@ impl World {
                 let message = match outcome {
                     Ok(committed) => {
                         self.oracle.answer(floor, &commands, &committed)?;
-                        Message::Answered { request, replies: committed.replies }
+                        let Committed { position, replies } = committed;
+                        Message::Answered { request, position, replies }
                     }
                     Err(ProposeError::NotLeader { leader }) => {
                         self.oracle.refuse(&commands)?;
