@@ -33,7 +33,7 @@ e2e: tools ## a real three-node Kubernetes, the chart, three examples, an outage
 	cargo build --release --workspace --bins
 	cargo test --release --workspace --test e2e -- --nocapture
 
-sim: ## the core in a seeded world; SEEDS=200
+sim: ## the core, and consensus under it, in seeded worlds; SEEDS=200
 	cargo run --release -p ringrift-sim -- queue --seeds 0..$(SEEDS)
 
 chaos: ## real agents under faults and load, ten minutes each with three and five; CHAOS="--minutes 1 --agents 3 --seed 7"

@@ -67,6 +67,7 @@ use self::network::link::Caller;
 use self::propose::Proposer;
 pub(crate) use self::propose::gate::settles;
 use self::room::Room;
+pub(crate) use self::runtime::aside;
 pub use self::status::{CONTACT_LOST, ConsensusStatus, Leadership, Role};
 pub use self::timing::{Profile, Timing};
 use self::vocabulary::Raft;

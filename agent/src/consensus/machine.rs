@@ -18,11 +18,11 @@ use crate::clock::Clock;
 use crate::consensus::Member;
 use crate::consensus::machine::snapshot::{SnapshotDirectory, SnapshotFile};
 use crate::consensus::presence::Presence;
-use crate::consensus::room;
 use crate::consensus::stamp::Anchor;
 use crate::consensus::vocabulary::{
     Entry, LeaderId, LogId, Membership, Payload, Replies, Ring, Snapshot, SnapshotMeta,
 };
+use crate::consensus::{room, runtime};
 
 /// Entries applied under one hold of the lock. Readers wait for as long, so it stays in the
 /// milliseconds even with large batches.
@@ -427,7 +427,7 @@ impl Builder {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    runtime::aside(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

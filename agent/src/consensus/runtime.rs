@@ -1,7 +1,10 @@
 //! The runtime that openraft works on: tokio, with chance that a simulation may decide.
 //!
 //! openraft draws its election timeouts from the runtime. Those are all the chance there is in this
-//! folder beside the raft id, so a world that decides both can be lived through again.
+//! folder beside the raft id, so a world that decides both can be lived through again. What openraft
+//! watches is a [`watch`] of ours, since tokio's wakes who waits for it by chance.
+
+mod watch;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -11,6 +14,7 @@ use openraft::AsyncRuntime;
 use openraft::impls::TokioRuntime;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use tokio::task::JoinError;
 
 thread_local! {
     /// What the next draw on this thread is made of, when a simulation decides.
@@ -21,6 +25,20 @@ thread_local! {
 /// operating system. Answers what would have decided the next draw.
 pub(super) fn decide_chance(seed: Option<u64>) -> Option<u64> {
     NEXT_SEED.replace(seed)
+}
+
+/// Carries out work that would keep one of the runtime's threads for long, on a thread for such work.
+/// In a simulation it is done at once: no seed decides when another thread is ready.
+///
+/// # Errors
+/// When the work panicked.
+pub(crate) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    match NEXT_SEED.get() {
+        Some(_) => Ok(work()),
+        None => tokio::task::spawn_blocking(work).await,
+    }
 }
 
 fn next_seed() -> Option<u64> {
@@ -43,7 +61,7 @@ impl AsyncRuntime for Runtime {
     type Timeout<R, T: Future<Output = R> + Send> = <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = StdRng;
     type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
-    type Watch = <TokioRuntime as AsyncRuntime>::Watch;
+    type Watch = watch::Watch;
     type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
     type Mutex<T: Send + 'static> = <TokioRuntime as AsyncRuntime>::Mutex<T>;
 
@@ -119,5 +137,15 @@ mod tests {
         assert_eq!(draws(), first);
         decide_chance(None);
         assert_ne!(draws(), first);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn heavy_work_is_done_aside_unless_a_seed_decides() {
+        let elsewhere = aside(|| std::thread::current().id()).await.unwrap();
+        assert_ne!(elsewhere, std::thread::current().id());
+        decide_chance(Some(7));
+        let here = aside(|| std::thread::current().id()).await.unwrap();
+        assert_eq!(here, std::thread::current().id());
+        decide_chance(None);
     }
 }

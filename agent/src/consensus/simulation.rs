@@ -19,7 +19,8 @@ use ringrift_core::voters::Change;
 
 pub use self::disk::{Content, Disk, Logged, Planted};
 use crate::clock::Clock;
-use crate::consensus::machine::{Replica, Shared};
+use crate::consensus::log::Log as _;
+use crate::consensus::machine::{Replica, Shared, position_of};
 use crate::consensus::start::{self, Ground};
 pub use crate::consensus::transport::{Incoming, Listener, Stream, Transport};
 use crate::consensus::vocabulary::{LeaderId, LogId, Vote};
@@ -133,7 +134,6 @@ pub async fn open(
         purge_batch_size: 1,
         ..openraft::Config::clone(&*config.timing.raft_config()?)
     };
-    let planted = log.planted();
     let directory = config.data_dir.join("raft");
     let created = std::fs::create_dir_all(&directory);
     created.map_err(|source| ConsensusError::Disk {
@@ -142,17 +142,31 @@ pub async fn open(
         source,
     })?;
     let raft_id = identity::load_or_create(&directory, || Ok(raft_id))?;
-    let mut disk = start::Disk::open(&directory, clock, raft_id, Box::new(log))?;
-    if planted == Some(Planted::LostApplied) {
-        let replica = disk.shared.read(|held| Replica {
-            applied: None,
-            membership: held.membership.clone(),
-            machine: held.machine.clone(),
-        });
+    let mut disk = start::Disk::open(&directory, clock, raft_id, Box::new(log.clone()))?;
+    if log.planted() == Some(Planted::FurtherSnapshot) {
+        let replica = disk.shared.read(|held| further(held, &log));
         disk.shared = Arc::new(Shared::new(replica, clock));
     }
     let ground = Ground { settings: Arc::new(settings), disk, transport };
     Consensus::start(config, clock, ground).await
+}
+
+/// A replica whose machine has what is committed behind its snapshot already.
+fn further(held: &Replica, log: &Disk) -> Replica {
+    let mut machine = held.machine.clone();
+    let (applied, committed) = (held.applied, log.ends().committed);
+    if applied.is_some() {
+        for entry in log.entries() {
+            let log_id = Some(entry.name.to_log_id());
+            if let Ok(Content::Batch(batch)) = entry.content()
+                && applied < log_id
+                && log_id <= committed
+            {
+                machine.apply(position_of(entry.name.to_log_id()), &batch);
+            }
+        }
+    }
+    Replica { applied, membership: held.membership.clone(), machine }
 }
 
 /// Does the leader's duties that need no gossip, until consensus has stopped.

@@ -10,7 +10,7 @@ use ringrift_core::plan::plan;
 use ringrift_core::queue::command::{Command, Refusal};
 use ringrift_core::run::Run;
 
-use crate::consensus::{Consensus, ProposeError};
+use crate::consensus::{Consensus, ProposeError, aside};
 use crate::leader::leads;
 
 /// Runs that are planned at once. Planning copies the run, so this bounds that memory too.
@@ -119,7 +119,7 @@ async fn propose_step(consensus: &Consensus, run: Run, room: u64) -> Planned {
     let version = run.version;
     let id = run.id.clone();
     // A long ledger takes milliseconds to judge; the runtime's threads serve others meanwhile.
-    let advance = match tokio::task::spawn_blocking(move || plan(&run, room)).await {
+    let advance = match aside(move || plan(&run, room)).await {
         Ok(Some(advance)) => advance,
         // Nothing goes into the log while the queue is full.
         Ok(None) if room == 0 => return Planned::Crowded(version),

@@ -69,7 +69,7 @@ impl Caller {
     fn hear(&mut self, now: u64, message: Message) -> Option<(Vec<Command>, Replies)> {
         let current = self.pending.as_ref().map(|(request, _)| *request);
         match message {
-            Message::Answered { request, replies } if Some(request) == current => {
+            Message::Answered { request, position: _, replies } if Some(request) == current => {
                 self.pending.take().map(|(_, commands)| (commands, replies))
             }
             Message::Redirected { request, leader } if Some(request) == current => {

@@ -32,6 +32,8 @@ pub(crate) enum Mutation {
     NoVersionCheck,
     /// Who waits for a lock is forgotten when it asks again.
     ForgetfulLine,
+    /// Who waits for an entry is answered what came to its place, whoever's it is.
+    ForeignAnswer,
 }
 
 impl Mutation {
@@ -46,6 +48,7 @@ impl Mutation {
             Self::LostTail => "lost-tail",
             Self::NoVersionCheck => "no-version-check",
             Self::ForgetfulLine => "forgetful-line",
+            Self::ForeignAnswer => "foreign-answer",
         }
     }
 
@@ -138,6 +141,15 @@ impl Network {
         for other in (0..REPLICAS).filter(|other| *other != replica) {
             self.cut[replica][other] |= way != 1;
             self.cut[other][replica] |= way != 2;
+        }
+    }
+
+    /// Cuts all but one replica off from each other; that one sees them all.
+    pub(crate) fn bridge(&mut self, bridge: usize) {
+        for from in (0..REPLICAS).filter(|from| *from != bridge) {
+            for to in (0..REPLICAS).filter(|to| *to != bridge) {
+                self.cut[from][to] = true;
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What replicas and clients say to each other, and what a replica's step brings about.
 
+use ringrift_core::id::Position;
 use ringrift_core::queue::command::{Batch, Command, Refusal, Reply};
 
 /// What the machine answers to the commands of one entry.
@@ -38,6 +39,8 @@ pub(crate) enum Message {
     },
     Answered {
         request: u64,
+        /// The entry that it was carried out in.
+        position: Position,
         replies: Replies,
     },
     /// Not the leader, or no longer.

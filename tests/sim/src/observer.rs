@@ -26,6 +26,12 @@ pub(crate) const LOCK: &str = "lock";
 pub(crate) struct Observer {
     machine: Machine,
     log: Vec<(Entry, Replies)>,
+    /// By client and request: what was asked, and the last position that anybody had been told.
+    asked: BTreeMap<(usize, u64), (Vec<Command>, u64)>,
+    /// By entry: whose request it was answered to.
+    answered: BTreeMap<u64, (usize, u64)>,
+    /// The last position that anybody was told.
+    floor: u64,
     last_grant: Option<Token>,
     /// The token of the last claim of each item.
     holders: BTreeMap<WorkId, Token>,
@@ -75,6 +81,43 @@ impl Observer {
             }
             None => return Err(format!("replica {id} skipped to entry {index}")),
         }
+        Ok(())
+    }
+
+    /// A client asks.
+    pub(crate) fn ask(&mut self, client: usize, request: u64, commands: &[Command]) {
+        self.asked.insert((client, request), (commands.to_vec(), self.floor));
+    }
+
+    /// Holds an answer against the log: the entry at its position is what was asked, says what was
+    /// answered, and came after everything that had been answered when it was asked.
+    pub(crate) fn answer(
+        &mut self,
+        client: usize,
+        request: u64,
+        position: Position,
+        replies: &Replies,
+    ) -> Result<(), String> {
+        let index = position.index;
+        let Some((commands, floor)) = self.asked.get(&(client, request)) else {
+            return Err(format!("client {client} was answered {request}, which it did not ask"));
+        };
+        if index <= *floor {
+            return Err(format!("asked after {floor} was answered, and carried out at {index}"));
+        }
+        let at = usize::try_from(index.saturating_sub(1)).unwrap_or(usize::MAX);
+        let is_it = |(entry, known): &(Entry, Replies)| {
+            (entry.term, &entry.batch.commands, known) == (position.term, commands, replies)
+        };
+        if !self.log.get(at).is_some_and(is_it) {
+            return Err(format!("{commands:?} was answered {replies:?}, and {index} is not that"));
+        }
+        // A network may deliver an answer twice.
+        let first = *self.answered.entry(index).or_insert((client, request));
+        if first != (client, request) {
+            return Err(format!("{index} was answered to {first:?} and to {client}, {request}"));
+        }
+        self.floor = self.floor.max(index);
         Ok(())
     }
 

@@ -49,8 +49,9 @@ const UNANSWERED_MAX: u64 = 8_000;
 /// After healing all work must have ended within this time: the sum of the longest backoffs of an item
 /// with six attempts, and room.
 const HEALING: u64 = 180_000;
-/// When nobody asks for anything any more, all replicas are the same within this.
-const SETTLING: u64 = 8_000;
+/// When nobody asks for anything any more, all replicas are the same within this: who sends the last
+/// part of a snapshot waits a minute for an answer that the network let vanish.
+const SETTLING: u64 = 75_000;
 /// Clients look around this often.
 const PULSE: u64 = 10;
 /// Fate looks around this often.
@@ -119,6 +120,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, bug: Option<Bug>) -> Result<Self, String> {
+        panics::count();
         let mut chance = Chance::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x4a57);
         let scenario = Scenario::new(seed, &mut chance)?;
         let count = 3 + chance.below(3);
@@ -385,7 +387,8 @@ impl World {
                 let message = match outcome {
                     Ok(committed) => {
                         self.oracle.answer(floor, &commands, &committed)?;
-                        Message::Answered { request, replies: committed.replies }
+                        let Committed { position, replies } = committed;
+                        Message::Answered { request, position, replies }
                     }
                     Err(ProposeError::NotLeader { leader }) => {
                         self.oracle.refuse(&commands)?;

@@ -305,7 +305,8 @@ impl Replica {
         // Only a mutation applies at once.
         let applied = effects.applied.last();
         let replies = applied.map_or_else(Vec::new, |applied| applied.replies.clone());
-        Some(Message::Answered { request, replies })
+        let position = Position { term: self.term, index };
+        Some(Message::Answered { request, position, replies })
     }
 
     fn see_term(&mut self, term: u64) {
@@ -389,12 +390,14 @@ impl Replica {
                 Some(mutation) => mutation.distort(&self.machine, &entry.batch, clock),
                 None => entry.batch.clone(),
             };
-            let replies = self.machine.apply(Position { term: entry.term, index }, &fed);
+            let position = Position { term: entry.term, index };
+            let replies = self.machine.apply(position, &fed);
             if let Some((term, client, request)) = self.waiting.remove(&index) {
                 // Another leader's entry may have come to this place: then the outcome is unknown.
-                if term == entry.term && self.role == Role::Leader {
+                let own = term == entry.term && self.role == Role::Leader;
+                if own || self.mutation == Some(Mutation::ForeignAnswer) {
                     let replies = replies.clone();
-                    effects.sent.push((client, Message::Answered { request, replies }));
+                    effects.sent.push((client, Message::Answered { request, position, replies }));
                 }
             }
             effects.applied.push(Applied { index, entry, fed, replies });

@@ -1,17 +1,26 @@
 //! Tests of the simulator itself: seeds hold, seeds repeat, planted bugs are caught.
 
 use crate::fault::Mutation;
-use crate::{Game, Seeds, parse_seeds, play, play_all};
+use crate::{CONSENSUS_EVERY, Game, Seeds, parse_seeds, play, play_all};
 
 #[test]
 fn seeds_hold() {
-    let played = play_all(Seeds { first: 0, end: 40 }, Game::Queue(None));
+    let played = play_all(Seeds { first: 0, end: 40 }, Game::Model(None));
     let failed: Vec<_> = played.iter().filter(|played| played.failure.is_some()).collect();
     assert!(failed.is_empty(), "{failed:#?}");
     let operations: u64 = played.iter().map(|played| played.operations).sum();
     assert!(operations > 40 * 200, "{operations} operations show nothing");
     let verdicts = played.iter().filter(|played| played.verdict).count();
     assert!(verdicts > 30, "only {verdicts} of 40 gauntlets came to a verdict");
+}
+
+/// A seed that is played in both worlds, and one that is played in the model's alone.
+#[test]
+fn both_worlds_are_played() {
+    let played = play_all(Seeds { first: CONSENSUS_EVERY, end: CONSENSUS_EVERY + 2 }, Game::Queue);
+    let over: Vec<_> = played.iter().map(|played| played.consensus).collect();
+    assert_eq!(over, [true, false]);
+    assert!(played.iter().all(|played| played.failure.is_none()), "{played:#?}");
 }
 
 #[test]
@@ -35,6 +44,7 @@ fn planted_bugs_are_caught() {
         Mutation::LostTail,
         Mutation::NoVersionCheck,
         Mutation::ForgetfulLine,
+        Mutation::ForeignAnswer,
     ] {
         let caught = (0..300).find_map(|seed| play(seed, Some(mutation)).failure);
         assert!(caught.is_some(), "{} went unseen", mutation.name());

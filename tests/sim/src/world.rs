@@ -51,6 +51,10 @@ pub(crate) struct World {
     sent: u64,
     /// When each replica that is down comes back.
     restarts: [Option<u64>; REPLICAS],
+    /// Until when each replica stands still. What is sent to it waits for it.
+    paused: [u64; REPLICAS],
+    /// A replica that is cut off and joined again and again, and until when.
+    flapping: Option<(usize, u64)>,
     observer: Observer,
 }
 
@@ -75,6 +79,8 @@ impl World {
             mail: BTreeMap::new(),
             sent: 0,
             restarts: [None; REPLICAS],
+            paused: [0; REPLICAS],
+            flapping: None,
             observer: Observer::default(),
         }
     }
@@ -137,7 +143,7 @@ impl World {
             return Ok(());
         }
         for id in 0..REPLICAS {
-            if self.replicas[id].up {
+            if self.replicas[id].up && self.paused[id] <= self.now {
                 let mut effects = Effects::default();
                 self.replicas[id].tick(self.now, &mut self.chance, &mut effects);
                 self.carry_out(id, effects)?;
@@ -146,6 +152,9 @@ impl World {
         for number in 0..self.clients.len() {
             let asked = self.clients[number].wake(self.now, &mut self.chance, scenario)?;
             if let Some((to, message)) = asked {
+                if let Message::Propose { request, commands } = &message {
+                    self.observer.ask(number, *request, commands);
+                }
                 self.send(REPLICAS + number, to, message)?;
             }
         }
@@ -155,10 +164,20 @@ impl World {
     fn deliver(&mut self, envelope: Envelope) -> Result<(), String> {
         let Envelope { from, to, message } = envelope;
         if to >= REPLICAS {
+            if let Message::Answered { request, position, replies } = &message {
+                self.observer.answer(to - REPLICAS, *request, *position, replies)?;
+            }
             let client = &mut self.clients[to - REPLICAS];
             return client.hear(self.now, message, &mut self.chance, &mut self.observer);
         }
         if !self.replicas[to].up {
+            return Ok(());
+        }
+        if self.paused[to] > self.now {
+            // Behind what waits there already.
+            self.sent += 1;
+            let envelope = Envelope { from, to, message };
+            self.mail.insert((self.paused[to], self.sent), envelope);
             return Ok(());
         }
         let mut effects = Effects::default();
@@ -195,6 +214,7 @@ impl World {
 
     /// Something goes wrong, or becomes right again.
     fn fate(&mut self) {
+        self.flap();
         let (now, chance) = (self.now, &mut self.chance);
         let id = chance.below(REPLICAS);
         let leader = self.replicas.iter().position(Replica::is_leader);
@@ -203,6 +223,7 @@ impl World {
         match chance.between(0, 99) {
             0..=3 if self.replicas[victim].up => {
                 self.replicas[victim].crash();
+                self.paused[victim] = 0;
                 // A quick restart comes back into the same election.
                 let down = if chance.per_mille(500) { 60 } else { 3_000 };
                 self.restarts[victim] = Some(now + chance.between(5, down));
@@ -216,12 +237,29 @@ impl World {
                 self.clients[worker].pause(until);
             }
             17..=18 => self.clients[1 + chance.below(WORKERS)].crash(),
+            19..=20 => self.paused[victim] = now + chance.between(50, 3_000),
+            21..=22 => self.network.bridge(id),
+            23 => self.flapping = Some((victim, now + chance.between(800, 3_000))),
             _ => {}
+        }
+    }
+
+    fn flap(&mut self) {
+        let Some((replica, until)) = self.flapping else {
+            return;
+        };
+        self.network.join();
+        if self.now >= until {
+            self.flapping = None;
+        } else if self.chance.per_mille(600) {
+            self.network.isolate(&mut self.chance, replica);
         }
     }
 
     fn heal(&mut self) {
         self.network = Network::default();
+        self.flapping = None;
+        self.paused = [0; REPLICAS];
         for restart in &mut self.restarts {
             *restart = restart.map(|_| self.now);
         }

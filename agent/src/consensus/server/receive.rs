@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Mutex;
 
 use crate::consensus::machine::snapshot::{SNAPSHOT_BYTES_MAX, SnapshotDirectory, SnapshotFile};
+use crate::consensus::runtime;
 use crate::consensus::server::Service;
 use crate::consensus::vocabulary::{Ring, Snapshot, SnapshotMeta};
 use crate::consensus::wire::{Response, SnapshotBegin, SnapshotPart};
@@ -165,8 +166,8 @@ impl Arriving {
         self.writer.flush().await?;
         let (file, meta) = (self.file, part.meta.clone());
         // A damaged one is refused here: inside the raft core it would stop this agent.
-        let checked = tokio::task::spawn_blocking(move || SnapshotDirectory::check(file, &meta));
-        let file = checked.await.map_err(io::Error::other)??;
+        let checked = runtime::aside(move || SnapshotDirectory::check(file, &meta)).await;
+        let file = checked.map_err(io::Error::other)??;
         install(part, file, service).await
     }
 }

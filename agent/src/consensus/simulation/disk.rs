@@ -18,10 +18,11 @@ pub enum Planted {
     EarlyAppend,
     /// Votes are reported as saved and never written.
     LostVote,
-    /// What a leader cut off a log comes back with the next start.
+    /// What a leader cut off a log comes back with the next start, in the place of what it wrote
+    /// there instead.
     LostTruncation,
-    /// A snapshot does not say up to where it goes.
-    LostApplied,
+    /// A snapshot holds more than it says, so entries are applied again behind it.
+    FurtherSnapshot,
 }
 
 /// An entry as it is in a log.
@@ -249,10 +250,17 @@ impl Disk {
         Some(Logged { name: EntryName::of(*log_id), previous, bytes: bytes.clone() })
     }
 
-    /// The last entry of the log, as the agent sees it.
+    /// The log, as the agent sees it.
     #[must_use]
-    pub fn last(&self) -> Option<EntryName> {
-        self.lock().seen.ends.last.map(EntryName::of)
+    pub fn entries(&self) -> Vec<Logged> {
+        let state = self.lock();
+        let mut previous: Option<EntryName> = None;
+        let held = state.seen.entries.values().map(|(log_id, bytes)| {
+            let name = EntryName::of(*log_id);
+            let before = previous.replace(name).filter(|before| before.index + 1 == name.index);
+            Logged { name, previous: before, bytes: bytes.clone() }
+        });
+        held.collect()
     }
 
     /// The entry up to which the log was dropped, as the agent sees it.
@@ -280,11 +288,16 @@ impl Disk {
 impl State {
     fn write(&mut self, record: &Record) {
         let lost = match record {
-            Record::Vote(_) => Some(Planted::LostVote),
-            Record::Truncate(_) => Some(Planted::LostTruncation),
-            Record::Entry(..) | Record::Purge(_) | Record::Committed(_) | Record::Nothing => None,
+            Record::Vote(_) => self.planted == Some(Planted::LostVote),
+            Record::Truncate(_) => self.planted == Some(Planted::LostTruncation),
+            // What was not cut off is still there.
+            Record::Entry(log_id, _) => {
+                self.planted == Some(Planted::LostTruncation)
+                    && self.safe.entries.contains_key(&log_id.index)
+            }
+            Record::Purge(_) | Record::Committed(_) | Record::Nothing => false,
         };
-        if lost.is_none() || lost != self.planted {
+        if !lost {
             self.safe.add(record);
         }
     }

@@ -25,6 +25,9 @@ struct Known {
     standing: Option<Standing>,
     /// Entries that it was seen to have applied.
     applied: u64,
+    /// What its raft id had voted when this life began. What it votes in this life is on its disk
+    /// some time before it shows.
+    voted: Option<Ballot>,
 }
 
 /// A committed entry.
@@ -44,6 +47,8 @@ pub(crate) struct Oracle {
     settled: Vec<Settled>,
     /// Who led under which name, and when the oracle saw it.
     leaders: BTreeSet<(u64, u64)>,
+    /// The last vote of each raft id that was on a disk.
+    votes: BTreeMap<u64, Ballot>,
     /// Voters and members as they are committed.
     voters: Vec<BTreeSet<u64>>,
     pub(crate) members: BTreeSet<u64>,
@@ -86,6 +91,7 @@ impl Oracle {
             chain: BTreeMap::new(),
             settled: Vec::new(),
             leaders: BTreeSet::new(),
+            votes: BTreeMap::new(),
             voters: Vec::new(),
             members: BTreeSet::new(),
             once_members: BTreeSet::new(),
@@ -125,23 +131,37 @@ impl Oracle {
     }
 
     /// Takes note of what came into a log.
-    pub(crate) fn read_log(&mut self, disk: &Disk) -> Result<(), String> {
-        for Logged { name, previous, bytes } in disk.take_news() {
-            let says = digest(&bytes[..]);
-            match self.chain.get(&name) {
-                Some((before, known)) => {
-                    let other_before =
-                        previous.is_some() && before.is_some() && previous != *before;
-                    if *known != says || other_before {
-                        return Err(format!("two logs differ in or before {name:?}"));
-                    }
-                }
-                None => {
-                    self.chain.insert(name, (previous, says));
-                }
+    fn read_log(&mut self, disk: &Disk) -> Result<(), String> {
+        for logged in disk.take_news() {
+            if !self.is_known(&logged)? {
+                let says = digest(&logged.bytes[..]);
+                self.chain.insert(logged.name, (logged.previous, says));
             }
         }
         Ok(())
+    }
+
+    /// What is in a log when its agent starts is what was written there, in that order.
+    fn read_again(&self, disk: &Disk) -> Result<(), String> {
+        for logged in disk.entries() {
+            if !self.is_known(&logged)? {
+                return Err(format!("a log holds {:?}, which nobody wrote", logged.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an entry was in a log before; it says the same in each, and follows the same.
+    fn is_known(&self, logged: &Logged) -> Result<bool, String> {
+        let Logged { name, previous, bytes } = logged;
+        let Some((before, known)) = self.chain.get(name) else {
+            return Ok(false);
+        };
+        let other_before = previous.is_some() && before.is_some() && previous != before;
+        if *known != digest(&bytes[..]) || other_before {
+            return Err(format!("two logs differ in or before {name:?}"));
+        }
+        Ok(true)
     }
 
     /// Looks at an agent after a step. `keeps` says how many of these voters have an entry on disk.
@@ -153,25 +173,32 @@ impl Oracle {
     ) -> Result<(), String> {
         self.read_log(seen.disk)?;
         let standing = simulation::look(seen.consensus);
-        let known = &mut self.known[seen.host];
-        if known.life != seen.life {
-            *known = Known { life: seen.life, ..Known::default() };
+        let voted = self.votes.get(&standing.raft_id).copied();
+        if self.known[seen.host].life != seen.life {
+            self.read_again(seen.disk)?;
+            self.known[seen.host] = Known { life: seen.life, voted, ..Known::default() };
         }
+        if let Some(promised) = seen.disk.promised().filter(|promised| voted < Some(*promised)) {
+            self.votes.insert(standing.raft_id, promised);
+        }
+        let known = &mut self.known[seen.host];
         if known.standing.as_ref() == Some(&standing) {
             return Ok(());
         }
         let before = known.standing.replace(standing.clone());
+        let voted = known.voted;
         self.trace.write_u64(now);
         self.trace.write_usize(seen.host);
         self.trace.write_u64(digest(format!("{standing:?}")));
         if let Some(cause) = &standing.stopped {
-            if seen.ends {
-                return Ok(());
+            if !seen.ends {
+                return Err(format!("the raft core of host {} stopped: {cause}", seen.host));
             }
-            return Err(format!("the raft core of host {} stopped: {cause}", seen.host));
+            // What it applied before it stopped is applied, and may have been answered.
+            return self.follow(&standing, seen, keeps);
         }
         let failed = |what: &str| Err(format!("host {}: {what}: {standing:?}", seen.host));
-        if Some(standing.vote) < seen.disk.promised() {
+        if Some(standing.vote) < voted {
             return failed("it forgot a vote");
         }
         let Standing { committed, snapshot, purged, last, .. } = &standing;
