@@ -153,6 +153,9 @@ pub const CLOCK_STEP_MAX: Span = Span(500);
 pub const ATTEMPTS_DEFAULT: u32 = 3;
 /// The most attempts that an item may ask for.
 pub const ATTEMPTS_MAX: u32 = 100;
+/// Claims of an item that end with their lease before its start, until it is dead: of so many holders
+/// in a row not one fell silent by chance.
+pub const CLAIMS_LOST_MAX: u32 = 20;
 /// First delay before a retry.
 pub const BACKOFF_BASE: Span = Span::seconds(1);
 /// Longest delay before a retry.

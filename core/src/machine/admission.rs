@@ -158,6 +158,7 @@ impl Machine {
             state,
             attempts: 0,
             deliveries: 0,
+            claims_lost: 0,
             created: now,
             last_error: None,
             last_node: None,

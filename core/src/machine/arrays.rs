@@ -258,6 +258,7 @@ fn element_of(array: &Array, range: Range, id: WorkId) -> Item {
         state,
         attempts: 0,
         deliveries: 0,
+        claims_lost: 0,
         created: array.created,
         last_error: None,
         last_node: None,

@@ -20,6 +20,8 @@ pub(super) struct Bounds {
     pub(super) finished_bytes: u64,
     /// Answers that one session keeps.
     pub(super) session_answers: usize,
+    /// Claims of an item that may end before its start.
+    pub(super) claims_lost: u32,
 }
 
 impl Bounds {
@@ -32,6 +34,7 @@ impl Bounds {
         follow_up_bytes: limits::FOLLOW_UP_BYTES_SPARE,
         finished_bytes: limits::FINISHED_BYTES_MAX,
         session_answers: limits::SESSION_ANSWERS_MAX,
+        claims_lost: limits::CLAIMS_LOST_MAX,
     };
 
     /// Whether an item may leave its array, of which so many are held or retried, and get a record of

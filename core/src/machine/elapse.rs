@@ -89,7 +89,7 @@ impl Machine {
             return;
         };
         let Some(started) = lease.started else {
-            self.put_back(id, None);
+            self.lose_claim(id, lease);
             return;
         };
         let timeout = item.request.attempt_timeout;
@@ -115,6 +115,20 @@ impl Machine {
             // The node is at fault, not the item: another node takes it at once. The count of
             // attempts bounds the harm of an item that kills its nodes.
             self.put_back(id, Some(error));
+        }
+    }
+
+    /// Makes an item claimable again whose holder fell silent before the start. No attempt counts, so
+    /// the count of such claims bounds the harm of an item that kills whoever claims it.
+    fn lose_claim(&mut self, id: WorkId, lease: &Lease) {
+        self.put_back(id, None);
+        self.alter(id, |item| item.claims_lost = item.claims_lost.saturating_add(1));
+        let lost = self.item(id).map_or(0, |item| item.claims_lost);
+        if lost >= self.bounds.claims_lost {
+            let last = &lease.node;
+            let error =
+                format!("was claimed {lost} times and never started, the last time by {last}");
+            self.bury(id, Cause::NeverStarted, error);
         }
     }
 

@@ -107,7 +107,7 @@ impl Machine {
         }
     }
 
-    /// Gives a dead item all its attempts again. Its deliveries and its last error stay. It waits once
+    /// Gives a dead item all its attempts again, and as many claims. Its deliveries and its last error stay. It waits once
     /// more for what has not ended of what it waited for.
     pub(super) fn redrive(&mut self, id: WorkId) -> Result<Reply, Refusal> {
         let item = self.item(id).ok_or(Refusal::UnknownWork(id))?;
@@ -137,6 +137,7 @@ impl Machine {
             item.attempts = 0;
             // Its first wait is over, so the deadline for its first claim no longer counts.
             item.deliveries = item.deliveries.max(1);
+            item.claims_lost = 0;
             item.state =
                 if open.is_empty() { State::Ready { since } } else { State::Blocked { open } };
         });

@@ -306,6 +306,7 @@ impl Machine {
             state,
             attempts,
             deliveries,
+            claims_lost,
             created,
             last_error: _,
             last_node,
@@ -318,6 +319,12 @@ impl Machine {
             *attempts <= request.attempts_max && attempts <= deliveries,
             "attempts are bounded",
             || format!("{id}: {attempts} attempts, {deliveries} deliveries"),
+        );
+        let most = if matches!(state, State::Dead { .. }) { 0 } else { 1 };
+        findings.expect(
+            claims_lost + most <= self.bounds.claims_lost && claims_lost <= deliveries,
+            "lost claims are bounded",
+            || format!("{id}: {claims_lost} claims lost of {deliveries}"),
         );
         findings.expect(*created <= now, "nothing is of the future", || format!("{id} created"));
         if let State::Blocked { open } = state {

@@ -80,6 +80,7 @@ pub(super) struct Row {
     pub(super) standing: Standing,
     attempts: u32,
     deliveries: u32,
+    claims_lost: u32,
     created: u64,
     /// Whom it was told to wait for, and whether only their completion would do.
     awaited: Vec<(u64, bool)>,

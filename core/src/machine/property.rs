@@ -17,7 +17,7 @@ use super::bounds::Bounds;
 use super::model::{Answer, Model};
 use crate::id::{LockName, Position, QueueName, Token, WorkId};
 use crate::queue::command::{Batch, Command, Refusal, Reply};
-use crate::queue::item::State;
+use crate::queue::item::{Cause, Item, State};
 use crate::time::Moment;
 
 /// A machine and the model beside it, fed alike.
@@ -187,6 +187,7 @@ const NARROW: Bounds = Bounds {
     bytes: 7_500,
     follow_up_bytes: 900,
     session_answers: 2,
+    claims_lost: 2,
     ..Bounds::REAL
 };
 
@@ -221,8 +222,12 @@ fn the_machine_does_what_the_model_says() {
 #[test]
 fn a_machine_that_is_full_does_what_the_model_says() {
     let refused = std::cell::RefCell::new(BTreeSet::new());
+    let lost = std::cell::Cell::new(false);
     let played = runner(7, 4_000).run(&history(), |history| {
         let pairing = play_within(NARROW, &history)?;
+        let given_up =
+            |item: &Item| matches!(item.state, State::Dead { cause: Cause::NeverStarted, .. });
+        lost.set(lost.get() || pairing.machine.facts.items.values().any(given_up));
         refused.borrow_mut().extend(pairing.refused);
         Ok(())
     });
@@ -230,7 +235,7 @@ fn a_machine_that_is_full_does_what_the_model_says() {
         panic!("{error}");
     }
     let reached = ["Full", "TooHeavy", "SessionFull"].map(|it| refused.borrow().contains(it));
-    assert_eq!(reached, [true; 3], "histories come to the bounds");
+    assert_eq!((reached, lost.get()), ([true; 3], true), "histories come to the bounds");
 }
 
 #[test]

@@ -224,6 +224,8 @@ pub enum Cause {
     TotalTimeout,
     /// An item that had to complete before it did not.
     Dependency(WorkId),
+    /// Who claimed it fell silent before the start, time and again: it may be what kills them.
+    NeverStarted,
 }
 
 impl Cause {
@@ -238,6 +240,7 @@ impl Cause {
             Self::PendingTimeout => "pending_timeout",
             Self::TotalTimeout => "total_timeout",
             Self::Dependency(_) => "dependency",
+            Self::NeverStarted => "never_started",
         }
     }
 }
@@ -331,6 +334,8 @@ pub struct Item {
     pub attempts: u32,
     /// Times that it was claimed.
     pub deliveries: u32,
+    /// Claims that ended with their lease before the start; a redrive forgets them.
+    pub claims_lost: u32,
     /// When it was enqueued.
     pub created: Moment,
     /// The error of the last failed attempt.

@@ -49,6 +49,7 @@ fn data(event: &Event) -> Value {
                 | Cause::Final
                 | Cause::AttemptTimeout
                 | Cause::NodeLost
+                | Cause::NeverStarted
                 | Cause::PendingTimeout
                 | Cause::TotalTimeout => None,
             };

@@ -94,6 +94,7 @@ impl Model {
             standing,
             attempts: 0,
             deliveries: 0,
+            claims_lost: 0,
             created: self.now,
             awaited,
             recorded: true,

@@ -58,6 +58,7 @@ impl Model {
                 },
                 attempts: 0,
                 deliveries: 0,
+                claims_lost: 0,
                 created: self.now,
                 awaited: vec![],
                 recorded: false,
@@ -135,6 +136,7 @@ impl Model {
         let row = &mut self.rows[at];
         row.attempts = 0;
         row.deliveries = row.deliveries.max(1);
+        row.claims_lost = 0;
         row.standing =
             if behind.is_empty() { Standing::Open { since } } else { Standing::Behind(behind) };
         Answer::Done

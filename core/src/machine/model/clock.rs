@@ -56,7 +56,12 @@ impl Model {
         };
         let back = Standing::Open { since: row.created };
         let Some(started) = started else {
-            row.standing = back;
+            row.claims_lost += 1;
+            if row.claims_lost >= self.bounds.claims_lost {
+                self.die(at, Cause::NeverStarted);
+            } else {
+                row.standing = back;
+            }
             return;
         };
         let ends = started + row.request.attempt_timeout.0;

@@ -270,3 +270,33 @@ fn what_is_given_back_for_later_waits_for_its_time() {
     bench.now += 60_000;
     assert_eq!(bench.claim("n", 1).len(), 1, "its only attempt was not started");
 }
+
+#[test]
+fn an_item_that_silences_whoever_claims_it_is_given_up() {
+    let mut bench = Bench::default();
+    let id = bench.enqueue(vec![task("a")])[0];
+    let lose = |bench: &mut Bench| {
+        assert_eq!(bench.claim("n", 1).len(), 1);
+        bench.now += 10_000;
+        bench.apply(Command::Tick).expect("time passes");
+    };
+    for _ in 1..limits::CLAIMS_LOST_MAX {
+        lose(&mut bench);
+    }
+    // What is given back in order is no loss, however often.
+    for _ in 0..=limits::CLAIMS_LOST_MAX {
+        let (work_id, token) = bench.claim("n", 1)[0];
+        let delay = Span::default();
+        bench.apply(Command::Release { work_id, token, delay }).expect("given back");
+    }
+    assert_eq!((bench.status(id), bench.attempts(id)), (Status::Ready, 0));
+    lose(&mut bench);
+    let State::Dead { cause, error, .. } = &bench.machine.item(id).expect("known").state else {
+        panic!("dead");
+    };
+    assert_eq!(cause.as_str(), "never_started");
+    assert_eq!(error, "was claimed 20 times and never started, the last time by n");
+    bench.apply(Command::Redrive { work_id: id }).expect("a person says so");
+    lose(&mut bench);
+    assert_eq!(bench.status(id), Status::Ready, "it counts from the beginning");
+}
