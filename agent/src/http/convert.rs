@@ -224,6 +224,7 @@ pub(crate) fn work_item(machine: &Machine, item: &Item, viewer: Viewer) -> work:
         state,
         attempts,
         deliveries: _,
+        claims_lost: _,
         created,
         last_error,
         last_node,

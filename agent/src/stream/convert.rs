@@ -255,6 +255,7 @@ pub(super) fn claimed(items: Vec<Item>, read: impl Fn(&Item) -> String) -> Resul
             state,
             attempts,
             deliveries: _,
+            claims_lost: _,
             created: _,
             last_error: _,
             last_node: _,

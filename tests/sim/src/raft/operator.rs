@@ -169,7 +169,11 @@ impl World {
         let remove = self.operator.wiped_voters[target];
         host.run(async move {
             let wiped_voter = if remove {
-                consensus.remove_member(&member.node_id).await.is_err()
+                // Its removal may have come about while the answer did not.
+                !matches!(
+                    consensus.remove_member(&member.node_id).await,
+                    Ok(()) | Err(MembershipError::Unknown { .. })
+                )
             } else {
                 let added = consensus.add_member(member).await;
                 matches!(added, Err(MembershipError::WipedVoter { .. }))
