@@ -9,8 +9,12 @@
 //! something has been as it is.
 //!
 //! Members may say a zone: machines that fail together. Of learners that are ready, one goes first
-//! whose zone holds the fewest voters. The zone is a preference and no condition: one more vote in a
-//! zone that holds some is better than the vote of a dead member.
+//! whose zone holds the fewest voters. A replacement must not make the spread worse: afterwards no more
+//! voters may fail together than before, when the dead one still counted. Voters of one zone fail
+//! together, and who says no zone may stand in the fullest one. So where no voter says a zone nothing is
+//! worse, a learner that says none takes the place of a voter that said none, and the learner's zone may
+//! grow to what the fullest one held. Growth only prefers: a voter more is one more to lose, whatever
+//! its zone, and so is the learner that an operator lets in by removing the dead one.
 
 mod obstacle;
 mod watch;
@@ -232,6 +236,34 @@ fn replace(rules: &Rules, picture: &Picture, dead: &Member) -> Result<u64, Obsta
     ready_learner(rules, picture, Some(dead))
 }
 
+/// How many of these voters may fail together: those of the fullest zone, and all that say none, since
+/// they may stand there too.
+fn together<'a>(voters: impl Iterator<Item = &'a Member>) -> usize {
+    let mut counts: BTreeMap<&ZoneName, usize> = BTreeMap::new();
+    let mut unsaid = 0;
+    for voter in voters {
+        match &voter.zone {
+            Some(zone) => *counts.entry(zone).or_default() += 1,
+            None => unsaid += 1,
+        }
+    }
+    counts.into_values().max().unwrap_or(0) + unsaid
+}
+
+/// What stands in the way when more voters could fail together with a learner in the place of a voter.
+fn worse_spread(picture: &Picture, leaving: &Member, learner: &Member) -> Option<Obstacle> {
+    let staying = voters(picture).filter(|voter| voter.raft_id != leaving.raft_id);
+    let (before, after) =
+        (together(voters(picture)), together(staying.chain(core::iter::once(learner))));
+    let worse = || Obstacle::WorseSpread {
+        learner: learner.node_id.clone(),
+        zone: learner.zone.clone(),
+        before,
+        after,
+    };
+    (after > before).then(worse)
+}
+
 /// How many voters fail with a member, but for one whose vote is about to go. Of a member that says no
 /// zone the worst is assumed: that it stands where the most are.
 fn crowd(picture: &Picture, leaving: Option<&Member>, zone: Option<&ZoneName>) -> usize {
@@ -254,18 +286,24 @@ fn ready_learner(
     leaving: Option<&Member>,
 ) -> Result<u64, Obstacle> {
     let learners = picture.members.iter().filter(|member| !member.votes);
+    let worse = |learner| leaving.and_then(|leaving| worse_spread(picture, leaving, learner));
     let nearest = learners.filter(|learner| learner.failed_for.is_none()).min_by_key(|learner| {
-        // Who is ready goes before who stands apart, and that before who lacks less.
+        // One that may be waited for goes before one that may not be taken; who is ready before who
+        // stands apart, and that before who lacks less.
         let crowd = crowd(picture, leaving, learner.zone.as_ref());
-        (!learner.is_ready(rules), crowd, learner.behind.unwrap_or(u64::MAX), learner.raft_id)
+        let behind = learner.behind.unwrap_or(u64::MAX);
+        (worse(learner).is_some(), !learner.is_ready(rules), crowd, behind, learner.raft_id)
     });
-    match nearest {
-        None => Err(Obstacle::NoLearner),
-        Some(learner) if learner.is_ready(rules) => Ok(learner.raft_id),
-        Some(learner) => Err(Obstacle::LearnerBehind {
-            learner: learner.node_id.clone(),
-            behind: learner.behind,
-            warm_for: learner.warm_for,
+    let Some(nearest) = nearest else {
+        return Err(Obstacle::NoLearner);
+    };
+    match worse(nearest) {
+        Some(obstacle) => Err(obstacle),
+        None if nearest.is_ready(rules) => Ok(nearest.raft_id),
+        None => Err(Obstacle::LearnerBehind {
+            learner: nearest.node_id.clone(),
+            behind: nearest.behind,
+            warm_for: nearest.warm_for,
             needed: rules.warm_for,
         }),
     }

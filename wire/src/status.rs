@@ -448,7 +448,8 @@ pub struct ClusterMembers {
     /// What the leader does about the voters now, in one sentence.
     pub voters_outlook: String,
     /// Why a dead voter is not replaced yet, in one word: `just_failed`, `just_heard`, `under_way`,
-    /// `no_majority`, `just_changed`, `just_replaced`, `no_learner`, `learner_behind`, `off`.
+    /// `no_majority`, `just_changed`, `just_replaced`, `no_learner`, `worse_spread`, `learner_behind`,
+    /// `off`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
     /// Seconds since somebody was added or removed.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::id::NodeId;
+use crate::id::{NodeId, ZoneName};
 use crate::time::Span;
 
 /// What stands in the way of a replacement.
@@ -49,6 +49,17 @@ pub enum Obstacle {
     },
     /// There is no learner that lives.
     NoLearner,
+    /// With any of the learners more voters could fail together than with the dead one.
+    WorseSpread {
+        /// The best of them.
+        learner: NodeId,
+        /// Its zone; who says none may stand in the fullest one.
+        zone: Option<ZoneName>,
+        /// Voters that could fail together before the dead one fell.
+        before: usize,
+        /// Voters that could with the learner in its place.
+        after: usize,
+    },
     /// The best learner does not have the log yet, or not for long.
     LearnerBehind {
         /// Its name.
@@ -75,6 +86,7 @@ impl Obstacle {
             Self::JustChanged { .. } => "just_changed",
             Self::JustReplaced { .. } => "just_replaced",
             Self::NoLearner => "no_learner",
+            Self::WorseSpread { .. } => "worse_spread",
             Self::LearnerBehind { .. } => "learner_behind",
         }
     }
@@ -103,6 +115,18 @@ impl fmt::Display for Obstacle {
                  another vote at once"
             ),
             Self::NoLearner => f.write_str("no learner is there to take its place; start an agent"),
+            Self::WorseSpread { learner, zone, before, after } => {
+                write!(f, "with the learner {learner}, ")?;
+                match zone {
+                    Some(zone) => write!(f, "which is in zone {zone}, ")?,
+                    None => f.write_str("which says no zone and may be where the most are, ")?,
+                }
+                write!(
+                    f,
+                    "{after} voters could fail together instead of {before}; start an agent in a zone \
+                     with fewer voters, or remove this voter to let the learner vote nevertheless"
+                )
+            }
             Self::LearnerBehind { learner, behind: None, .. } => {
                 write!(f, "the learner {learner} has not answered yet")
             }

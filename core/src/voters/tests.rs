@@ -111,8 +111,8 @@ fn a_learner_gets_a_vote_while_there_are_too_few() {
 }
 
 /// The members of [`due`] in zones, `-` for none, and learners 4, 5, ... as many as there are words.
-/// Answers who takes the dead voter's place.
-fn chosen(zones: &str, adjust: impl Fn(&mut [Member])) -> u64 {
+/// Answers what is decided.
+fn decided(zones: &str, adjust: impl Fn(&mut [Member])) -> Decision {
     let mut picture = due();
     picture.members.pop();
     let words = zones.split(' ').zip(1_u64..);
@@ -124,7 +124,12 @@ fn chosen(zones: &str, adjust: impl Fn(&mut [Member])) -> u64 {
         picture.members[at].zone = (word != "-").then(|| zone(word));
     }
     adjust(&mut picture.members[3..]);
-    match decide(&Rules::default(), &picture) {
+    decide(&Rules::default(), &picture)
+}
+
+/// Who takes the dead voter's place among the members of [`decided`].
+fn chosen(zones: &str, adjust: impl Fn(&mut [Member])) -> u64 {
+    match decided(zones, adjust) {
         Decision::Replace { dead: 3, by } => by,
         other => panic!("one must take its place: {other:?}"),
     }
@@ -151,18 +156,68 @@ fn of_ready_learners_the_one_whose_zone_holds_the_fewest_voters_goes_first() {
         ("- - - a b", 4),
         // Who says nothing may stand where the most are.
         ("a a b - b", 5),
-        ("a a b - a", 4),
         ("a - b - c", 5),
     ] {
         assert_eq!(chosen(zones, nearest_first), by, "{zones}");
     }
     // The zone goes before the lag of those that are ready.
     assert_eq!(chosen("- - - - -", other_first), 5);
-    assert_eq!(chosen("a b c c a", other_first), 4);
-    assert_eq!(chosen("a b c a b", other_first), 5, "both zones hold one");
+    assert_eq!(chosen("a b c c d", nearest_first), 4);
+    assert_eq!(chosen("a b c c d", other_first), 5, "both zones hold none");
+    assert_eq!(chosen("a a b b a", other_first), 4);
     // And who is ready before the zone.
-    assert_eq!(chosen("a b c c a", |learners| learners[0].warm_for = Span(0)), 5);
-    assert_eq!(chosen("a b c c a", |learners| learners[0].failed_for = Some(Span(0))), 5);
+    assert_eq!(chosen("a b b c a", |learners| learners[0].warm_for = Span(0)), 5);
+    assert_eq!(chosen("a b b c a", |learners| learners[0].failed_for = Some(Span(0))), 5);
+}
+
+#[test]
+fn no_replacement_lets_more_voters_fail_together_than_before() {
+    let nothing = |_: &mut [Member]| {};
+    // A learner that may be taken, one at a time: the fullest zone holds no more than it did.
+    for zones in ["a b c c", "a b c d", "a a b b", "a b b a", "a a a a", "- - - -", "- - - a"] {
+        assert_eq!(chosen(zones, nothing), 4, "{zones}");
+    }
+    // The dead one said none, and may have stood in the fullest zone as well.
+    for zones in ["a b - a", "a b - -", "a - - -", "- - b a", "- - b c", "a a b c"] {
+        assert_eq!(chosen(zones, nothing), 4, "{zones}");
+    }
+    for (zones, before, after) in [
+        ("a b c a", 1, 2),
+        ("a b c -", 1, 2),
+        ("a a b a", 2, 3),
+        ("a a b -", 2, 3),
+        ("a - b a", 2, 3),
+        ("a - b -", 2, 3),
+        // The best of them is named.
+        ("a a b a -", 2, 3),
+    ] {
+        let learner_zone = zones.split(' ').nth(3).filter(|word| *word != "-").map(zone);
+        let obstacle =
+            Obstacle::WorseSpread { learner: node(4), zone: learner_zone.clone(), before, after };
+        let told = obstacle.to_string();
+        assert!(told.contains(&format!("{after} voters")) && told.contains("n4"), "{told}");
+        assert!(learner_zone.is_none_or(|it| told.contains(&format!("zone {it}"))), "{told}");
+        assert_eq!(obstacle.word(), "worse_spread");
+        let waits = Decision::Wait { dead: node(3), obstacle };
+        assert_eq!(decided(zones, nothing), waits, "{zones}");
+    }
+    // One that may be taken and is not ready yet is waited for.
+    match decided("a b c a c", |learners| learners[1].warm_for = Span(0)) {
+        Decision::Wait { obstacle: Obstacle::LearnerBehind { learner, .. }, .. } => {
+            assert_eq!(learner, node(5));
+        }
+        other => panic!("it must wait for the learner in the free zone: {other:?}"),
+    }
+}
+
+#[test]
+fn growth_takes_a_learner_of_any_zone() {
+    let mut picture = due();
+    picture.members.remove(2);
+    for member in &mut picture.members {
+        member.zone = Some(zone("a"));
+    }
+    assert_eq!(decide(&Rules::default(), &picture), Decision::Promote { learner: 4 });
 }
 
 #[test]
@@ -188,6 +243,14 @@ fn neighbours(picture: &Picture, learner: u64, dead: Option<u64>) -> usize {
         Some(zone) => count(zone),
         None => zones.iter().map(|zone| count(zone)).max().unwrap_or(0),
     }
+}
+
+/// The most voters that could fail together with one, if those that say no zone are in its zone.
+fn at_once(voters: &[&Member]) -> usize {
+    let with = |one: &Member| {
+        voters.iter().filter(|other| other.zone.is_none() || other.zone == one.zone).count()
+    };
+    voters.iter().map(|one| with(one)).max().unwrap_or(0)
 }
 
 fn span(around: u64) -> impl Strategy<Value = Span> {
@@ -241,7 +304,10 @@ fn may_replace(picture: &Picture, dead: u64, by: u64) -> bool {
     let hourly = picture
         .replaced
         .is_none_or(|(retired, since)| retired == dead.raft_id || since.0 >= 3_600_000);
-    dead.votes
+    let mut afterwards: Vec<_> = voters.iter().copied().filter(|it| *it != dead).collect();
+    afterwards.push(by);
+    at_once(&afterwards) <= at_once(&voters)
+        && dead.votes
         && dead.raft_id != picture.leader
         && dead.failed_for.is_some_and(|failed| failed.0 >= 60_000)
         && dead.silent_for.0 >= 60_000
