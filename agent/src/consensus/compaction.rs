@@ -10,6 +10,7 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver as _;
 
 use crate::consensus::Inner;
+use crate::consensus::vocabulary::Membership;
 
 /// Bytes of log that are never worth a snapshot: they are read within a second.
 const LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
@@ -21,12 +22,19 @@ const MARK_BYTES: u64 = 1024 * 1024;
 /// Marks behind the last snapshot. When there are as many, every second one goes: where snapshots are that
 /// far apart, bytes need not be counted that closely.
 const MARKS_MAX: usize = 1_024;
+/// What a replica waits longer than the one before it, as a part of the whole.
+const STAGGER_PART: u64 = 8;
+/// Nobody's log grows to more than one and a half times of what is worth a snapshot.
+const RANK_MAX: u64 = 4;
 /// How often it is looked at. A disk writes a few hundred megabytes meanwhile at most.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Whether a snapshot is due, after so many bytes of log since the last one, which has so many.
-fn is_due(log_bytes: u64, snapshot_bytes: u64) -> bool {
-    log_bytes >= LOG_BYTES_MIN.max(snapshot_bytes.saturating_mul(LOG_PER_SNAPSHOT))
+/// Whether a snapshot is due, after so many bytes of log since the last one, which has so many. Replicas
+/// have the same log; each takes an eighth more of it for each of those before it (`rank`), so that
+/// they do not all write at once, often to disks and processors that they share with each other.
+fn is_due(log_bytes: u64, snapshot_bytes: u64, rank: u64) -> bool {
+    let worth = LOG_BYTES_MIN.max(snapshot_bytes.saturating_mul(LOG_PER_SNAPSHOT));
+    log_bytes >= worth.saturating_add((worth / STAGGER_PART).saturating_mul(rank.min(RANK_MAX)))
 }
 
 /// Asks for snapshots when they are due, until consensus is gone.
@@ -43,7 +51,11 @@ pub(super) async fn watch(inner: Weak<Inner>) {
             continue;
         };
         let log_bytes = count.since(snapshot, last, appended);
-        if !is_due(log_bytes, inner.snapshots.current_bytes()) {
+        let before = |members: &Membership| {
+            members.nodes().filter(|(raft_id, _)| **raft_id < inner.raft_id).count() as u64
+        };
+        let rank = before(&metrics.borrow_watched().membership_config);
+        if !is_due(log_bytes, inner.snapshots.current_bytes(), rank) {
             continue;
         }
         tracing::debug!(log_bytes, "a snapshot is due");
@@ -104,13 +116,22 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_due_by_the_bytes_of_the_log_and_of_the_last_one() {
-        assert!(!is_due(0, 0));
-        assert!(!is_due(64 * MIB - 1, 0));
-        assert!(is_due(64 * MIB, 0));
-        assert!(is_due(64 * MIB, 32 * MIB), "small snapshots do not come more often");
-        assert!(!is_due(199 * MIB, 100 * MIB));
-        assert!(is_due(200 * MIB, 100 * MIB));
-        assert!(!is_due(u64::MAX - 1, u64::MAX), "no overflow");
+        assert!(!is_due(0, 0, 0));
+        assert!(!is_due(64 * MIB - 1, 0, 0));
+        assert!(is_due(64 * MIB, 0, 0));
+        assert!(is_due(64 * MIB, 32 * MIB, 0), "small snapshots do not come more often");
+        assert!(!is_due(199 * MIB, 100 * MIB, 0));
+        assert!(is_due(200 * MIB, 100 * MIB, 0));
+        assert!(!is_due(u64::MAX - 1, u64::MAX, 4), "no overflow");
+    }
+
+    #[test]
+    fn replicas_of_one_log_take_turns() {
+        for rank in 0..4 {
+            let due = (64 + 8 * rank) * MIB;
+            assert!(is_due(due, 0, rank) && !is_due(due, 0, rank + 1) && !is_due(due - 1, 0, rank));
+        }
+        assert!(is_due(96 * MIB, 0, 4) && is_due(96 * MIB, 0, 1_000), "there is a longest");
     }
 
     #[test]

@@ -395,7 +395,8 @@ impl RaftSnapshotBuilder<Ring> for Builder {
         let frozen = self.frozen.take();
         let frozen = frozen.ok_or_else(|| io::Error::other("a builder writes one snapshot"))?;
         let snapshots = self.snapshots.clone();
-        let written = blocking(move || snapshots.write(&frozen, snapshots.room())).await;
+        let write = move || snapshots.write(&frozen, snapshots.room());
+        let written = runtime::after_others("snapshot", write).await?;
         let (snapshot, bytes) = match written {
             Err(error) if room::is_full(&error) => return self.keep_the_one_before(&error),
             written => written?,

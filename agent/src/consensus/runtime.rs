@@ -8,13 +8,19 @@ mod watch;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
 use openraft::AsyncRuntime;
 use openraft::impls::TokioRuntime;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use tokio::sync::oneshot;
 use tokio::task::JoinError;
+
+/// Taken from the priority of work that may come after others: it still gets a tenth of what one of them
+/// gets, so that it ends on a machine that is never idle.
+const NICENESS: i32 = 10;
 
 thread_local! {
     /// What the next draw on this thread is made of, when a simulation decides.
@@ -39,6 +45,27 @@ pub(crate) async fn aside<T: Send + 'static>(
         Some(_) => Ok(work()),
         None => tokio::task::spawn_blocking(work).await,
     }
+}
+
+/// As [`aside`], on a thread of its own that lets others go first when processors are scarce: for work of
+/// seconds that nobody waits for.
+///
+/// # Errors
+/// When there is no thread, or the work panicked.
+pub(crate) async fn after_others<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    if NEXT_SEED.get().is_some() {
+        return Ok(work());
+    }
+    let (tell, told) = oneshot::channel();
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // Of this thread alone, on Linux. A sandbox may forbid it; the work is then as urgent as all.
+        let _same_priority = rustix::process::nice(NICENESS);
+        let _nobody_listens = tell.send(work());
+    })?;
+    told.await.map_err(|_gone| io::Error::other(format!("the thread {name} panicked")))
 }
 
 fn next_seed() -> Option<u64> {
@@ -137,6 +164,18 @@ mod tests {
         assert_eq!(draws(), first);
         decide_chance(None);
         assert_ne!(draws(), first);
+    }
+
+    #[tokio::test]
+    async fn work_that_may_come_after_others_has_a_thread_of_lower_priority() {
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let before = niceness();
+        let there = move || (std::thread::current().name().map(str::to_owned), niceness());
+        let (name, nice) = after_others("slow", there).await.unwrap();
+        assert_eq!((name.as_deref(), nice), (Some("slow"), (before + NICENESS).min(19)));
+        assert_eq!(niceness(), before, "nobody else is slowed down");
+        let panics = after_others("slow", || -> u8 { panic!("as planned") }).await;
+        assert!(panics.unwrap_err().to_string().contains("slow panicked"));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 
-use ringrift_agent::consensus::simulation::{self, Disk, EntryName};
+use ringrift_agent::consensus::simulation::{self, Disk, EntryName, Standing};
 use ringrift_agent::consensus::{Committed, Member, ProposeError, Timing};
 use ringrift_core::queue::command::Command;
 
@@ -251,7 +251,7 @@ impl World {
                 return Ok(());
             }
         }
-        Err("nobody leads after healing".to_owned())
+        Err(format!("nobody leads after healing: {:?}", self.standings()))
     }
 
     fn finish_work(&mut self) -> Result<(), String> {
@@ -300,9 +300,12 @@ impl World {
                 return Ok(());
             }
         }
-        let standings: Vec<_> =
-            self.hosts.iter().map(|host| host.consensus().map(simulation::look)).collect();
-        Err(format!("the agents did not come together after healing: {standings:?}"))
+        Err(format!("the agents did not come together after healing: {:?}", self.standings()))
+    }
+
+    /// What each host says of itself, for people.
+    fn standings(&self) -> Vec<Option<Standing>> {
+        self.hosts.iter().map(|host| host.consensus().map(simulation::look)).collect()
     }
 
     fn conclude(&self) -> Result<(), String> {
