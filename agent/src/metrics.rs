@@ -213,6 +213,7 @@ const fn reason(refusal: &Refusal) -> &'static str {
         Refusal::Ended { .. } => "work_ended",
         Refusal::Full { .. } => "full",
         Refusal::TooHeavy { .. } => "too_heavy",
+        Refusal::TooManyKinds { .. } => "too_many_kinds",
         Refusal::KeyConflict { .. } => "key_conflict",
         Refusal::Invalid { .. } => "invalid",
         Refusal::LockHeld { .. } => "lock_held",

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use ringrift_wire::client::Client;
 use ringrift_wire::run::{GauntletSpec, Play, RunSpec, Stop, Submit};
+use ringrift_wire::work::Resources;
 
 use crate::args::GauntletRun;
 use crate::output::{self, Failure};
@@ -60,6 +61,7 @@ fn spec(args: GauntletRun) -> Result<GauntletSpec, Failure> {
             baselines: args.baselines,
             play: Play::default(),
             stop: Stop::default(),
+            resources: Resources::default(),
         },
         (None, None) => {
             return Err(Failure::usage("give --file, or --candidate and --baseline".to_owned()));

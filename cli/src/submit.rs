@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use ringrift_wire::client::Client;
 use ringrift_wire::run::{JobSpec, RunSpec, RunStatus, Submit, default_queue};
+use ringrift_wire::work::Resources;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -81,6 +82,7 @@ fn job(args: args::Submit) -> JobSpec {
         timeout_seconds: 3_600,
         priority: 50,
         labels: args::map(args.labels),
+        resources: Resources::default(),
     }
 }
 

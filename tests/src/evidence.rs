@@ -83,6 +83,7 @@ fn digest(pairs: &[&LedgerPair]) -> u64 {
 #[cfg(test)]
 mod tests {
     use ringrift_wire::run::MatchupStatus;
+    use ringrift_wire::work::Resources;
 
     use super::*;
 
@@ -118,6 +119,7 @@ mod tests {
         RunStatus {
             run_id: "demo".to_owned(),
             queue: "default".to_owned(),
+            resources: Resources::default(),
             kind: "gauntlet".to_owned(),
             phase: "succeeded".to_owned(),
             version: 1,

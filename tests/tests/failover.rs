@@ -11,6 +11,7 @@ use ringrift_wire::pair::{Contestant, Limit};
 use ringrift_wire::run::{
     GauntletSpec, LedgerPage, Play, RunSpec, RunStatus, Stop, Submit, default_queue,
 };
+use ringrift_wire::work::Resources;
 
 const RUN: &str = "failover";
 const PAIRS_MIN: u32 = 30;
@@ -36,6 +37,7 @@ fn gauntlet() -> Submit {
         baselines: vec![own("middle", 300), own("weak", 100)],
         play: Play { seed: 7, ..Play::default() },
         stop: Stop { pairs_min: PAIRS_MIN, pairs_max: 60, elo1_milli: 60_000, ..Stop::default() },
+        resources: Resources::default(),
     };
     Submit { run_id: RUN.to_owned(), queue: default_queue(), spec: RunSpec::Gauntlet(spec) }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::pair::Contestant;
-use crate::work::Pending;
+use crate::work::{Pending, Resources};
 
 /// Body of `POST /runs`. Submitting the same run under the same id again is harmless.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -42,6 +42,9 @@ pub struct Execute {
     /// When a match-up ends.
     #[serde(default)]
     pub stop: Stop,
+    /// What each pair reserves on its node.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// What a run does: exactly one of the three.
@@ -83,6 +86,9 @@ pub struct JobSpec {
     /// Labels that a node must have.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What each task reserves on its node.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// One candidate against baselines.
@@ -99,6 +105,9 @@ pub struct GauntletSpec {
     /// When a match-up ends.
     #[serde(default)]
     pub stop: Stop,
+    /// What each pair reserves on its node.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// Everyone against everyone.
@@ -113,6 +122,9 @@ pub struct TournamentSpec {
     /// Pairs of each match-up.
     #[serde(default = "pairs")]
     pub pairs: u32,
+    /// What each pair reserves on its node.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// How games are played.
@@ -234,6 +246,9 @@ pub struct RunStatus {
     pub run_id: String,
     /// The queue that its items go to.
     pub queue: String,
+    /// What each of its items reserves on its node.
+    #[serde(default)]
+    pub resources: Resources,
     /// `job`, `gauntlet` or `tournament`.
     pub kind: String,
     /// `active`, `succeeded`, `failed` or `cancelled`.

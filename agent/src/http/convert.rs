@@ -160,11 +160,23 @@ fn dependency(at: usize, after: &work::After) -> Result<Dependency, Failure> {
     Ok(Dependency { on, ok: *condition == work::Condition::Ok })
 }
 
+/// What an item asks for. The fields of `resources` are named so.
 fn demand(resources: work::Resources) -> Result<Demand, Failure> {
     let work::Resources { cpu, memory_mib, gpus, disk_free_mib } = resources;
     let cpu_milli = milli("resources.cpu", cpu)?;
     let gpu_milli = milli("resources.gpus", gpus)?;
     Ok(Demand { cpu_milli, memory_mib, gpu_milli, disk_floor_mib: disk_free_mib })
+}
+
+/// The same the other way round.
+fn resources(demand: &Demand) -> work::Resources {
+    let Demand { cpu_milli, memory_mib, gpu_milli, disk_floor_mib } = *demand;
+    work::Resources {
+        cpu: f64::from(cpu_milli) / 1_000.0,
+        memory_mib,
+        gpus: f64::from(gpu_milli) / 1_000.0,
+        disk_free_mib: disk_floor_mib,
+    }
 }
 
 /// Thousandths of a number that is not negative.

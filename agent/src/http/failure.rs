@@ -185,6 +185,7 @@ impl From<Refusal> for Failure {
             Refusal::SessionStale { .. } => conflict(Code::SessionStale),
             Refusal::Full { .. }
             | Refusal::TooHeavy { .. }
+            | Refusal::TooManyKinds { .. }
             | Refusal::QueueFull { .. }
             | Refusal::SessionFull { .. }
             | Refusal::TooManySessions(_)

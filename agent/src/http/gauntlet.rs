@@ -21,9 +21,10 @@ use super::{App, convert, runs};
 )]
 pub(crate) async fn execute(
     State(app): State<Arc<App>>,
-    JsonBody(Execute { run_id, queue, candidate, baselines, play, stop }): JsonBody<Execute>,
+    JsonBody(execute): JsonBody<Execute>,
 ) -> Answer<Submitted> {
-    let spec = RunSpec::Gauntlet(GauntletSpec { candidate, baselines, play, stop });
+    let Execute { run_id, queue, candidate, baselines, play, stop, resources } = execute;
+    let spec = RunSpec::Gauntlet(GauntletSpec { candidate, baselines, play, stop, resources });
     let spec = convert::run::spec("", spec)?;
     runs::submit_spec(&app, run_id, &queue, spec, "").await
 }

@@ -108,7 +108,8 @@ fn part(spec: &RunSpec, origin: &Origin) -> Option<Value> {
 }
 
 fn pair_spec(contestants: [&Contestant; 2], play: &Play, index: u32) -> PairSpec {
-    let Play { seed, opening_plies, plies_max, reply_timeout, window: _, priority: _ } = play;
+    let Play { seed, opening_plies, plies_max, reply_timeout, window: _, priority: _, demand: _ } =
+        play;
     PairSpec {
         contestants: contestants.map(contestant),
         seed: *seed,

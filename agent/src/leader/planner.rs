@@ -99,14 +99,14 @@ fn runs_to_plan(consensus: &Consensus, settled: &mut BTreeMap<RunId, Settled>) -
 
 fn is_settled(machine: &Machine, run: &Run, known: Settled) -> bool {
     let Settled { version, crowded } = known;
-    version == run.version && !(crowded && machine.room(&run.queue) > 0)
+    version == run.version && !(crowded && machine.room_for(run) > 0)
 }
 
 /// Plans one run as it is now and proposes the step.
 async fn step(consensus: &Consensus, id: RunId) -> (RunId, Planned) {
     let run = consensus.read(|machine| {
         let run = machine.run(&id).filter(|run| run.outcome.is_none())?;
-        Some((run.clone(), machine.room(&run.queue)))
+        Some((run.clone(), machine.room_for(run)))
     });
     let planned = match run {
         None => Planned::Moved,
@@ -153,9 +153,12 @@ async fn propose_step(consensus: &Consensus, run: Run, room: u64) -> Planned {
             Planned::Moved
         }
         // Others have taken the room meanwhile.
-        Some(Err(Refusal::Full { .. } | Refusal::TooHeavy { .. } | Refusal::QueueFull { .. })) => {
-            Planned::Failed
-        }
+        Some(Err(
+            Refusal::Full { .. }
+            | Refusal::TooHeavy { .. }
+            | Refusal::TooManyKinds { .. }
+            | Refusal::QueueFull { .. },
+        )) => Planned::Failed,
         Some(Err(refusal)) => {
             tracing::error!(run = %id, version, %refusal, "the machine refuses a planner's step");
             Planned::Settled(version)

@@ -102,6 +102,64 @@ async fn a_claim_reserves_devices_on_its_node() {
 }
 
 #[tokio::test]
+async fn a_runs_items_reserve_what_the_run_asks_for() {
+    let agent = start("--slots 0").await;
+    let job = |resources: Value| {
+        json!({ "run_id": "j", "spec": { "job": {
+            "argv": ["true"], "completions": 5, "resources": resources,
+        } } })
+    };
+    let engine = |name: &str| json!({ "name": name, "argv": ["own"], "limit": { "nodes": 100 } });
+    let gauntlet = |resources: Value| {
+        json!({
+            "run_id": "g", "candidate": engine("new"), "baselines": [engine("old")],
+            "resources": resources,
+        })
+    };
+    let field = |problem: (u16, String, Option<String>)| (problem.0, problem.2.unwrap_or_default());
+    let half = agent.post("/runs", &job(json!({ "gpus": 1.5 }))).await.problem();
+    assert_eq!(field(half), (400, "spec.job.resources.gpus".to_owned()));
+    let less = agent.post("/runs", &job(json!({ "cpu": -1 }))).await.problem();
+    assert_eq!(field(less), (400, "spec.job.resources.cpu".to_owned()));
+    let odd = agent.post("/runs", &job(json!({ "gpu": 1 }))).await.problem();
+    assert_eq!(odd.0, 400, "{odd:?}");
+    let half = agent.post("/gauntlet/execute", &gauntlet(json!({ "gpus": 1.5 }))).await.problem();
+    assert_eq!(field(half), (400, "resources.gpus".to_owned()));
+
+    let asked = json!({ "cpu": 0.25, "memory_mib": 300, "gpus": 0.5, "disk_free_mib": 7 });
+    assert_eq!(agent.post("/runs", &job(asked.clone())).await.ok()["status"], "accepted");
+    assert_eq!(agent.post("/runs", &job(asked.clone())).await.ok()["status"], "exists");
+    let other = agent.post("/runs", &job(json!({ "gpus": 1 }))).await.problem();
+    assert_eq!(other.1, "RUN_CONFLICT");
+    assert_eq!(agent.get("/runs/j").await.ok()["resources"], asked);
+    until("its tasks are there", || async {
+        let run = agent.get("/runs/j").await.ok();
+        (run["waits"][0]["reason"] == "no_node_large_enough").then_some(())
+    })
+    .await;
+    assert!(claim(&agent, json!({ "node_id": "n", "max_items": 9 })).await.is_empty());
+    let capacity = json!({
+        "cpu_milli": 4000, "memory_mib": 1000, "gpu_devices": 2, "disk_free_mib": 7,
+    });
+    agent.put("/nodes/n/capacity", &capacity).await.ok();
+    let claimed = claim(&agent, json!({ "node_id": "n", "max_items": 9 })).await;
+    assert_eq!(claimed.len(), 3, "memory for three of five");
+    assert_eq!(claimed[2]["devices"], json!([{ "device": 1, "part": 0.5 }]));
+    let nodes = agent.get("/nodes").await.ok();
+    assert_eq!(nodes["nodes"][0]["reserved_gpu_milli"], 1500);
+    agent.post("/runs/j/cancel", &json!({})).await.ok();
+
+    agent.post("/gauntlet/execute", &gauntlet(json!({ "gpus": 1 }))).await.ok();
+    agent.put("/nodes/m/capacity", &capacity).await.ok();
+    let pairs = json!({ "node_id": "m", "max_items": 9, "wait_seconds": 20 });
+    let pairs = claim(&agent, pairs).await;
+    assert_eq!(pairs[0]["devices"], json!([{ "device": 0, "part": 1.0 }]));
+    let run = agent.get("/runs/g").await.ok();
+    assert_eq!(run["resources"]["gpus"], json!(1.0));
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_million_items_enter_in_one_request() {
     let agent = start("--slots 0").await;
     let item = json!({ "key": "sweep", "work_type": "mine", "config": { "seed": 7 } });

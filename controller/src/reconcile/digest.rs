@@ -184,6 +184,7 @@ fn figures(run: &RunStatus) -> Status {
     let RunStatus {
         run_id: _,
         queue: _,
+        resources: _,
         kind: _,
         phase,
         version: _,

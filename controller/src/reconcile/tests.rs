@@ -6,7 +6,7 @@ use ringrift_crds::{Gauntlet, Job, Status, Tournament};
 use ringrift_wire::pair::Limit;
 use ringrift_wire::problem::{Code, Problem};
 use ringrift_wire::run::{MatchupStatus, Model, RunSpec, RunStatus};
-use ringrift_wire::work::Pending;
+use ringrift_wire::work::{Pending, Resources};
 
 use super::digest::{cut, differs, digest, is_true, malformed};
 use super::*;
@@ -36,6 +36,7 @@ fn seen(phase: &str) -> RunStatus {
     RunStatus {
         run_id: format!("gauntlet-{UID}"),
         queue: "team".to_owned(),
+        resources: Resources::default(),
         kind: "gauntlet".to_owned(),
         phase: phase.to_owned(),
         version: 3,

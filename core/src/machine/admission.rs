@@ -87,11 +87,7 @@ impl Machine {
         }
         self.check_records(fresh, bytes, source)?;
         if self.index.classes.saturating_add(classes.len()) > limits::CLASSES_MAX {
-            let problem = format!(
-                "would make more than {} kinds of unfinished items; use fewer distinct needs",
-                limits::CLASSES_MAX
-            );
-            return Err(invalid("items.needs", problem));
+            return Err(Refusal::TooManyKinds { limit: limits::CLASSES_MAX as u64 });
         }
         Ok(admissions)
     }
@@ -175,8 +171,7 @@ impl Machine {
     }
 
     fn has_class(&self, request: &NewItem) -> bool {
-        let of_type = self.index.types.get(&request.work_type);
-        let classes = of_type.and_then(|of_type| of_type.lanes.get(&request.queue));
+        let classes = self.index.classes_of(&request.work_type, &request.queue);
         classes.is_some_and(|classes| classes.contains_key(&request.needs))
     }
 

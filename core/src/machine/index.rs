@@ -241,6 +241,15 @@ impl Index {
         self.arrays.get(&array).map_or(0, |of_array| of_array.outstanding.len())
     }
 
+    /// The classes of a work type in a queue, while unfinished items are in any.
+    pub(super) fn classes_of(
+        &self,
+        work_type: &str,
+        queue: &QueueName,
+    ) -> Option<&BTreeMap<Needs, Class>> {
+        self.types.get(work_type)?.lanes.get(queue)
+    }
+
     /// The class of a request, while unfinished items are in it.
     pub(super) fn class(&mut self, request: &NewItem) -> Option<&mut Class> {
         let lanes = &mut self.types.get_mut(&request.work_type)?.lanes;

@@ -331,6 +331,12 @@ impl Machine {
             let told = |one: (&WorkId, &bool)| awaited.contains(&(*one.0, *one.1));
             findings.expect(open.iter().all(told), "waits are known", || format!("{id}: {open:?}"));
         }
+        let run = item.origin().and_then(|origin| self.run(&origin.run));
+        let is_its_own =
+            |run: &Run| request.queue == run.queue && request.needs == run.spec.needs();
+        findings.expect(run.is_none_or(is_its_own), "a run's items are where it says", || {
+            format!("{id} is in {} and needs {:?}", request.queue, request.needs)
+        });
         let used_up = *attempts >= request.attempts_max;
         match state {
             State::Delayed { .. } | State::Blocked { .. } | State::Ready { .. } => {

@@ -171,7 +171,7 @@ impl Machine {
     #[must_use]
     pub fn run_items(&self, id: &RunId) -> RunItems {
         let of_run = self.index.runs.get(id);
-        let crowded = |run: &Run| run.ended.is_none() && self.room(&run.queue) == 0;
+        let crowded = |run: &Run| run.ended.is_none() && self.room_for(run) == 0;
         RunItems {
             outstanding: of_run.map_or(0, |of_run| of_run.outstanding.len() as u64),
             running: of_run.map_or(0, |of_run| of_run.running),

@@ -265,6 +265,7 @@ fn check_spec(spec: &RunSpec) -> Result<(), Refusal> {
 /// Whether a planner's items are parts of its own run.
 fn check_parts(run: &Run, enqueue: &[NewItem]) -> Result<(), Refusal> {
     let lines = run.spec.matchups().max(1);
+    let needs = run.spec.needs();
     for (at, request) in enqueue.iter().enumerate() {
         let own = match &request.payload {
             Payload::OfRun(Origin { run: of, matchup, index, replay: _ }) => {
@@ -278,6 +279,9 @@ fn check_parts(run: &Run, enqueue: &[NewItem]) -> Result<(), Refusal> {
         if request.queue != run.queue {
             let problem = format!("must be {}, the run's own", run.queue);
             return Err(invalid(format!("enqueue[{at}].queue"), problem));
+        }
+        if request.needs != needs {
+            return Err(invalid(format!("enqueue[{at}].needs"), "must be the run's own"));
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use crate::id::{DEFAULT_QUEUE, QueueName};
 use crate::limits;
 use crate::queue::command::{Refusal, Reply};
 use crate::queue::tenant::QueueSettings;
+use crate::run::Run;
 
 impl Machine {
     /// Makes a queue or changes its settings. What it holds stays, even beyond a new limit.
@@ -78,6 +79,20 @@ impl Machine {
         let queued = self.index.load(name).queued;
         let own = settings.and_then(|settings| settings.max_queued).map(u64::from);
         own.map_or(in_all, |limit| limit.saturating_sub(queued).min(in_all))
+    }
+
+    /// The same for the items of a run: none while the unfinished items are of too many kinds and its
+    /// own are of none of them.
+    #[must_use]
+    pub fn room_for(&self, run: &Run) -> u64 {
+        let is_known = || {
+            let classes = self.index.classes_of(run.spec.work_type(), &run.queue);
+            classes.is_some_and(|classes| classes.contains_key(&run.spec.needs()))
+        };
+        if self.index.classes >= limits::CLASSES_MAX && !is_known() {
+            return 0;
+        }
+        self.room(&run.queue)
     }
 
     /// Counts one item that was given away.

@@ -21,6 +21,7 @@ use super::Machine;
 use crate::id::{Position, QueueName, Token, WorkId};
 use crate::queue::command::{Batch, Claim, Command, PairResult, Refusal, Reply, WorkResult};
 use crate::queue::item::{Needs, NewItem, Payload, State, Status};
+use crate::queue::resources::Demand;
 use crate::run::{
     Contestant, Ending, GameResult, GauntletSpec, JobSpec, Limit, Play, RunSpec, Score, Sprt,
     SprtModel, Stop, Task,
@@ -76,6 +77,7 @@ pub(super) fn gauntlet() -> RunSpec {
             reply_timeout: Span::seconds(10),
             window: 8,
             priority: 50,
+            demand: Demand::default(),
         },
         stop: Stop {
             pairs_min: 2,

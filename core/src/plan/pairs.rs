@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::WORK_TYPE_PAIR;
 use super::job::key;
 use crate::limits;
-use crate::queue::item::{Needs, NewItem, Origin, Payload};
+use crate::queue::item::{NewItem, Origin, Payload};
 use crate::run::{Advance, Outcome, Play, Run, Unplayable};
 use crate::time::Span;
 
@@ -141,7 +141,7 @@ impl<'a> Step<'a> {
             work_type: WORK_TYPE_PAIR.to_string(),
             priority: self.play.priority,
             payload: Payload::OfRun(origin),
-            needs: Needs::default(),
+            needs: self.play.needs(),
             attempts_max: limits::PAIR_ATTEMPTS_MAX,
             attempt_timeout: attempt_timeout(self.play),
             pending_timeout: None,

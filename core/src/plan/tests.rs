@@ -10,6 +10,7 @@ use world::{Script, World};
 use super::plan;
 use crate::limits;
 use crate::queue::item::{Needs, Payload};
+use crate::queue::resources::Demand;
 use crate::run::{
     Contestant, Decision, DecisionKind, GauntletSpec, JobSpec, Limit, Outcome, Play, RunSpec, Sprt,
     SprtModel, Stop, Task, TournamentSpec, Verdict,
@@ -33,6 +34,7 @@ pub(crate) fn play(window: u32) -> Play {
         reply_timeout: Span::seconds(10),
         window,
         priority: 50,
+        demand: Demand::default(),
     }
 }
 
@@ -148,6 +150,28 @@ fn match_ups_advance_together_within_their_windows() {
         world.run.ledger.pairs.iter().map(crate::pages::Pages::len).collect::<Vec<_>>(),
         [5, 5, 5]
     );
+}
+
+#[test]
+fn every_play_of_a_pair_needs_what_the_run_says() {
+    let demand = Demand { gpu_milli: 500, memory_mib: 64, ..Demand::default() };
+    let mut specs = [tournament(3, 2, 5), gauntlet(2, 2, 2, 4)];
+    for spec in &mut specs {
+        match spec {
+            RunSpec::Tournament(spec) => spec.play.demand = demand,
+            RunSpec::Gauntlet(spec) => spec.play.demand = demand,
+            RunSpec::Job(_) => panic!("a Job has no pairs"),
+        }
+        let script = Script { deaths: |_, index| u16::from(index == 0), ..Script::equals(1) };
+        let mut world = World::new(spec.clone(), script);
+        for _ in 0..2 {
+            let step = world.plan_once().expect("pairs, and then what died once more");
+            assert!(!step.enqueue.is_empty());
+            assert!(step.enqueue.iter().all(|item| item.needs == spec.needs()), "{step:?}");
+            assert_eq!(step.enqueue[0].needs.demand, demand);
+            world.complete(0);
+        }
+    }
 }
 
 #[test]

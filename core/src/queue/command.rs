@@ -475,6 +475,14 @@ pub enum Refusal {
         /// The bound.
         limit: u64,
     },
+    /// The unfinished items would be of too many kinds.
+    #[error(
+        "the unfinished items are of at most {limit} kinds; retry later, and use fewer distinct needs"
+    )]
+    TooManyKinds {
+        /// The bound.
+        limit: u64,
+    },
     /// The key is in use for an item with another content.
     #[error(
         "idempotency key {key:?} belongs to work item {work_id}, which asks for something else"

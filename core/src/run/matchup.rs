@@ -1,5 +1,7 @@
-//! Match-ups: who meets whom in a run, and how often at most.
+//! Match-ups: who meets whom in a run, how often at most, and what its items need.
 
+use crate::plan::{WORK_TYPE_PAIR, WORK_TYPE_TASK};
+use crate::queue::item::Needs;
 use crate::run::spec::{Contestant, Play, RunSpec};
 
 impl RunSpec {
@@ -51,6 +53,33 @@ impl RunSpec {
             Self::Gauntlet(spec) => Some(&spec.play),
             Self::Tournament(spec) => Some(&spec.play),
         }
+    }
+
+    /// What each of its items needs of a node.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        match self {
+            Self::Job(spec) => spec.needs.clone(),
+            Self::Gauntlet(spec) => spec.play.needs(),
+            Self::Tournament(spec) => spec.play.needs(),
+        }
+    }
+
+    /// The work type of its items.
+    #[must_use]
+    pub const fn work_type(&self) -> &'static str {
+        match self {
+            Self::Job(_) => WORK_TYPE_TASK,
+            Self::Gauntlet(_) | Self::Tournament(_) => WORK_TYPE_PAIR,
+        }
+    }
+}
+
+impl Play {
+    /// What a pair needs of a node.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        Needs { demand: self.demand, ..Needs::default() }
     }
 }
 

@@ -21,7 +21,7 @@ pub struct RunItems {
     pub outstanding: u64,
     /// Those that a worker has started.
     pub running: u64,
-    /// Whether the run's queue takes no more items.
+    /// Whether the run's queue takes no more items of its kind.
     pub crowded: bool,
 }
 

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::item::Needs;
+use crate::queue::resources::Demand;
 use crate::time::Span;
 
 /// What a run asks for.
@@ -113,6 +114,8 @@ pub struct Play {
     pub window: u32,
     /// 0 to 100, larger first.
     pub priority: u8,
+    /// What a pair needs of its node while it is played.
+    pub demand: Demand,
 }
 
 /// When a match-up ends.

@@ -8,6 +8,7 @@ use core::ops::RangeInclusive;
 
 use crate::limits;
 use crate::queue::item::Needs;
+use crate::queue::resources::{DEVICE_MILLI, Demand};
 use crate::run::spec::{Contestant, JobSpec, Limit, Play, RunSpec, Sprt, Stop};
 use crate::time::Span;
 
@@ -80,20 +81,33 @@ fn job(spec: &JobSpec) -> Checked {
     within("completions", *completions, 1..=limits::RUN_ITEMS_MAX)?;
     within("parallelism", *parallelism, 1..=limits::RUN_OUTSTANDING_MAX)?;
     within("max_attempts", *attempts_max, 1..=limits::ATTEMPTS_MAX)?;
-    refuse_if(*attempt_timeout == Span(0), "timeout_seconds", || "must be above 0".to_string())?;
+    let (least, most) = (Span(1), limits::ATTEMPT_TIMEOUT_MAX);
+    refuse_if(!(least..=most).contains(attempt_timeout), "timeout_seconds", || {
+        format!("must be above 0 and at most {most}, but is {attempt_timeout}")
+    })?;
     within("priority", *priority, 0..=limits::PRIORITY_MAX)?;
     needs(wanted)
 }
 
 fn needs(needs: &Needs) -> Checked {
-    let Needs { capabilities, labels, demand: _ } = needs;
+    let Needs { capabilities, labels, demand: asked } = needs;
     within("capabilities", capabilities.len(), 0..=limits::NEEDS_MAX)?;
     within("labels", labels.len(), 0..=limits::NEEDS_MAX)?;
     let words = capabilities.iter().chain(labels.keys()).chain(labels.values());
     for word in words {
         at_most("labels", "bytes in one word", word.len(), limits::NAME_BYTES_MAX)?;
     }
-    Ok(())
+    demand(asked)
+}
+
+/// As for items: what no node could ever place is refused, what is merely large waits.
+fn demand(demand: &Demand) -> Checked {
+    let Demand { cpu_milli: _, memory_mib: _, gpu_milli, disk_floor_mib: _ } = demand;
+    refuse_if(!demand.is_placeable(), "resources.gpus", || {
+        let device = u32::from(DEVICE_MILLI);
+        let (whole, part) = (gpu_milli / device, gpu_milli % device);
+        format!("must be a part of one device or whole devices, but is {whole}.{part:03}")
+    })
 }
 
 /// Checks each contestant, and that no two share a name.
@@ -154,7 +168,8 @@ fn program(field: &str, argv: &[String]) -> Checked {
 }
 
 fn play(play: &Play) -> Checked {
-    let Play { seed: _, opening_plies, plies_max, reply_timeout, window, priority } = play;
+    let Play { seed: _, opening_plies, plies_max, reply_timeout, window, priority, demand: asked } =
+        play;
     within("play.opening_plies", *opening_plies, 0..=limits::OPENING_PLIES_MAX)?;
     within("play.plies_max", *plies_max, 1..=limits::PLIES_MAX)?;
     let silent = *reply_timeout == Span(0) || *reply_timeout > limits::PAIR_TIMEOUT_MAX;
@@ -162,7 +177,8 @@ fn play(play: &Play) -> Checked {
         format!("must be above 0 and at most {}, but is {reply_timeout}", limits::PAIR_TIMEOUT_MAX)
     })?;
     within("play.window", *window, 1..=limits::RUN_OUTSTANDING_MAX)?;
-    within("play.priority", *priority, 0..=limits::PRIORITY_MAX)
+    within("play.priority", *priority, 0..=limits::PRIORITY_MAX)?;
+    demand(asked)
 }
 
 fn stop(stop: &Stop) -> Checked {

@@ -180,7 +180,7 @@ impl Replica {
                 .active_runs()
                 .filter_map(|run| {
                     let (id, version) = (run.id.clone(), run.version);
-                    let advance = plan::plan(run, self.machine.room(&run.queue))?;
+                    let advance = plan::plan(run, self.machine.room_for(run))?;
                     Some(Command::AdvanceRun { run: id, version, advance })
                 })
                 .collect();

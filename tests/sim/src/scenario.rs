@@ -10,6 +10,7 @@ use ringrift_core::queue::command::{Batch, Claim, Command, PairResult, Reply, Wo
 use ringrift_core::queue::item::{
     Dependency, Item, Needs, NewItem, Origin, Payload, Predecessor, State,
 };
+use ringrift_core::queue::resources::Demand;
 use ringrift_core::run::{
     Contestant, Ending, GameResult, GauntletSpec, JobSpec, Limit, Outcome, Play, RunSpec, Score,
     Sprt, SprtModel, Stop, Task,
@@ -197,6 +198,7 @@ fn gauntlet(chance: &mut Chance) -> RunSpec {
             reply_timeout: Span::seconds(10),
             window: [1, 4, 8][chance.below(3)],
             priority: 60,
+            demand: Demand::default(),
         },
         stop: Stop {
             pairs_min: 2,

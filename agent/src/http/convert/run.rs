@@ -2,32 +2,35 @@
 
 use ringrift_core::machine::{Machine, Reason};
 use ringrift_core::queue::item::Needs;
+use ringrift_core::queue::resources::Demand;
 use ringrift_core::run::report::{self, MatchupReport, RunReport, Standing};
 use ringrift_core::run::{self as core, Fallen, Run, Score};
 use ringrift_core::time::Span;
 use ringrift_wire::{pair, run as wire};
 
-use super::unix_seconds;
+use super::{demand, resources, unix_seconds};
 use crate::http::failure::Failure;
 
 /// A spec that can be run. `path` is where it stands in the body.
 pub(crate) fn spec(path: &str, spec: wire::RunSpec) -> Result<core::RunSpec, Failure> {
     let (kind, spec) = match spec {
-        wire::RunSpec::Job(job) => ("job", core::RunSpec::Job(job_spec(job))),
+        wire::RunSpec::Job(job) => ("job", job_spec(job).map(core::RunSpec::Job)),
         wire::RunSpec::Gauntlet(gauntlet) => {
-            ("gauntlet", core::RunSpec::Gauntlet(gauntlet_spec(gauntlet)))
+            ("gauntlet", gauntlet_spec(gauntlet).map(core::RunSpec::Gauntlet))
         }
         wire::RunSpec::Tournament(tournament) => {
-            ("tournament", core::RunSpec::Tournament(tournament_spec(tournament)))
+            ("tournament", tournament_spec(tournament).map(core::RunSpec::Tournament))
         }
     };
     let path = if path.is_empty() { String::new() } else { format!("{path}.{kind}.") };
-    spec.validate()
-        .map_err(|error| Failure::invalid(format!("{path}{}", error.field), error.problem))?;
-    Ok(spec)
+    let validated = spec.and_then(|spec| match spec.validate() {
+        Ok(()) => Ok(spec),
+        Err(error) => Err(Failure::invalid(error.field, error.problem)),
+    });
+    validated.map_err(|failure| failure.rename(|field| format!("{path}{field}")))
 }
 
-fn job_spec(job: wire::JobSpec) -> core::JobSpec {
+fn job_spec(job: wire::JobSpec) -> Result<core::JobSpec, Failure> {
     let wire::JobSpec {
         argv,
         env,
@@ -37,35 +40,36 @@ fn job_spec(job: wire::JobSpec) -> core::JobSpec {
         timeout_seconds,
         priority,
         labels,
+        resources,
     } = job;
-    core::JobSpec {
+    Ok(core::JobSpec {
         task: core::Task { argv, env },
         completions,
         parallelism,
         attempts_max: max_attempts,
         attempt_timeout: Span::seconds(timeout_seconds),
         priority,
-        needs: Needs { labels, ..Needs::default() },
-    }
+        needs: Needs { labels, demand: demand(resources)?, ..Needs::default() },
+    })
 }
 
-fn gauntlet_spec(gauntlet: wire::GauntletSpec) -> core::GauntletSpec {
-    let wire::GauntletSpec { candidate, baselines, play, stop } = gauntlet;
-    core::GauntletSpec {
+fn gauntlet_spec(gauntlet: wire::GauntletSpec) -> Result<core::GauntletSpec, Failure> {
+    let wire::GauntletSpec { candidate, baselines, play, stop, resources } = gauntlet;
+    Ok(core::GauntletSpec {
         candidate: contestant(candidate),
         baselines: baselines.into_iter().map(contestant).collect(),
-        play: play_of(play),
+        play: play_of(play, demand(resources)?),
         stop: stop_of(stop),
-    }
+    })
 }
 
-fn tournament_spec(tournament: wire::TournamentSpec) -> core::TournamentSpec {
-    let wire::TournamentSpec { contestants, play, pairs } = tournament;
-    core::TournamentSpec {
+fn tournament_spec(tournament: wire::TournamentSpec) -> Result<core::TournamentSpec, Failure> {
+    let wire::TournamentSpec { contestants, play, pairs, resources } = tournament;
+    Ok(core::TournamentSpec {
         contestants: contestants.into_iter().map(contestant).collect(),
-        play: play_of(play),
+        play: play_of(play, demand(resources)?),
         pairs,
-    }
+    })
 }
 
 fn contestant(contestant: pair::Contestant) -> core::Contestant {
@@ -78,11 +82,11 @@ fn contestant(contestant: pair::Contestant) -> core::Contestant {
     core::Contestant { name, argv, options, limit }
 }
 
-fn play_of(play: wire::Play) -> core::Play {
+fn play_of(play: wire::Play, demand: Demand) -> core::Play {
     let wire::Play { seed, opening_plies, plies_max, reply_timeout_seconds, window, priority } =
         play;
     let reply_timeout = Span::seconds(reply_timeout_seconds);
-    core::Play { seed, opening_plies, plies_max, reply_timeout, window, priority }
+    core::Play { seed, opening_plies, plies_max, reply_timeout, window, priority, demand }
 }
 
 fn stop_of(stop: wire::Stop) -> core::Stop {
@@ -114,6 +118,7 @@ pub(crate) fn status(machine: &Machine, run: &Run, waits: &[Reason]) -> wire::Ru
     wire::RunStatus {
         run_id: run.id.to_string(),
         queue: run.queue.to_string(),
+        resources: resources(&run.spec.needs().demand),
         kind: kind.as_str().to_owned(),
         phase: phase.as_str().to_owned(),
         version: run.version,

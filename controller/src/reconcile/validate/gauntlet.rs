@@ -3,6 +3,7 @@
 use ringrift_crds::gauntlet::{Gauntlet, GauntletSpec, Model, Stop};
 use ringrift_crds::status::Status;
 use ringrift_wire::run;
+use ringrift_wire::work::Resources;
 
 use super::contest::{contestant, contestants, play};
 use super::{Invalid, Kind, unsigned};
@@ -17,6 +18,7 @@ impl Kind for Gauntlet {
             baselines: contestants("spec.baselines", baselines)?,
             play: play(how)?,
             stop: stop(when)?,
+            resources: Resources::default(),
         }))
     }
 

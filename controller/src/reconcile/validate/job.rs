@@ -3,6 +3,7 @@
 use ringrift_crds::job::{Job, JobSpec};
 use ringrift_crds::status::Status;
 use ringrift_wire::run;
+use ringrift_wire::work::Resources;
 
 use super::{Invalid, Kind, unsigned};
 
@@ -30,6 +31,7 @@ impl Kind for Job {
             timeout_seconds: unsigned("spec.timeoutSeconds", *timeout_seconds)?,
             priority: unsigned("spec.priority", *priority)?,
             labels: node_labels.clone(),
+            resources: Resources::default(),
         }))
     }
 

@@ -3,6 +3,7 @@
 use ringrift_crds::status::Status;
 use ringrift_crds::tournament::{Tournament, TournamentSpec};
 use ringrift_wire::run;
+use ringrift_wire::work::Resources;
 
 use super::contest::{contestants, play};
 use super::{Invalid, Kind, unsigned};
@@ -16,6 +17,7 @@ impl Kind for Tournament {
             contestants: contestants("spec.contestants", players)?,
             play: play(how)?,
             pairs: unsigned("spec.pairs", *pairs)?,
+            resources: Resources::default(),
         }))
     }
 

@@ -48,6 +48,7 @@ impl From<&Result<Reply, Refusal>> for Answer {
                 Refusal::Ended { .. } => "Ended",
                 Refusal::Full { .. } => "Full",
                 Refusal::TooHeavy { .. } => "TooHeavy",
+                Refusal::TooManyKinds { .. } => "TooManyKinds",
                 Refusal::KeyConflict { .. } => "KeyConflict",
                 Refusal::Invalid { .. } => "Invalid",
                 Refusal::LockHeld { .. } => "LockHeld",

@@ -4,7 +4,7 @@ use super::{Answer, By, Model, RunRow, Standing};
 use crate::event::Event;
 use crate::id::RunId;
 use crate::queue::command::PairResult;
-use crate::queue::item::{NewItem, Origin, Payload};
+use crate::queue::item::{Needs, NewItem, Origin, Payload};
 use crate::run::report::Kind;
 use crate::run::{Advance, Outcome, RunSpec};
 
@@ -56,11 +56,18 @@ impl Model {
             RunSpec::Tournament(spec) => spec.contestants.len() * (spec.contestants.len() - 1) / 2,
         };
         let queue = self.runs[at].queue.clone();
+        let pair = |demand| Needs { demand, ..Needs::default() };
+        let needs = match &self.runs[at].spec {
+            RunSpec::Job(spec) => spec.needs.clone(),
+            RunSpec::Gauntlet(spec) => pair(spec.play.demand),
+            RunSpec::Tournament(spec) => pair(spec.play.demand),
+        };
         let own = |item: &NewItem| match &item.payload {
             Payload::OfRun(origin) => {
                 origin.run == *id
                     && usize::from(origin.matchup) < lines
                     && item.queue.as_str() == queue
+                    && item.needs == needs
             }
             Payload::Opaque(_) | Payload::OfArray(_) => false,
         };

@@ -5,10 +5,28 @@ use super::history::{Brings, OWNERS, Op, lock_name, node_id, queue_name, run_id}
 use crate::id::{RunId, SessionId, Token, WorkId};
 use crate::machine::tests::{gauntlet, job, pair_result, task};
 use crate::queue::command::{Command, WorkResult};
-use crate::queue::item::{NewItem, Origin, Payload};
+use crate::queue::item::{Needs, NewItem, Origin, Payload};
 use crate::queue::lock::Asker;
-use crate::run::{Advance, Outcome, PlanState};
+use crate::run::{Advance, Outcome, PlanState, RunSpec};
 use crate::time::Span;
+
+/// Only a Job can ask for more than room.
+fn needing(spec: RunSpec, needs: Needs) -> RunSpec {
+    match spec {
+        RunSpec::Job(mut spec) => {
+            spec.needs = needs;
+            RunSpec::Job(spec)
+        }
+        RunSpec::Gauntlet(mut spec) => {
+            spec.play.demand = needs.demand;
+            RunSpec::Gauntlet(spec)
+        }
+        RunSpec::Tournament(mut spec) => {
+            spec.play.demand = needs.demand;
+            RunSpec::Tournament(spec)
+        }
+    }
+}
 
 impl Pairing {
     fn pick(&self, pick: usize) -> (WorkId, Token) {
@@ -51,10 +69,10 @@ impl Pairing {
                 Command::Start { work_id: self.pick(item).0, token: self.pick(token).1 }
             }
             Op::Cancel(id) => Command::Cancel { work_id: WorkId(id) },
-            Op::Submit { run, queue, job: is_job } => Command::SubmitRun {
+            Op::Submit { run, queue, needs, job: is_job } => Command::SubmitRun {
                 run: run_id(run),
                 queue,
-                spec: if is_job { job() } else { gauntlet() },
+                spec: needing(if is_job { job() } else { gauntlet() }, needs),
             },
             Op::Advance { run, .. } => self.advance(run_id(run), op),
             Op::CancelRun(run) => Command::CancelRun { run: run_id(run) },
@@ -159,16 +177,19 @@ impl Pairing {
         }
     }
 
-    fn part(&self, run: &RunId, (matchup, index, replay, own): (u16, u32, u16, bool)) -> NewItem {
+    fn part(&self, run: &RunId, part: (u16, u32, u16, bool, bool)) -> NewItem {
+        let (matchup, index, replay, own_queue, own_needs) = part;
         let known = self.machine.run(run);
         let is_job = known.is_some_and(|run| run.spec.matchups() == 0);
-        let queue = known.map(|run| run.queue.clone()).filter(|_| own).unwrap_or_default();
+        let queue = known.filter(|_| own_queue).map(|run| run.queue.clone()).unwrap_or_default();
+        let needs = known.filter(|_| own_needs).map(|run| run.spec.needs()).unwrap_or_default();
         let matchup = if is_job { 0 } else { matchup };
         let origin = Origin { run: run.clone(), matchup, index, replay };
         NewItem {
             key: Some(format!("run/{run}/{matchup}/{index}/{replay}")),
             payload: Payload::OfRun(origin),
             queue,
+            needs,
             ..task("pair")
         }
     }

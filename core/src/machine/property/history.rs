@@ -90,13 +90,15 @@ pub(super) enum Op {
     Submit {
         run: usize,
         queue: QueueName,
+        needs: Needs,
         job: bool,
     },
     Advance {
         run: usize,
         stale: bool,
-        /// Match-up, index, replay, and whether it goes to the run's own queue.
-        parts: Vec<(u16, u32, u16, bool)>,
+        /// Match-up, index, replay, whether it goes to the run's own queue, and whether it needs what
+        /// the run says.
+        parts: Vec<(u16, u32, u16, bool, bool)>,
         handle: bool,
         close: Option<u16>,
         end: bool,
@@ -278,7 +280,10 @@ fn old_op() -> impl Strategy<Value = Op> {
     let pick = 0..64_usize;
     let brings =
         prop_oneof![1 => Just(Brings::Text), 3 => Just(Brings::Pair), 1 => Just(Brings::Unscored)];
-    let parts = vec((0..2_u16, 0..4_u32, 0..2_u16, prop::bool::weighted(0.98)), 0..4);
+    let own = || prop::bool::weighted(0.98);
+    let parts = vec((0..2_u16, 0..4_u32, 0..2_u16, own(), own()), 0..4);
+    // Most runs need nothing, so that they get on.
+    let run_needs = prop_oneof![2 => Just(Needs::default()), 1 => needs()];
     let close = prop_oneof![4 => Just(None), 1 => (0..3_u16).prop_map(Some)];
     prop_oneof![
         6 => vec(request(), 0..4).prop_map(Op::Enqueue),
@@ -292,8 +297,10 @@ fn old_op() -> impl Strategy<Value = Op> {
         1 => (0..40_u64).prop_map(Op::Cancel),
         2 => lock(),
         1 => (0..2_usize, pick.clone()).prop_map(|(name, pick)| Op::Release { name, pick }),
-        3 => (0..3_usize, prop_oneof![8 => Just(0), 6 => Just(1), 1 => Just(2)], any::<bool>())
-            .prop_map(|(run, queue, job)| Op::Submit { run, queue: queue_name(queue), job }),
+        3 => (0..3_usize, prop_oneof![8 => Just(0), 6 => Just(1), 1 => Just(2)], run_needs, any::<bool>())
+            .prop_map(|(run, queue, needs, job)| {
+                Op::Submit { run, queue: queue_name(queue), needs, job }
+            }),
         6 => (0..3_usize, prop::bool::weighted(0.2), parts, any::<bool>(), close, prop::bool::weighted(0.05))
             .prop_map(|(run, stale, parts, handle, close, end)| {
                 Op::Advance { run, stale, parts, handle, close, end }

@@ -1,8 +1,9 @@
 //! Bounds: refused at the edge, forgotten in order, never exceeded.
 
 use super::{Bench, claimer, gauntlet, job, task};
-use crate::id::{QueueName, Token, WorkId};
+use crate::id::{QueueName, RunId, Token, WorkId};
 use crate::limits;
+use crate::plan::plan;
 use crate::queue::command::{Batch, Claim, Command, Refusal, Reply, WorkResult};
 use crate::queue::item::{Needs, NewItem, Origin, Payload};
 use crate::run::RunSpec;
@@ -166,12 +167,43 @@ fn kinds_of_items_are_bounded_since_a_claim_looks_at_each() {
         bench.enqueue((first..first + 512).map(kind).collect());
     }
     let next = || Command::Enqueue(vec![kind(limits::CLASSES_MAX)]);
-    assert_eq!(field(bench.apply(next())), "items.needs");
+    let limit = limits::CLASSES_MAX as u64;
+    assert_eq!(bench.apply(next()), Err(Refusal::TooManyKinds { limit }));
     bench.enqueue(vec![kind(0)]);
     for id in [2, limits::CLASSES_MAX as u64] {
         bench.apply(Command::Cancel { work_id: WorkId(id) }).expect("cancelled");
     }
     bench.apply(next()).expect("room again");
+}
+
+#[test]
+fn a_run_waits_while_there_are_too_many_kinds_and_goes_on_after() {
+    let mut bench = Bench::default();
+    let kind = |n: usize| task(&format!("kind-{n}"));
+    for first in (0..limits::CLASSES_MAX).step_by(512) {
+        bench.enqueue((first..first + 512).map(kind).collect());
+    }
+    let run: RunId = "r".parse().expect("a name");
+    let queue = QueueName::default();
+    let submit = Command::SubmitRun { run: run.clone(), queue: queue.clone(), spec: job() };
+    assert_eq!(bench.apply(submit), Ok(Reply::RunAccepted { fresh: true }));
+    let step = |bench: &mut Bench, room: Option<u64>| {
+        let known = bench.machine.run(&run).expect("the run");
+        let room = room.unwrap_or_else(|| bench.machine.room_for(known));
+        let (version, advance) = (known.version, plan(known, room)?);
+        Some(bench.apply(Command::AdvanceRun { run: run.clone(), version, advance }))
+    };
+    // The planner sees that there is no room for it; one that does not is refused, and not for good.
+    assert_eq!(step(&mut bench, None), None);
+    assert!(bench.machine.run_items(&run).crowded);
+    let limit = limits::CLASSES_MAX as u64;
+    assert!(bench.machine.room(&queue) > 0);
+    assert_eq!(step(&mut bench, Some(1)), Some(Err(Refusal::TooManyKinds { limit })));
+    bench.apply(Command::Cancel { work_id: WorkId(1) }).expect("cancelled");
+    assert_eq!(step(&mut bench, Some(1)), Some(Ok(Reply::Done)));
+    // Its own kind is there now, so there is room for more of it.
+    assert_eq!(step(&mut bench, None), Some(Ok(Reply::Done)));
+    assert_eq!(bench.machine.run_items(&run).outstanding, 4);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! The capacity ledger.
 
-use super::{Bench, task};
-use crate::id::{NodeId, WorkId};
+use super::{Bench, gauntlet, job, task};
+use crate::id::{NodeId, QueueName, WorkId};
+use crate::plan::plan;
 use crate::queue::command::{Command, Reply};
 use crate::queue::item::{Needs, NewItem, State, Status};
 use crate::queue::resources::{Capacity, Demand, Teller};
+use crate::queue::tenant::QueueSettings;
+use crate::run::RunSpec;
 
 fn gpu(milli: u32) -> NewItem {
     let demand = Demand { gpu_milli: milli, ..Demand::default() };
@@ -47,6 +50,80 @@ fn a_claim_reserves_and_an_end_gives_back() {
     bench.complete(held[0]).expect("completed");
     let next = bench.claim("n", 9)[0].0;
     assert_eq!(devices(&bench, next), [(0, 1_000)]);
+}
+
+/// Submits a run to a queue, and carries its first step out.
+fn begin(bench: &mut Bench, queue: &QueueName, spec: RunSpec) {
+    let run = "r".parse().expect("a name");
+    let submit = Command::SubmitRun { run, queue: queue.clone(), spec };
+    assert_eq!(bench.apply(submit), Ok(Reply::RunAccepted { fresh: true }));
+    let run = bench.machine.active_runs().next().expect("the run");
+    let room = bench.machine.room_for(run);
+    let (run, version, advance) = (run.id.clone(), run.version, plan(run, room));
+    let advance = advance.expect("a first step");
+    assert_eq!(bench.apply(Command::AdvanceRun { run, version, advance }), Ok(Reply::Done));
+}
+
+#[test]
+fn a_jobs_tasks_go_only_where_a_device_is_free_and_reserve_it() {
+    let RunSpec::Job(mut spec) = job() else { panic!("a Job") };
+    spec.needs.demand = Demand { gpu_milli: 1_000, memory_mib: 600, ..Demand::default() };
+    let mut bench = Bench::default();
+    begin(&mut bench, &QueueName::default(), RunSpec::Job(spec));
+    assert!(bench.claim("silent", 9).is_empty(), "it never said what it has");
+    says(
+        &mut bench,
+        "plain",
+        Some(Capacity { memory_mib: 9_000, ..Capacity::default() }),
+        Teller::Agent,
+    );
+    assert!(bench.claim("plain", 9).is_empty(), "it has no device");
+    let capacity = Capacity { memory_mib: 1_300, gpu_devices: 4, ..Capacity::default() };
+    says(&mut bench, "large", Some(capacity), Teller::Agent);
+    let held = bench.claim("large", 9);
+    assert_eq!(held.len(), 2, "memory for two of four");
+    assert_eq!(
+        [devices(&bench, held[0].0), devices(&bench, held[1].0)],
+        [[(0, 1_000)], [(1, 1_000)]]
+    );
+    let reserved = |bench: &Bench| {
+        let mut nodes = bench.machine.capacities();
+        nodes.find(|(name, ..)| name.as_str() == "large").map(|(_, _, it)| it.memory_mib)
+    };
+    assert_eq!(reserved(&bench), Some(1_200));
+    bench.enqueue(vec![NewItem {
+        needs: Needs {
+            demand: Demand { memory_mib: 200, ..Demand::default() },
+            ..Needs::default()
+        },
+        ..task("a")
+    }]);
+    assert!(bench.claim("large", 9).is_empty(), "what a run holds is taken for others too");
+}
+
+#[test]
+fn a_pair_reserves_its_part_of_a_device_and_counts_in_its_queue() {
+    let RunSpec::Gauntlet(mut spec) = gauntlet() else { panic!("a gauntlet") };
+    spec.play.demand = Demand { gpu_milli: 250, ..Demand::default() };
+    let mut bench = Bench::default();
+    let team: QueueName = "team".parse().expect("a name");
+    let settings = QueueSettings { max_gpu_milli: Some(750), ..QueueSettings::default() };
+    let set = Command::SetQueue { queue: team.clone(), settings };
+    assert_eq!(bench.apply(set), Ok(Reply::Done));
+    begin(&mut bench, &team, RunSpec::Gauntlet(spec));
+    assert!(bench.claim("silent", 9).is_empty());
+    has(&mut bench, "n", 2);
+    let held = bench.claim("n", 9);
+    assert_eq!(held.len(), 3, "as many as the queue's devices allow");
+    for (work_id, _) in &held {
+        assert_eq!(devices(&bench, *work_id), [(0, 250)]);
+    }
+    bench.enqueue(vec![gpu(1_000), gpu(500)]);
+    let others = bench.claim("n", 9);
+    assert_eq!(others.len(), 1, "one device is whole, and the other has a quarter left");
+    assert_eq!(devices(&bench, others[0].0), [(1, 1_000)]);
+    bench.complete_with(held[0], Some(super::pair_result(true))).expect("completed");
+    assert_eq!(bench.claim("n", 1).len(), 1, "its part is free again");
 }
 
 #[test]

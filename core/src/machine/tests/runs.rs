@@ -4,7 +4,8 @@ use super::{Bench, gauntlet, job, pair_result, task};
 use crate::id::{QueueName, RunId, Token, WorkId};
 use crate::machine::RunItems;
 use crate::queue::command::{Command, Refusal, Reply};
-use crate::queue::item::{NewItem, Origin, Payload, Status};
+use crate::queue::item::{Needs, NewItem, Origin, Payload, Status};
+use crate::queue::resources::Demand;
 use crate::run::{Advance, Outcome, PlanState, Run, RunSpec};
 use crate::time::Moment;
 
@@ -96,12 +97,14 @@ fn a_step_counts_only_for_the_version_it_was_planned_on() {
 #[test]
 fn a_step_may_bring_only_parts_of_its_own_run() {
     let mut bench = Bench::with_run(gauntlet());
+    let demand = Demand { gpu_milli: 10, ..Demand::default() };
     let foreign = Origin { run: "other".parse().expect("a name"), matchup: 0, index: 0, replay: 0 };
     let bad = [
         task("pair"),
         part(2, 0, 0),
         NewItem { payload: Payload::OfRun(foreign), ..part(0, 0, 0) },
         NewItem { key: Some("mine".into()), ..part(0, 0, 0) },
+        NewItem { needs: Needs { demand, ..Needs::default() }, ..part(0, 0, 0) },
     ];
     for item in bad {
         let refused = bench.advance(Advance { enqueue: vec![part(0, 1, 0), item], ..nothing() });

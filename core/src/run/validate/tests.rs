@@ -36,6 +36,21 @@ fn sound_specs_pass() {
 }
 
 #[test]
+fn whatever_could_be_placed_somewhere_may_be_asked_for() {
+    for gpu_milli in [1, 999, 1_000, 64_000] {
+        let asked =
+            Demand { cpu_milli: u32::MAX, memory_mib: u32::MAX, gpu_milli, ..Demand::default() };
+        for spec in [
+            job_with(|job| job.needs.demand = asked),
+            gauntlet_with(|g| g.play.demand = asked),
+            tournament_with(|t| t.play.demand = asked),
+        ] {
+            assert_eq!(spec.validate(), Ok(()));
+        }
+    }
+}
+
+#[test]
 fn a_job_must_be_something_that_can_run() {
     let cases = [
         (job_with(|job| job.task.argv.clear()), "argv"),
@@ -50,14 +65,18 @@ fn a_job_must_be_something_that_can_run() {
         (job_with(|job| job.parallelism = 0), "parallelism"),
         (job_with(|job| job.attempts_max = 0), "max_attempts"),
         (job_with(|job| job.attempt_timeout = Span(0)), "timeout_seconds"),
+        (job_with(|job| job.attempt_timeout = Span::seconds(32 * 86_400)), "timeout_seconds"),
         (job_with(|job| job.priority = 101), "priority"),
         (job_with(|job| drop(job.needs.labels.insert("gpu".into(), "x".repeat(129)))), "labels"),
+        (job_with(|job| job.needs.demand.gpu_milli = 1_500), "resources.gpus"),
     ];
     for (spec, field) in cases {
         assert_eq!(refused(spec.clone()).0, field, "{spec:?}");
     }
     let (_, problem) = refused(job_with(|job| job.priority = 101));
     assert_eq!(problem, "must be 0 to 100, but is 101");
+    let (_, problem) = refused(job_with(|job| job.needs.demand.gpu_milli = 2_050));
+    assert_eq!(problem, "must be a part of one device or whole devices, but is 2.050");
 }
 
 #[test]
@@ -80,6 +99,7 @@ fn a_gauntlet_must_be_able_to_decide() {
         (gauntlet_with(|g| g.play.opening_plies = 500), "play.opening_plies"),
         (gauntlet_with(|g| g.play.reply_timeout = Span(0)), "play.reply_timeout_seconds"),
         (gauntlet_with(|g| g.play.window = 0), "play.window"),
+        (gauntlet_with(|g| g.play.demand.gpu_milli = 2_001), "resources.gpus"),
         (gauntlet_with(|g| g.play.window = limits::RUN_OUTSTANDING_MAX / 2 + 1), "play.window"),
         (gauntlet_with(|g| g.stop.pairs_max = 0), "stop.pairs_max"),
         (gauntlet_with(|g| g.stop.pairs_max = limits::RUN_ITEMS_MAX), "stop.pairs_max"),
@@ -102,6 +122,7 @@ fn a_tournament_needs_players_and_an_end() {
         (tournament_with(|t| t.contestants = many(65).collect()), "contestants"),
         (tournament_with(|t| t.contestants[2].name = "player-0".into()), "contestants[2].name"),
         (tournament_with(|t| t.pairs = 0), "pairs"),
+        (tournament_with(|t| t.play.demand.gpu_milli = 1_001), "resources.gpus"),
         (tournament_with(|t| t.contestants = many(64).collect()), ""),
         (tournament(64, 9, 497), "pairs"),
         (tournament(64, 10, 5), "play.window"),
