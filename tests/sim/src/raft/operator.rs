@@ -1,10 +1,12 @@
 //! Who acts: fate's hand, the supervisor that starts agents again, and the operator who keeps the
 //! members together.
 
+use std::collections::BTreeSet;
+
 use ringrift_agent::consensus::{MembershipError, simulation};
 
 use crate::raft::fate::Trouble;
-use crate::raft::host::{self, Fall, Outbox};
+use crate::raft::host::{self, Fall, Host, Outbox};
 use crate::raft::{Bug, Told, World};
 
 /// The operator looks this often.
@@ -96,6 +98,17 @@ impl World {
         Ok(())
     }
 
+    /// Whether three voters have their disks and no agent knows of a change of theirs: of those that a
+    /// change leaves none can be spared.
+    fn is_settled(&self) -> bool {
+        let voters: BTreeSet<u64> = self.oracle.voters().collect();
+        let agrees = |host: &Host| {
+            let known = host.consensus().map(|consensus| simulation::look(consensus).voters);
+            known.is_some_and(|known| known == [voters.clone()])
+        };
+        self.is_whole() && self.hosts.iter().all(agrees)
+    }
+
     /// Who was removed comes back as somebody else: its raft id never returns.
     fn clean_up(&mut self) -> Result<(), String> {
         for id in 0..self.hosts.len() {
@@ -143,6 +156,7 @@ impl World {
             if host.life == life && host.consensus().is_some() && now < until {
                 return;
             }
+            self.operator.changing = None;
         }
         let Some(consensus) = self.hosts[leader].consensus().cloned() else {
             return;
@@ -199,7 +213,7 @@ impl World {
         let leader = self.leader();
         // Leaders are the interesting ones.
         let victim = leader.filter(|_| self.chance.per_mille(500)).unwrap_or(id);
-        let may_lose_disk = self.is_whole() && self.operator.changing.is_none();
+        let may_lose_disk = self.is_settled() && self.operator.changing.is_none();
         let chance = &mut self.chance;
         match trouble {
             Trouble::Crash => {
@@ -282,8 +296,11 @@ impl World {
             Trouble::Removal => {
                 let leads = self.leader() == Some(victim);
                 if leads && self.is_together() && self.operator.changing.is_none() {
+                    let until = self.now + CHANGE_PATIENCE;
+                    self.operator.changing = Some((other, victim, life, until));
                     self.hosts[victim].run(async move {
                         let _ = consensus.remove_member(&name).await;
+                        host::put(&told, Told::Changed { host: other, wiped_voter: false });
                     });
                 }
             }
