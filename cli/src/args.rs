@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use ringrift_wire::pair::Contestant;
+use ringrift_wire::work;
 
 use crate::contestant;
 
@@ -149,6 +150,8 @@ pub(crate) struct Submit {
     /// The queue of its items, instead of the file's or `default`; it must exist.
     #[arg(long)]
     pub(crate) queue: Option<String>,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
     /// How many times the command runs; each finds its index in `RINGRIFT_INDEX`.
     #[arg(long, default_value_t = 1, conflicts_with = "file")]
     pub(crate) count: u32,
@@ -167,6 +170,36 @@ pub(crate) struct Submit {
     /// The command, after `--`. No shell is involved.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) argv: Vec<String>,
+}
+
+/// What each item of a run reserves on its node, instead of what the file says.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub(crate) struct Resources {
+    /// Processors that each of its items reserves, such as `0.5`.
+    #[arg(long)]
+    pub(crate) cpu: Option<f64>,
+    /// Mebibytes of memory that each of its items reserves.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory_mib: Option<u32>,
+    /// GPU devices that each of its items reserves: a part of one below 1, or whole ones.
+    #[arg(long)]
+    pub(crate) gpus: Option<f64>,
+    /// Mebibytes of disk that must be free where an item begins.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) disk_free_mib: Option<u32>,
+}
+
+impl Resources {
+    /// What was asked for, with what the flags say in its place.
+    pub(crate) fn over(self, asked: work::Resources) -> work::Resources {
+        let Self { cpu, memory_mib, gpus, disk_free_mib } = self;
+        work::Resources {
+            cpu: cpu.unwrap_or(asked.cpu),
+            memory_mib: memory_mib.unwrap_or(asked.memory_mib),
+            gpus: gpus.unwrap_or(asked.gpus),
+            disk_free_mib: disk_free_mib.unwrap_or(asked.disk_free_mib),
+        }
+    }
 }
 
 /// List runs, newest first.
@@ -248,6 +281,8 @@ pub(crate) struct GauntletRun {
     /// The queue of its pairs; it must exist.
     #[arg(long, default_value = "default")]
     pub(crate) queue: String,
+    #[command(flatten)]
+    pub(crate) resources: Resources,
     /// Only submit; do not watch.
     #[arg(long)]
     pub(crate) detach: bool,

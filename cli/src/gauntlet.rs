@@ -70,6 +70,7 @@ fn spec(args: GauntletRun) -> Result<GauntletSpec, Failure> {
     let milli = |elo: i32| {
         elo.checked_mul(1_000).ok_or_else(|| Failure::usage(format!("{elo} Elo is out of range")))
     };
+    spec.resources = args.resources.over(spec.resources);
     spec.play.seed = args.seed.unwrap_or(spec.play.seed);
     spec.stop.pairs_min = args.pairs_min.unwrap_or(spec.stop.pairs_min);
     spec.stop.pairs_max = args.pairs_max.unwrap_or(spec.stop.pairs_max);

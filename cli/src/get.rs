@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ringrift_wire::client::Client;
 use ringrift_wire::run::RunStatus;
-use ringrift_wire::work::{ArrayProgress, WorkItem};
+use ringrift_wire::work::{ArrayProgress, Resources, WorkItem};
 
 use crate::gauntlet::crosstable;
 use crate::output::{self, Failure};
@@ -75,9 +75,24 @@ fn show_array(progress: &ArrayProgress) {
     ));
 }
 
+/// What each item of a run reserves; what it does not ask for is left out.
+fn needs(resources: Resources) -> String {
+    let Resources { cpu, memory_mib, gpus, disk_free_mib } = resources;
+    let parts = [
+        (cpu > 0.0).then(|| format!("cpu {cpu}")),
+        (memory_mib > 0).then(|| format!("memory {memory_mib} MiB")),
+        (gpus > 0.0).then(|| format!("gpus {gpus}")),
+        (disk_free_mib > 0).then(|| format!("free disk {disk_free_mib} MiB")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
 fn show_run(status: &RunStatus) {
     output::line(&format!("run      {} ({})", status.run_id, status.kind));
     output::line(&format!("queue    {}", status.queue));
+    if status.resources != Resources::default() {
+        output::line(&format!("needs    {}", needs(status.resources)));
+    }
     output::line(&format!("phase    {}", status.phase));
     output::line(&format!("done     {} of at most {}", status.done, status.total));
     output::line(&format!("message  {}", status.message));
@@ -95,7 +110,13 @@ fn show_run(status: &RunStatus) {
 
 #[cfg(test)]
 mod tests {
-    use super::is_work_id;
+    use super::{Resources, is_work_id, needs};
+
+    #[test]
+    fn what_is_not_asked_for_is_not_shown() {
+        let asked = Resources { gpus: 0.5, memory_mib: 64, ..Resources::default() };
+        assert_eq!(needs(asked), "memory 64 MiB, gpus 0.5");
+    }
 
     #[test]
     fn a_run_named_like_a_word_is_not_a_work_item() {

@@ -40,7 +40,9 @@ pub(crate) async fn run(
     let wait = args.wait;
     let submit = match &args.file {
         Some(path) => {
-            let file: RunFile = read(path)?;
+            let mut file: RunFile = read(path)?;
+            let asked = resources_of(&mut file.spec);
+            *asked = args.resources.over(*asked);
             let run_id = args.run_id.or(file.run_id);
             Submit {
                 run_id: run_id.unwrap_or_else(|| fresh_id("run")),
@@ -72,6 +74,14 @@ pub(crate) async fn run(
     Ok(exit_code(&status))
 }
 
+fn resources_of(spec: &mut RunSpec) -> &mut Resources {
+    match spec {
+        RunSpec::Job(spec) => &mut spec.resources,
+        RunSpec::Gauntlet(spec) => &mut spec.resources,
+        RunSpec::Tournament(spec) => &mut spec.resources,
+    }
+}
+
 fn job(args: args::Submit) -> JobSpec {
     JobSpec {
         argv: args.argv,
@@ -82,7 +92,7 @@ fn job(args: args::Submit) -> JobSpec {
         timeout_seconds: 3_600,
         priority: 50,
         labels: args::map(args.labels),
-        resources: Resources::default(),
+        resources: args.resources.over(Resources::default()),
     }
 }
 
@@ -152,6 +162,26 @@ spec:
         let RunSpec::Gauntlet(gauntlet) = file.spec else { panic!("a gauntlet was written") };
         assert_eq!(gauntlet.candidate.limit, Limit::Nodes(800));
         assert_eq!((gauntlet.stop.pairs_min, gauntlet.stop.alpha_ppm), (10, 50_000));
+    }
+
+    #[test]
+    fn flags_stand_in_for_what_the_file_reserves() {
+        let text = "
+spec:
+  tournament:
+    contestants: []
+    resources: {gpus: 0.5, memory_mib: 64}
+";
+        let mut file: RunFile = serde_saphyr::from_str(text).unwrap();
+        let asked = resources_of(&mut file.spec);
+        let flags = args::Resources {
+            cpu: Some(2.0),
+            memory_mib: None,
+            gpus: Some(1.0),
+            disk_free_mib: None,
+        };
+        *asked = flags.over(*asked);
+        assert_eq!(*asked, Resources { cpu: 2.0, memory_mib: 64, gpus: 1.0, disk_free_mib: 0 });
     }
 
     #[test]

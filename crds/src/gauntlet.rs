@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contest::{Contestant, Play};
 use crate::queue;
+use crate::resources::Resources;
 use crate::status::Status;
 
 /// One candidate against baselines.
@@ -55,6 +56,9 @@ pub struct GauntletSpec {
     #[serde(default = "queue")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
     pub queue: String,
+    /// What each pair reserves on its node.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// When a match-up ends.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contest::string_map;
 use crate::queue;
+use crate::resources::Resources;
 use crate::status::Status;
 
 /// The same task, a number of times.
@@ -75,6 +76,9 @@ pub struct JobSpec {
     #[serde(default = "queue")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
     pub queue: String,
+    /// What each task reserves on its node.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// A variable of the environment.

@@ -16,6 +16,7 @@ pub mod condition;
 pub mod contest;
 pub mod gauntlet;
 pub mod job;
+pub mod resources;
 pub mod status;
 pub mod tournament;
 

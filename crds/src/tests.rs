@@ -73,6 +73,25 @@ fn what_is_not_given_has_its_default() {
     let job: JobSpec = serde_json::from_value(json!({ "command": ["/bin/true"] })).expect("a job");
     assert_eq!((job.completions, job.parallelism, job.max_attempts), (1, 16, 3));
     assert_eq!((gauntlet.queue.as_str(), job.queue.as_str()), ("default", "default"));
+    assert_eq!((gauntlet.resources, job.resources), Default::default());
+    let part = json!({ "command": ["/bin/true"], "resources": { "gpuMilli": 250 } });
+    let job: JobSpec = serde_json::from_value(part).expect("a job");
+    assert_eq!(job.resources, resources::Resources { gpu_milli: 250, ..Default::default() });
+}
+
+#[test]
+fn a_device_is_asked_for_in_part_or_whole() {
+    let job = |gpu_milli: i32| {
+        let spec = json!({ "command": ["/bin/true"], "resources": { "gpuMilli": gpu_milli } });
+        Job::new("j", serde_json::from_value(spec).expect("a job"))
+    };
+    for sound in [0, 1, 999, 1_000, 64_000] {
+        kube::core::cel::validate_cel(&job(sound)).expect("the rules hold");
+    }
+    for odd in [1_001, 1_500, 63_999] {
+        let refused = kube::core::cel::validate_cel(&job(odd)).expect_err("no node has that");
+        assert!(format!("{refused:?}").contains("gpuMilli must be"), "{refused:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contest::{Contestant, Play};
 use crate::queue;
+use crate::resources::Resources;
 use crate::status::Status;
 
 /// Everyone against everyone.
@@ -50,6 +51,9 @@ pub struct TournamentSpec {
     #[serde(default = "queue")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
     pub queue: String,
+    /// What each pair reserves on its node.
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 const fn pairs() -> i32 {

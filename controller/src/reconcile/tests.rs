@@ -28,6 +28,7 @@ fn gauntlet() -> Gauntlet {
           baselines: [{name: old, command: [/bin/engine, --uci], depth: 3, options: {Hash: '16'}}]
           stop: {pairsMin: 2, pairsMax: 9, model: Logistic, elo0Milli: -5000, elo1Milli: 5000}
           queue: research
+          resources: {cpuMilli: 500, gpuMilli: 2000, memoryMib: 64, diskFreeMib: 9}
         ",
     )
 }
@@ -101,6 +102,8 @@ fn a_gauntlet_is_told_in_the_agents_words() {
     assert_eq!((spec.stop.pairs_min, spec.stop.pairs_max), (2, 9));
     assert_eq!((spec.stop.elo0_milli, spec.stop.elo1_milli), (-5_000, 5_000));
     assert_eq!(spec.stop.model, Model::Logistic);
+    let asked = Resources { cpu: 0.5, memory_mib: 64, gpus: 2.0, disk_free_mib: 9 };
+    assert_eq!(spec.resources, asked);
 }
 
 #[test]
@@ -116,6 +119,7 @@ fn defaults_are_those_of_the_agents() {
     let RunSpec::Gauntlet(spec) = given.run_spec().unwrap() else { panic!("a gauntlet") };
     assert_eq!(spec.play, ringrift_wire::run::Play::default());
     assert_eq!(spec.stop, ringrift_wire::run::Stop::default());
+    assert_eq!(spec.resources, Resources::default());
     let given: Job = object("{metadata: {name: j}, spec: {command: [/bin/true]}}");
     assert_eq!(given.queue(), ringrift_wire::run::default_queue());
     let by_agents = serde_json::json!({ "argv": ["/bin/true"] });
@@ -134,6 +138,33 @@ fn what_the_agents_could_not_take_is_refused_by_the_fields_name() {
     let refused = validate::validate(&given).unwrap_err().to_string();
     assert!(refused.starts_with("spec.play.openingPlies must be"), "{refused}");
     assert!(refused.ends_with("is -1"), "{refused}");
+    let mut given = gauntlet();
+    given.spec.resources.gpu_milli = -250;
+    let refused = validate::validate(&given).unwrap_err().to_string();
+    assert!(refused.starts_with("spec.resources.gpuMilli must be"), "{refused}");
+}
+
+#[test]
+fn each_kind_says_what_its_items_reserve() {
+    let asked = Resources { memory_mib: 32, gpus: 0.25, ..Resources::default() };
+    let given: Job = object(
+        "
+        metadata: {name: j}
+        spec: {command: [/bin/true], resources: {memoryMib: 32, gpuMilli: 250}}
+        ",
+    );
+    let RunSpec::Job(spec) = given.run_spec().unwrap() else { panic!("a job") };
+    assert_eq!(spec.resources, asked);
+    let given: Tournament = object(
+        "
+        metadata: {name: t}
+        spec:
+          contestants: [{name: a, command: [own], nodes: 1}, {name: b, command: [own], nodes: 1}]
+          resources: {memoryMib: 32, gpuMilli: 250}
+        ",
+    );
+    let RunSpec::Tournament(spec) = given.run_spec().unwrap() else { panic!("a tournament") };
+    assert_eq!(spec.resources, asked);
 }
 
 #[test]

@@ -12,7 +12,9 @@ use core::fmt::{Debug, Display};
 use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use ringrift_crds::Status;
+use ringrift_crds::resources::Resources;
 use ringrift_wire::run::RunSpec;
+use ringrift_wire::work;
 use serde::de::DeserializeOwned;
 
 /// A kind of object: what the kinds differ by.
@@ -66,6 +68,20 @@ pub(crate) struct Invalid {
 pub(super) fn validate<K: Kind>(object: &K) -> Result<Valid, Invalid> {
     let run_id = super::run_id::<K>(object.meta());
     Ok(Valid { run_id, queue: object.queue().to_owned(), spec: object.run_spec()? })
+}
+
+fn resources(given: &Resources) -> Result<work::Resources, Invalid> {
+    let Resources { cpu_milli, memory_mib, gpu_milli, disk_free_mib } = *given;
+    let thousandths = |field: &str, milli: i32| {
+        let milli: u32 = unsigned(&format!("spec.resources.{field}"), milli)?;
+        Ok(f64::from(milli) / 1_000.0)
+    };
+    Ok(work::Resources {
+        cpu: thousandths("cpuMilli", cpu_milli)?,
+        memory_mib: unsigned("spec.resources.memoryMib", memory_mib)?,
+        gpus: thousandths("gpuMilli", gpu_milli)?,
+        disk_free_mib: unsigned("spec.resources.diskFreeMib", disk_free_mib)?,
+    })
 }
 
 /// A Kubernetes integer is signed; the agents' are not.

@@ -3,22 +3,28 @@
 use ringrift_crds::gauntlet::{Gauntlet, GauntletSpec, Model, Stop};
 use ringrift_crds::status::Status;
 use ringrift_wire::run;
-use ringrift_wire::work::Resources;
 
 use super::contest::{contestant, contestants, play};
-use super::{Invalid, Kind, unsigned};
+use super::{Invalid, Kind, resources, unsigned};
 
 impl Kind for Gauntlet {
     const NAME: &'static str = "gauntlet";
 
     fn run_spec(&self) -> Result<run::RunSpec, Invalid> {
-        let GauntletSpec { candidate, baselines, play: how, stop: when, queue: _ } = &self.spec;
+        let GauntletSpec {
+            candidate,
+            baselines,
+            play: how,
+            stop: when,
+            queue: _,
+            resources: asked,
+        } = &self.spec;
         Ok(run::RunSpec::Gauntlet(run::GauntletSpec {
             candidate: contestant("spec.candidate", candidate)?,
             baselines: contestants("spec.baselines", baselines)?,
             play: play(how)?,
             stop: stop(when)?,
-            resources: Resources::default(),
+            resources: resources(asked)?,
         }))
     }
 

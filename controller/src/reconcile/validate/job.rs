@@ -3,9 +3,8 @@
 use ringrift_crds::job::{Job, JobSpec};
 use ringrift_crds::status::Status;
 use ringrift_wire::run;
-use ringrift_wire::work::Resources;
 
-use super::{Invalid, Kind, unsigned};
+use super::{Invalid, Kind, resources, unsigned};
 
 impl Kind for Job {
     const NAME: &'static str = "job";
@@ -21,6 +20,7 @@ impl Kind for Job {
             priority,
             node_labels,
             queue: _,
+            resources: asked,
         } = &self.spec;
         Ok(run::RunSpec::Job(run::JobSpec {
             argv: command.clone(),
@@ -31,7 +31,7 @@ impl Kind for Job {
             timeout_seconds: unsigned("spec.timeoutSeconds", *timeout_seconds)?,
             priority: unsigned("spec.priority", *priority)?,
             labels: node_labels.clone(),
-            resources: Resources::default(),
+            resources: resources(asked)?,
         }))
     }
 

@@ -3,21 +3,21 @@
 use ringrift_crds::status::Status;
 use ringrift_crds::tournament::{Tournament, TournamentSpec};
 use ringrift_wire::run;
-use ringrift_wire::work::Resources;
 
 use super::contest::{contestants, play};
-use super::{Invalid, Kind, unsigned};
+use super::{Invalid, Kind, resources, unsigned};
 
 impl Kind for Tournament {
     const NAME: &'static str = "tournament";
 
     fn run_spec(&self) -> Result<run::RunSpec, Invalid> {
-        let TournamentSpec { contestants: players, play: how, pairs, queue: _ } = &self.spec;
+        let TournamentSpec { contestants: players, play: how, pairs, queue: _, resources: asked } =
+            &self.spec;
         Ok(run::RunSpec::Tournament(run::TournamentSpec {
             contestants: contestants("spec.contestants", players)?,
             play: play(how)?,
             pairs: unsigned("spec.pairs", *pairs)?,
-            resources: Resources::default(),
+            resources: resources(asked)?,
         }))
     }
 
