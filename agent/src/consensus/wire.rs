@@ -24,7 +24,7 @@ use crate::consensus::vocabulary::{Ring, SnapshotMeta, Vote};
 /// Opens every connection, so that a stray client is recognised at once.
 pub(super) const MAGIC: [u8; 8] = *b"RINGRAFT";
 /// Raised with every change of the types in this file or of a log entry.
-pub(super) const PROTOCOL: u16 = 7;
+pub(super) const PROTOCOL: u16 = 8;
 /// The largest log entry that is accepted for replication.
 pub(super) const ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The largest frame: an append with one entry of the largest kind behind a full batch, and room
@@ -116,9 +116,17 @@ pub(super) struct SnapshotPart {
     pub(super) data: Blob,
 }
 
+/// The answer to an append or a heartbeat.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Appended {
+    pub(super) response: AppendEntriesResponse<Ring>,
+    /// Bytes that are free on the disk of who answers, when it is nearly full.
+    pub(super) low: Option<u64>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Response {
-    Append(AppendEntriesResponse<Ring>),
+    Append(Appended),
     Vote(VoteResponse<Ring>),
     PreVote(VoteResponse<Ring>),
     TransferLeader(TransferLeaderResponse<Ring>),
