@@ -58,7 +58,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub use self::backup::{Backup, BackupError};
 pub use self::electorate::{Electorate, Outlook, Standing, VoterCount, VoterPolicy};
 pub use self::errors::{
-    ConsensusError, DiskFull, MembershipError, ProposeError, SnapshotError, TransferError,
+    ConsensusError, DiskFull, LowDisk, MembershipError, ProposeError, SnapshotError, TransferError,
 };
 use self::log::LogStore;
 use self::machine::snapshot::SnapshotDirectory;
@@ -67,6 +67,7 @@ use self::network::link::Caller;
 use self::propose::Proposer;
 pub(crate) use self::propose::gate::settles;
 use self::room::Room;
+use self::room::voters::Words;
 pub(crate) use self::runtime::aside;
 pub use self::status::{CONTACT_LOST, ConsensusStatus, Leadership, Role};
 pub use self::timing::{Profile, Timing};
@@ -153,7 +154,8 @@ struct Inner {
     log: LogStore,
     snapshots: SnapshotDirectory,
     flushes: Flushes,
-    room: Room,
+    room: Arc<Room>,
+    words: Arc<Words>,
     caller: Arc<Caller>,
     proposer: Proposer,
     leadership: watch::Receiver<Leadership>,
@@ -210,9 +212,10 @@ impl Consensus {
     /// asks first; what keeps or ends work goes on without asking.
     ///
     /// # Errors
-    /// While the disk of this agent has too little room.
+    /// While the disk of this agent has too little room, or those of too many voters.
     pub fn admit(&self) -> Result<(), DiskFull> {
-        self.inner.room.admit()
+        self.inner.room.admit()?;
+        self.inner.words.admit()
     }
 
     /// Waits until the local replica has everything that was committed before this call, on the

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     members: IntGaugeVec,
     raft: GaugeVec,
     is_leader: IntGauge,
+    disks: Disks,
     waiting_claims: IntGauge,
     waits: Histograms,
     streams: IntGauge,
@@ -81,6 +82,7 @@ impl Metrics {
                 GaugeVec::new(Opts::new(name, help), &["of"])
             })?,
             is_leader: gauge("ringrift_is_leader", "1 when this agent leads.")?,
+            disks: Disks::new(&registry)?,
             waiting_claims: gauge("ringrift_waiting_claims", "Claims that wait for work here.")?,
             waits: registry.register("ringrift_work_wait_seconds", |name| {
                 let help = "Time from when an item could be claimed until it first was.";
@@ -150,7 +152,10 @@ impl Metrics {
                 self.clock_jumps.with_label_values(&[direction]).inc_by(jumps);
             }
             let status = consensus.status();
-            self.is_leader.set(i64::from(consensus.leadership().borrow().is_leader));
+            let is_leader = consensus.leadership().borrow().is_leader;
+            self.is_leader.set(i64::from(is_leader));
+            self.disks.low.set(as_gauge(consensus.low_disks().len() as u64));
+            self.disks.refuses.set(i64::from(is_leader && consensus.admit().is_err()));
             for (of, place) in [
                 ("term", status.term),
                 ("last_log_index", status.last_log_index),
@@ -182,6 +187,29 @@ impl Metrics {
             self.local_jobs.set(as_gauge(held));
         }
         self.registry.encode()
+    }
+}
+
+/// How full the disks of the voters are.
+struct Disks {
+    low: IntGauge,
+    refuses: IntGauge,
+}
+
+impl Disks {
+    fn new(registry: &Registry) -> Result<Self, MetricsError> {
+        let gauge =
+            |name: &str, help: &str| registry.register(name, |name| IntGauge::new(name, help));
+        Ok(Self {
+            low: gauge(
+                "ringrift_low_disks",
+                "Voters whose disk is nearly full, on the leader; on others 1 when their own is.",
+            )?,
+            refuses: gauge(
+                "ringrift_refuses_new_work",
+                "1 while this agent leads and takes no new work for want of room on disks.",
+            )?,
+        })
     }
 }
 

@@ -7,7 +7,8 @@
 //! Reading order: [`time`], [`id`], [`limits`], [`queue`] (work items, claims, locks), [`run`] (what
 //! a Job, Gauntlet or Tournament is inside the agents), [`event`] (what others react to), [`machine`]
 //! (the one replicated state machine over them), [`plan`] (planners), [`stats`] (what a match result
-//! proves), [`membership`], [`voters`] (who shall vote).
+//! proves), [`membership`], [`voters`] (who shall vote), [`room`]
+//! (when full disks refuse new work).
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -20,6 +21,7 @@ pub mod membership;
 pub mod pages;
 pub mod plan;
 pub mod queue;
+pub mod room;
 pub mod run;
 pub mod stats;
 pub mod time;

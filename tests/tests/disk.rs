@@ -70,8 +70,13 @@ struct Agent {
 
 impl Agent {
     async fn start(dir: &Path) -> Self {
-        let cluster = Cluster::start(Binaries::locate(None).unwrap(), dir, 1, 0).unwrap();
-        cluster.wait_until_agreed(1, AGREE_LIMIT).await.unwrap();
+        Self::start_many(dir, 1).await
+    }
+
+    /// Starts so many voters, and answers when they agree.
+    async fn start_many(dir: &Path, count: usize) -> Self {
+        let cluster = Cluster::start(Binaries::locate(None).unwrap(), dir, count, 0).unwrap();
+        cluster.wait_until_agreed(count, AGREE_LIMIT).await.unwrap();
         let client = cluster.client().unwrap();
         Self { cluster, client }
     }
@@ -79,6 +84,14 @@ impl Agent {
     /// Adds an item, or answers the code of the refusal.
     async fn add(&self) -> Result<Value, Code> {
         self.post("/work/add", &json!({ "work_type": "t", "config": {} })).await
+    }
+
+    /// What the leader says of itself.
+    async fn leader_status(&self) -> Value {
+        let leader = self.cluster.leader().await.unwrap().unwrap();
+        let address = std::slice::from_ref(&self.cluster.agents[leader].http);
+        let client = Client::new(address, None, AGREE_LIMIT).unwrap();
+        serde_json::to_value(client.status().await.unwrap()).unwrap()
     }
 
     async fn snapshot(&self) -> Result<Value, Code> {
@@ -183,4 +196,55 @@ async fn a_snapshot_that_does_not_fit_stops_nothing() {
         }
     };
     tokio::time::timeout(AGREE_LIMIT, written).await.unwrap();
+}
+
+/// The three voters' disks, those of the followers first.
+async fn followers_first(agent: &Agent, disks: Vec<SmallDisk>) -> Vec<SmallDisk> {
+    let leader = agent.cluster.leader().await.unwrap().unwrap();
+    let mut numbered: Vec<_> = disks.into_iter().enumerate().collect();
+    numbered.sort_by_key(|(number, _)| *number == leader);
+    numbered.into_iter().map(|(_, disk)| disk).collect()
+}
+
+#[tokio::test]
+async fn full_disks_of_a_majority_refuse_new_work_before_nothing_goes_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = |number: usize| SmallDisk::mount(dir.path().join(format!("agent-{number}")));
+    let disks: Vec<SmallDisk> = (1..=3).map(mount).collect();
+    let agent = Agent::start_many(dir.path(), 3).await;
+    let [one, other, leader] = followers_first(&agent, disks).await.try_into().ok().unwrap();
+    for _ in 0..3 {
+        agent.add().await.unwrap();
+    }
+    let held = agent.claim().await;
+
+    // One of three: it is seen, and the others go on.
+    one.fill(4 * 1024 * 1024);
+    let seen = async {
+        while agent.leader_status().await["low_disks"].as_array().is_none_or(Vec::is_empty) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::time::timeout(NOTICE_LIMIT, seen).await.unwrap();
+    agent.add().await.unwrap();
+    assert_eq!(agent.leader_status().await["refuses_new_work"], Value::Null);
+
+    // Two of three, and the leader's has room: new work is refused, the end of work is not.
+    other.fill(4 * 1024 * 1024);
+    agent.add_until_refused(true).await;
+    let status = agent.leader_status().await;
+    let why = status["refuses_new_work"].as_str().unwrap();
+    let low: Vec<_> = status["low_disks"].as_array().unwrap().iter().collect();
+    assert_eq!(low.len(), 2, "{status}");
+    assert!(low.iter().all(|it| why.contains(it["node_id"].as_str().unwrap())), "{status}");
+    assert!(!why.contains(status["node_id"].as_str().unwrap()), "{status}");
+    assert!(leader.free() > 64 * 1024 * 1024);
+    agent.complete(&held).await;
+    agent.work().await;
+    assert_eq!(agent.add().await, Err(Code::StorageFull));
+
+    // One of them has room again: that is a majority.
+    std::fs::remove_file(other.filler()).unwrap();
+    agent.add_until_refused(false).await;
+    agent.work().await;
 }

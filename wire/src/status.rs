@@ -40,6 +40,22 @@ pub struct Status {
     /// What is wrong with this agent itself; absent when nothing is known to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Voters whose disk is nearly full. The leader knows of all, any other agent of itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub low_disks: Vec<LowDisk>,
+    /// Why the leader takes no new work for want of room on disks; absent when it does, and on any other
+    /// agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refuses_new_work: Option<String>,
+}
+
+/// A voter whose disk is nearly full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LowDisk {
+    /// The voter.
+    pub node_id: String,
+    /// Bytes that are free there.
+    pub free_bytes: u64,
 }
 
 /// An agent as this one sees it.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringrift_core::id::NodeId;
+use ringrift_core::room::Shortage;
 use ringrift_core::voters::Obstacle;
 
 use crate::consensus::Member;
@@ -85,14 +86,44 @@ pub enum ConsensusError {
     },
 }
 
-/// The disk is nearly full: it takes no new work. Nothing was changed; make room, or let work end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the leader's disk has only {free_bytes} bytes left, so new work is refused; make room there"
-)]
-pub struct DiskFull {
-    /// Bytes that are free.
+/// Disks are nearly full, and no new work is taken. Nothing was changed; make room, or let work end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DiskFull {
+    /// The leader's own.
+    #[error(
+        "the leader's disk has only {free_bytes} bytes left, so new work is refused; make room there"
+    )]
+    OfLeader {
+        /// Bytes that are free.
+        free_bytes: u64,
+    },
+    /// Those of so many voters that the others are no majority.
+    #[error(
+        "only {} of {} voters have room on their disks and {} are needed, so new work is refused; make \
+         room on {}",
+        shortage.roomy, shortage.voters, shortage.needed, listed(low)
+    )]
+    OfVoters {
+        /// The voters whose disk is nearly full.
+        low: Vec<LowDisk>,
+        /// What is missing.
+        shortage: Shortage,
+    },
+}
+
+/// A voter whose disk is nearly full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LowDisk {
+    /// The voter.
+    pub node_id: NodeId,
+    /// Bytes that are free there.
     pub free_bytes: u64,
+}
+
+fn listed(low: &[LowDisk]) -> String {
+    let one =
+        |LowDisk { node_id, free_bytes }: &LowDisk| format!("{node_id} ({free_bytes} bytes left)");
+    low.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Why a proposal was not answered by the machine.

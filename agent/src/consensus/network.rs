@@ -23,10 +23,11 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use crate::consensus::Member;
 use crate::consensus::machine::snapshot::SnapshotFile;
 use crate::consensus::network::link::{CallError, Caller, Link};
+use crate::consensus::room::voters::Words;
 use crate::consensus::trips::Pacer;
 use crate::consensus::vocabulary::{Ring, Snapshot, Vote};
 use crate::consensus::wire::{
-    Blob, Purpose, Request, Response, SNAPSHOT_PART_BYTES, SnapshotBegin, SnapshotPart,
+    Appended, Blob, Purpose, Request, Response, SNAPSHOT_PART_BYTES, SnapshotBegin, SnapshotPart,
 };
 
 /// Appends that are on their way to one follower at once. They share its disk flushes.
@@ -50,13 +51,14 @@ pub(super) struct Network {
     caller: Arc<Caller>,
     pacer: Arc<Pacer>,
     snapshot_pace: Arc<SnapshotPace>,
+    words: Arc<Words>,
     links: Mutex<BTreeMap<(u64, Purpose), Arc<Link>>>,
 }
 
 impl Network {
-    pub(super) fn new(caller: Arc<Caller>, pacer: Pacer) -> Self {
+    pub(super) fn new(caller: Arc<Caller>, pacer: Pacer, words: Arc<Words>) -> Self {
         let snapshot_pace = Arc::new(SnapshotPace::default());
-        Self { caller, pacer: Arc::new(pacer), snapshot_pace, links: Mutex::default() }
+        Self { caller, pacer: Arc::new(pacer), snapshot_pace, words, links: Mutex::default() }
     }
 
     fn peer(&self, target: u64, member: &Member, purpose: Purpose) -> Peer {
@@ -71,7 +73,8 @@ impl Network {
         });
         let pacer = Arc::clone(&self.pacer);
         let snapshot_pace = Arc::clone(&self.snapshot_pace);
-        Peer { link, from: self.caller.raft_id(), target, purpose, pacer, snapshot_pace }
+        let words = Arc::clone(&self.words);
+        Peer { link, from: self.caller.raft_id(), target, purpose, pacer, snapshot_pace, words }
     }
 }
 
@@ -123,9 +126,17 @@ pub(super) struct Peer {
     purpose: Purpose,
     pacer: Arc<Pacer>,
     snapshot_pace: Arc<SnapshotPace>,
+    words: Arc<Words>,
 }
 
 impl Peer {
+    /// Takes an answer apart: what raft wants of it, and what its disk says.
+    fn appended(&self, appended: Appended) -> AppendEntriesResponse<Ring> {
+        let Appended { response, low } = appended;
+        self.words.note(self.target, low);
+        response
+    }
+
     async fn call(
         &self,
         request: Request,
@@ -164,7 +175,9 @@ impl Peer {
         let previous = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(previous);
         match self.call(Request::Append(request), patience, RPCTypes::AppendEntries).await? {
-            Response::Append(response) => Ok(response.into_stream_result(previous, last)),
+            Response::Append(appended) => {
+                Ok(self.appended(appended).into_stream_result(previous, last))
+            }
             other => Err(mismatch(&other)),
         }
     }
@@ -238,7 +251,7 @@ impl RaftNetworkV2<Ring> for Peer {
     ) -> Result<AppendEntriesResponse<Ring>, RpcError> {
         let patience = self.append_patience(&option);
         match self.call(Request::Append(request), patience, RPCTypes::AppendEntries).await? {
-            Response::Append(response) => Ok(response),
+            Response::Append(appended) => Ok(self.appended(appended)),
             other => Err(mismatch(&other)),
         }
     }

@@ -3,6 +3,10 @@
 //! Every completion is a log entry, so a full disk would stop exactly what makes room. A part of the
 //! disk is therefore kept back in a file. New work is refused when the rest runs out; when even that is
 //! filled, by whomever, the file is given up and completions go on in its place.
+//!
+//! So each agent keeps for its own disk. What the leader makes of those of the others is in [`voters`].
+
+pub(super) mod voters;
 
 use std::fs::File;
 use std::io;
@@ -76,14 +80,12 @@ impl Room {
     /// # Errors
     /// While new work is refused.
     pub(super) fn admit(&self) -> Result<(), DiskFull> {
-        match self.short.load(Ordering::Relaxed).checked_sub(1) {
-            Some(free_bytes) => Err(DiskFull { free_bytes }),
-            None => Ok(()),
-        }
+        self.low().map_or(Ok(()), |free_bytes| Err(DiskFull::OfLeader { free_bytes }))
     }
 
-    fn refuses(&self) -> bool {
-        self.short.load(Ordering::Relaxed) > 0
+    /// Free bytes while the disk is nearly full.
+    pub(super) fn low(&self) -> Option<u64> {
+        self.short.load(Ordering::Relaxed).checked_sub(1)
     }
 }
 
@@ -189,12 +191,12 @@ pub(super) async fn watch(inner: Weak<Inner>, directory: PathBuf) {
 }
 
 fn tell(room: &Room, free: u64, rules: Rules) {
-    let refused = room.refuses();
+    let refused = room.low().is_some();
     let refuses = free < rules.floor(refused);
     room.short.store(if refuses { free.saturating_add(1) } else { 0 }, Ordering::Relaxed);
     match (refused, refuses) {
-        (false, true) => tracing::error!(free, "the disk is nearly full, new work is refused"),
-        (true, false) => tracing::info!(free, "the disk has room again, new work is taken"),
+        (false, true) => tracing::error!(free, "the disk is nearly full"),
+        (true, false) => tracing::info!(free, "the disk has room again"),
         (true, true) | (false, false) => {}
     }
 }
@@ -220,7 +222,8 @@ mod tests {
             (10 * MIB, false),
         ] {
             tell(&room, free, rules);
-            let expected = if refuses { Err(DiskFull { free_bytes: free }) } else { Ok(()) };
+            let full = DiskFull::OfLeader { free_bytes: free };
+            let expected = if refuses { Err(full) } else { Ok(()) };
             assert_eq!(room.admit(), expected, "{free} bytes free");
         }
     }

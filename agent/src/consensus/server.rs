@@ -14,12 +14,13 @@ use crate::consensus::hint::watch::{Ends, closed_by_its_kernel};
 use crate::consensus::machine::Shared;
 use crate::consensus::machine::snapshot::SnapshotDirectory;
 use crate::consensus::network::link::Caller;
+use crate::consensus::room::Room;
 use crate::consensus::server::receive::Arrivals;
 use crate::consensus::transport::{Listener, Stream};
 use crate::consensus::vocabulary::Raft;
 use crate::consensus::wire::{
-    self, Hello, Identity, Incoming, MAGIC, Numbered, Outgoing, PROTOCOL, Purpose, Request,
-    Response, Welcome,
+    self, Appended, Hello, Identity, Incoming, MAGIC, Numbered, Outgoing, PROTOCOL, Purpose,
+    Request, Response, Welcome,
 };
 
 pub(super) mod receive;
@@ -39,6 +40,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(super) struct Service {
     pub(super) raft: Raft,
+    /// Whether this agent's disk is nearly full.
+    pub(super) room: Arc<Room>,
     /// Who this agent is.
     pub(super) this: Arc<Caller>,
     /// Where it stands.
@@ -158,7 +161,7 @@ impl Service {
             Request::Append(request) => {
                 self.shared.hear(request.vote.leader_id);
                 match self.raft.append_entries(request).await {
-                    Ok(response) => Response::Append(response),
+                    Ok(response) => Response::Append(Appended { response, low: self.room.low() }),
                     Err(error) => failed(&error),
                 }
             }

@@ -15,6 +15,7 @@ use crate::consensus::machine::{Shared, StateMachine};
 use crate::consensus::network::Network;
 use crate::consensus::network::link::Caller;
 use crate::consensus::propose::Proposer;
+use crate::consensus::room::voters::{self, Words};
 use crate::consensus::room::{self, Room};
 use crate::consensus::transport::{Listener, Tcp, Transport};
 use crate::consensus::trips::Pacer;
@@ -85,15 +86,19 @@ impl Consensus {
 
         let caller = Arc::new(Caller::new(node_id, raft_id, Arc::clone(&shared), transport));
         let machine = StateMachine::new(Arc::clone(&shared), snapshots.clone());
-        let network = Network::new(Arc::clone(&caller), Pacer::new(clock, timing.round_trip_max()));
+        let words = Arc::new(Words::new(clock));
+        let pacer = Pacer::new(clock, timing.round_trip_max());
+        let network = Network::new(Arc::clone(&caller), pacer, Arc::clone(&words));
         let started = Raft::new(raft_id, settings, network, log.clone(), machine).await;
         let raft = started.map_err(|fatal| ConsensusError::Start { cause: fatal.to_string() })?;
 
         let (proposer, proposals) = Proposer::new(raft.clone(), Arc::clone(&shared), clock);
         let (leadership, observer) = status::observe(&raft, Arc::clone(&shared)).await?;
         let (ends, hinting) = hint::watch::hints(raft.clone(), Arc::clone(&caller));
+        let room = Arc::<Room>::default();
         let service = server::Service {
             raft: raft.clone(),
+            room: Arc::clone(&room),
             this: Arc::clone(&caller),
             zone,
             shared: Arc::clone(&shared),
@@ -116,7 +121,8 @@ impl Consensus {
             shared,
             log,
             flushes,
-            room: Room::default(),
+            room,
+            words,
             snapshots,
             caller,
             proposer,
@@ -128,15 +134,21 @@ impl Consensus {
             tasks: Mutex::new(tasks),
         };
         let inner = Arc::new(inner);
-        inner.watch_over([
-            AbortOnDropHandle::new(tokio::spawn(watchdog::watch(Arc::downgrade(&inner)))),
-            AbortOnDropHandle::new(tokio::spawn(compaction::watch(Arc::downgrade(&inner)))),
-        ]);
+        inner.look_after_itself();
         Ok(Self { inner })
     }
 }
 
 impl Inner {
+    /// Begins to watch the disks, and how long the log grows.
+    fn look_after_itself(self: &Arc<Self>) {
+        self.watch_over([
+            AbortOnDropHandle::new(tokio::spawn(watchdog::watch(Arc::downgrade(self)))),
+            AbortOnDropHandle::new(tokio::spawn(compaction::watch(Arc::downgrade(self)))),
+            AbortOnDropHandle::new(tokio::spawn(voters::watch(Arc::downgrade(self)))),
+        ]);
+    }
+
     /// Keeps tasks that end with consensus.
     fn watch_over(&self, tasks: impl IntoIterator<Item = AbortOnDropHandle<()>>) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);

@@ -116,9 +116,17 @@ pub(super) struct SnapshotPart {
     pub(super) data: Blob,
 }
 
+/// The answer to an append or a heartbeat.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Appended {
+    pub(super) response: AppendEntriesResponse<Ring>,
+    /// Bytes that are free on the disk of who answers, when it is nearly full.
+    pub(super) low: Option<u64>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Response {
-    Append(AppendEntriesResponse<Ring>),
+    Append(Appended),
     Vote(VoteResponse<Ring>),
     PreVote(VoteResponse<Ring>),
     TransferLeader(TransferLeaderResponse<Ring>),

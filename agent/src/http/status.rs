@@ -8,11 +8,12 @@ use ringrift_core::id::NodeId;
 use ringrift_core::machine::Machine;
 use ringrift_core::membership::{Member, State as MemberState};
 use ringrift_wire::status::{
-    HybridStatus, Peer, RaftSection, RaftStats, RaftStatus, Status, SwimRaft, SwimSection,
+    HybridStatus, LowDisk, Peer, RaftSection, RaftStats, RaftStatus, Status, SwimRaft, SwimSection,
     SwimSummary, WorkStats,
 };
 
 use super::{App, VERSION, forward, swim};
+use crate::consensus::Consensus;
 
 /// What `/status` says of consensus, from this replica or, on a client, from a voter.
 struct Picture {
@@ -85,7 +86,19 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Json<Status> {
         uptime_seconds: app.clock.monotonic().as_secs_f64(),
         joining: app.joining.borrow().clone(),
         problem: app.problem(),
+        low_disks: app.consensus.as_ref().map(low_disks).unwrap_or_default(),
+        refuses_new_work: app.consensus.as_ref().and_then(refuses_new_work),
     })
+}
+
+fn low_disks(consensus: &Consensus) -> Vec<LowDisk> {
+    let seen = consensus.low_disks().into_iter();
+    seen.map(|it| LowDisk { node_id: it.node_id.to_string(), free_bytes: it.free_bytes }).collect()
+}
+
+fn refuses_new_work(consensus: &Consensus) -> Option<String> {
+    let leads = consensus.leadership().borrow().is_leader;
+    consensus.admit().err().filter(|_| leads).map(|full| full.to_string())
 }
 
 fn count(number: usize) -> u32 {

@@ -52,6 +52,20 @@ fn an_append_with_every_kind_of_entry_survives_the_wire() {
 }
 
 #[test]
+fn an_answer_to_an_append_says_how_full_the_disk_is() {
+    for low in [None, Some(0), Some(u64::MAX)] {
+        let response = AppendEntriesResponse::Success;
+        let bytes = encode(&Response::Append(Appended { response, low })).unwrap();
+        match decode(&bytes).unwrap() {
+            Response::Append(Appended { response: AppendEntriesResponse::Success, low: told }) => {
+                assert_eq!(told, low);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_vote_keeps_the_mark_of_a_leadership_transfer() {
     let mut request = VoteRequest::new(vote(), Some(log_id(9)));
     request.leadership_transfer = true;
