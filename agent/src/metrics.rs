@@ -191,6 +191,7 @@ impl Metrics {
 }
 
 /// How full the disks of the voters are.
+#[derive(Debug, Clone)]
 struct Disks {
     low: IntGauge,
     refuses: IntGauge,
