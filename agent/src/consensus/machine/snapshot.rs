@@ -8,6 +8,7 @@ use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write}
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::consensus::machine::{Frozen, Replica};
 use crate::consensus::room;
@@ -20,6 +21,9 @@ const HEAD_BYTES: usize = 8 + 4 + 8 + 4;
 pub(in crate::consensus) const SNAPSHOT_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 /// Read or written at once.
 const BUFFER_BYTES: usize = 256 * 1024;
+/// Between two such writes. Together about 40 MB a second: the log, which flushes to the same disk, never
+/// waits for more than one of them.
+const WRITE_PAUSE: Duration = Duration::from_millis(5);
 const CURRENT: &str = "current.snapshot";
 const PARTIAL_EXTENSION: &str = "partial";
 
@@ -133,7 +137,8 @@ impl SnapshotDirectory {
         let meta_part = postcard::to_stdvec(&meta).map_err(io::Error::other)?;
         let mut draft = self.draft()?;
         draft.file.seek(SeekFrom::Start(HEAD_BYTES as u64))?;
-        let mut body = Summed::new(BufWriter::with_capacity(BUFFER_BYTES, &draft.file), room);
+        let buffered = BufWriter::with_capacity(BUFFER_BYTES, Paced::new(&draft.file));
+        let mut body = Summed::new(buffered, room);
         let encoded =
             body.write_all(&meta_part).map_err(|_kept| postcard::Error::SerializeBufferFull);
         let encoded = encoded.and_then(|()| postcard::to_io(frozen, &mut body).map(drop));
@@ -243,6 +248,36 @@ impl Head {
             return Err(damaged(path, &format!("it has {length} bytes, not what it announces")));
         }
         Ok(head)
+    }
+}
+
+/// Writes to the disk bit by bit. What is left to the kernel goes there all at once, and whoever flushes
+/// meanwhile waits for it.
+struct Paced<'a> {
+    file: &'a File,
+    unflushed: usize,
+}
+
+impl<'a> Paced<'a> {
+    const fn new(file: &'a File) -> Self {
+        Self { file, unflushed: 0 }
+    }
+}
+
+impl Write for Paced<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unflushed >= BUFFER_BYTES {
+            self.file.sync_data()?;
+            self.unflushed = 0;
+            std::thread::sleep(WRITE_PAUSE);
+        }
+        let written = self.file.write(bytes)?;
+        self.unflushed = self.unflushed.saturating_add(written);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

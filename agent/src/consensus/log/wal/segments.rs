@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use rustix::fs::statvfs;
 
-/// Files kept for what comes. A purge frees a few at once, and they last until the next one.
-const SPARES_MAX: usize = 4;
+/// Files kept for what comes. A purge frees a few at once, and they last until the next one: what is worth
+/// a snapshot, with what the last replica waits longer, is six of them.
+const SPARES_MAX: usize = 8;
 /// Free room, in segments, below which no file is kept or filled beforehand: the room is others'.
 const SPARE_ROOM: u64 = 64;
 /// Zeros are written in such steps, with a pause after each: the log's own flushes go first.
