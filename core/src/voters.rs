@@ -218,8 +218,7 @@ fn replace(rules: &Rules, picture: &Picture, dead: &Member) -> Result<u64, Obsta
         return Err(Obstacle::UnderWay);
     }
     let count = voters(picture).count();
-    let others = voters(picture).filter(|voter| voter.raft_id != dead.raft_id);
-    let well = others.filter(|voter| voter.is_well(rules)).count();
+    let well = staying(picture, Some(dead)).filter(|voter| voter.is_well(rules)).count();
     let majority = count / 2 + 1;
     // A replacement keeps the number, so that three stay three; of one or two nobody can be spared.
     if count < 3 || well < majority {
@@ -236,25 +235,38 @@ fn replace(rules: &Rules, picture: &Picture, dead: &Member) -> Result<u64, Obsta
     ready_learner(rules, picture, Some(dead))
 }
 
-/// How many of these voters may fail together: those of the fullest zone, and all that say none, since
-/// they may stand there too.
-fn together<'a>(voters: impl Iterator<Item = &'a Member>) -> usize {
-    let mut counts: BTreeMap<&ZoneName, usize> = BTreeMap::new();
-    let mut unsaid = 0;
+/// The voters but for one whose vote is about to go.
+fn staying<'a>(
+    picture: &'a Picture,
+    leaving: Option<&Member>,
+) -> impl Iterator<Item = &'a Member> + use<'a> {
+    let leaving = leaving.map(|leaving| leaving.raft_id);
+    voters(picture).filter(move |voter| Some(voter.raft_id) != leaving)
+}
+
+/// How many of these voters stand in each zone, and how many say none.
+fn by_zone<'a>(voters: impl Iterator<Item = &'a Member>) -> (BTreeMap<&'a ZoneName, usize>, usize) {
+    let (mut counts, mut unsaid) = (BTreeMap::new(), 0);
     for voter in voters {
         match &voter.zone {
             Some(zone) => *counts.entry(zone).or_default() += 1,
             None => unsaid += 1,
         }
     }
+    (counts, unsaid)
+}
+
+/// How many of these voters may fail together: those of the fullest zone, and all that say none, since
+/// they may stand there too.
+fn together<'a>(voters: impl Iterator<Item = &'a Member>) -> usize {
+    let (counts, unsaid) = by_zone(voters);
     counts.into_values().max().unwrap_or(0) + unsaid
 }
 
 /// What stands in the way when more voters could fail together with a learner in the place of a voter.
 fn worse_spread(picture: &Picture, leaving: &Member, learner: &Member) -> Option<Obstacle> {
-    let staying = voters(picture).filter(|voter| voter.raft_id != leaving.raft_id);
-    let (before, after) =
-        (together(voters(picture)), together(staying.chain(core::iter::once(learner))));
+    let replaced = staying(picture, Some(leaving)).chain(core::iter::once(learner));
+    let (before, after) = (together(voters(picture)), together(replaced));
     let worse = || Obstacle::WorseSpread {
         learner: learner.node_id.clone(),
         zone: learner.zone.clone(),
@@ -267,12 +279,7 @@ fn worse_spread(picture: &Picture, leaving: &Member, learner: &Member) -> Option
 /// How many voters fail with a member, but for one whose vote is about to go. Of a member that says no
 /// zone the worst is assumed: that it stands where the most are.
 fn crowd(picture: &Picture, leaving: Option<&Member>, zone: Option<&ZoneName>) -> usize {
-    let mut counts: BTreeMap<&ZoneName, usize> = BTreeMap::new();
-    let leaving = leaving.map(|leaving| leaving.raft_id);
-    let staying = voters(picture).filter(|voter| Some(voter.raft_id) != leaving);
-    for held in staying.filter_map(|voter| voter.zone.as_ref()) {
-        *counts.entry(held).or_default() += 1;
-    }
+    let (counts, _) = by_zone(staying(picture, leaving));
     match zone {
         Some(zone) => counts.get(zone).copied().unwrap_or(0),
         None => counts.into_values().max().unwrap_or(0),

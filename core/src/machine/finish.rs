@@ -107,8 +107,8 @@ impl Machine {
         }
     }
 
-    /// Gives a dead item all its attempts again, and as many claims. Its deliveries and its last error stay. It waits once
-    /// more for what has not ended of what it waited for.
+    /// Gives a dead item all its attempts again, and as many claims. Its deliveries and its last error
+    /// stay. It waits once more for what has not ended of what it waited for.
     pub(super) fn redrive(&mut self, id: WorkId) -> Result<Reply, Refusal> {
         let item = self.item(id).ok_or(Refusal::UnknownWork(id))?;
         if !matches!(item.state, State::Dead { .. }) {

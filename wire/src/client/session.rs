@@ -58,11 +58,20 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn mark(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         let acknowledged = self.session.numbers().unanswered.first().copied();
-        request
-            .header(SESSION_HEADER, &self.session.id)
-            .header(SEQ_HEADER, self.seq)
-            .header(ACKNOWLEDGED_HEADER, acknowledged.unwrap_or(self.seq))
+        mark(request, &self.session.id, self.seq, acknowledged.unwrap_or(self.seq))
     }
+}
+
+fn mark(
+    request: reqwest::RequestBuilder,
+    session: &str,
+    seq: u64,
+    acknowledged: u64,
+) -> reqwest::RequestBuilder {
+    request
+        .header(SESSION_HEADER, session)
+        .header(SEQ_HEADER, seq)
+        .header(ACKNOWLEDGED_HEADER, acknowledged)
 }
 
 /// A place in a session that the caller keeps.
@@ -75,10 +84,7 @@ pub(super) struct Fixed {
 
 impl Fixed {
     pub(super) fn mark(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        request
-            .header(SESSION_HEADER, &self.session)
-            .header(SEQ_HEADER, self.seq)
-            .header(ACKNOWLEDGED_HEADER, self.acknowledged)
+        mark(request, &self.session, self.seq, self.acknowledged)
     }
 }
 
