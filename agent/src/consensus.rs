@@ -69,6 +69,7 @@ pub(crate) use self::propose::gate::settles;
 use self::room::Room;
 use self::room::voters::Words;
 pub(crate) use self::runtime::aside;
+pub(crate) use self::runtime::instant::lost as standstill;
 pub use self::status::{CONTACT_LOST, ConsensusStatus, Leadership, Role};
 pub use self::timing::{Profile, Timing};
 use self::vocabulary::Raft;

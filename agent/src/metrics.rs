@@ -6,7 +6,7 @@ use ringrift_core::queue::command::Refusal;
 use ringrift_core::queue::waits::Waits;
 use ringrift_telemetry::metrics::{Histogram, Histograms, Metrics as Registry, MetricsError};
 
-use crate::consensus::{Committed, ProposeError, Role};
+use crate::consensus::{Committed, ProposeError, Role, standstill};
 use crate::http::raft::type_label;
 use crate::http::status::held_by;
 use crate::http::{App, VERSION, queue, swim};
@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     waits: Histograms,
     streams: IntGauge,
     clock_jumps: IntCounterVec,
+    standstill: Gauge,
     pending: IntGaugeVec,
 }
 
@@ -94,6 +95,10 @@ impl Metrics {
                 "Jumps of the wall clock by more than half a second, seen while this agent leads.",
                 &["direction"],
             )?,
+            standstill: registry.register("ringrift_standstill_seconds", |name| {
+                let help = "Time that this process did not live through: suspended, or without a processor.";
+                Gauge::new(name, help)
+            })?,
             pending: gauges(
                 "ringrift_work_pending",
                 "Items that wait, on the leader, by the first reason that holds for all that are \
@@ -151,6 +156,7 @@ impl Metrics {
             for (direction, jumps) in [("ahead", ahead), ("back", back)] {
                 self.clock_jumps.with_label_values(&[direction]).inc_by(jumps);
             }
+            self.standstill.set(standstill().as_secs_f64());
             let status = consensus.status();
             let is_leader = consensus.leadership().borrow().is_leader;
             self.is_leader.set(i64::from(is_leader));

@@ -1,5 +1,5 @@
 //! Three real agents, real engines, and SIGKILL: no pair is lost, none counts twice, and the verdict
-//! is the one that an undisturbed run gives.
+//! is the one that an undisturbed run gives. A machine that stands still costs no election.
 #![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
 
 use std::time::Duration;
@@ -11,12 +11,18 @@ use ringrift_wire::pair::{Contestant, Limit};
 use ringrift_wire::run::{
     GauntletSpec, LedgerPage, Play, RunSpec, RunStatus, Stop, Submit, default_queue,
 };
+use ringrift_wire::status::RaftStatus;
 use ringrift_wire::work::Resources;
+use rustix::process::{Pid, Signal, kill_process};
 
 const RUN: &str = "failover";
 const PAIRS_MIN: u32 = 30;
 const AGREE_LIMIT: Duration = Duration::from_secs(60);
 const RUN_LIMIT: Duration = Duration::from_secs(300);
+/// Ten times as long as a follower of the `fast` profile waits for its leader.
+const STANDSTILL: Duration = Duration::from_secs(1);
+/// Elections begin within a fifth of a second, or not at all.
+const AFTERMATH: Duration = Duration::from_secs(1);
 
 fn binaries() -> Binaries {
     Binaries::locate(None).unwrap()
@@ -113,4 +119,36 @@ async fn the_verdict_is_the_same_with_no_kill_with_the_leader_killed_and_with_al
     }
     assert_eq!(essences[0], essences[1], "the leader's death changed the verdict");
     assert_eq!(essences[0], essences[2], "the death of all changed the verdict");
+}
+
+/// Who leads, in which term.
+async fn rule(client: &Client) -> (Option<String>, u64) {
+    let status: RaftStatus = client.get("/raft/status").await.unwrap();
+    (status.leader_id, status.term)
+}
+
+fn signal_all(cluster: &Cluster, signal: Signal) {
+    for agent in &cluster.agents {
+        let pid = agent.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        kill_process(pid.unwrap(), signal).unwrap();
+    }
+}
+
+/// As when a virtual machine is moved: everybody was silent, so nobody was.
+#[tokio::test]
+async fn a_standstill_of_all_agents_at_once_costs_no_election() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = ["--consensus-profile".to_owned(), "fast".to_owned()];
+    let mut cluster = Cluster::start_with(binaries(), dir.path(), 3, 1, &flags).unwrap();
+    cluster.wait_until_agreed(3, AGREE_LIMIT).await.unwrap();
+    let client = cluster.client().unwrap();
+    for round in 0..5 {
+        let before = rule(&client).await;
+        signal_all(&cluster, Signal::STOP);
+        tokio::time::sleep(STANDSTILL).await;
+        signal_all(&cluster, Signal::CONT);
+        tokio::time::sleep(AFTERMATH).await;
+        assert_eq!(rule(&client).await, before, "round {round}");
+    }
+    assert_eq!(cluster.stop().await, Vec::<String>::new());
 }

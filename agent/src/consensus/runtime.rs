@@ -1,9 +1,11 @@
-//! The runtime that openraft works on: tokio, with chance that a simulation may decide.
+//! The runtime that openraft works on: tokio, with chance that a simulation may decide, and with a time
+//! that stands still while this process does.
 //!
 //! openraft draws its election timeouts from the runtime. Those are all the chance there is in this
 //! folder beside the raft id, so a world that decides both can be lived through again. What openraft
 //! watches is a [`watch`] of ours, since tokio's wakes who waits for it by chance.
 
+pub(crate) mod instant;
 mod watch;
 
 use std::cell::Cell;
@@ -41,10 +43,10 @@ pub(super) fn decide_chance(seed: Option<u64>) -> Option<u64> {
 pub(crate) async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
-    match NEXT_SEED.get() {
-        Some(_) => Ok(work()),
-        None => tokio::task::spawn_blocking(work).await,
+    if chance_is_decided() {
+        return Ok(work());
     }
+    tokio::task::spawn_blocking(work).await
 }
 
 /// As [`aside`], on a thread of its own that lets others go first when processors are scarce: for work of
@@ -56,7 +58,7 @@ pub(crate) async fn after_others<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
-    if NEXT_SEED.get().is_some() {
+    if chance_is_decided() {
         return Ok(work());
     }
     let (tell, told) = oneshot::channel();
@@ -66,6 +68,11 @@ pub(crate) async fn after_others<T: Send + 'static>(
         let _nobody_listens = tell.send(work());
     })?;
     told.await.map_err(|_gone| io::Error::other(format!("the thread {name} panicked")))
+}
+
+/// Whether a simulation decides chance on this thread.
+fn chance_is_decided() -> bool {
+    NEXT_SEED.get().is_some()
 }
 
 fn next_seed() -> Option<u64> {
@@ -83,7 +90,7 @@ impl AsyncRuntime for Runtime {
     type JoinError = <TokioRuntime as AsyncRuntime>::JoinError;
     type JoinHandle<T: Send + 'static> = <TokioRuntime as AsyncRuntime>::JoinHandle<T>;
     type Sleep = <TokioRuntime as AsyncRuntime>::Sleep;
-    type Instant = <TokioRuntime as AsyncRuntime>::Instant;
+    type Instant = instant::Instant;
     type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
     type Timeout<R, T: Future<Output = R> + Send> = <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = StdRng;
@@ -105,7 +112,7 @@ impl AsyncRuntime for Runtime {
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        TokioRuntime::sleep_until(deadline)
+        TokioRuntime::sleep_until(deadline.on_tokio())
     }
 
     fn timeout<R, F: Future<Output = R> + Send>(
@@ -119,7 +126,7 @@ impl AsyncRuntime for Runtime {
         deadline: Self::Instant,
         future: F,
     ) -> Self::Timeout<R, F> {
-        TokioRuntime::timeout_at(deadline, future)
+        TokioRuntime::timeout_at(deadline.on_tokio(), future)
     }
 
     fn is_panic(join_error: &Self::JoinError) -> bool {

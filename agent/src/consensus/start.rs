@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,7 +23,7 @@ use crate::consensus::trips::Pacer;
 use crate::consensus::vocabulary::Raft;
 use crate::consensus::watchdog::{self, Flushes};
 use crate::consensus::{Consensus, ConsensusConfig, ConsensusError, Inner, Member};
-use crate::consensus::{compaction, hint, identity, restore, server, status};
+use crate::consensus::{compaction, hint, identity, restore, runtime, server, status};
 
 impl Consensus {
     /// Opens the log and the snapshots, starts the raft core and serves the raft port.
@@ -89,8 +90,7 @@ impl Consensus {
         let words = Arc::new(Words::new(clock));
         let pacer = Pacer::new(clock, timing.round_trip_max());
         let network = Network::new(Arc::clone(&caller), pacer, Arc::clone(&words));
-        let started = Raft::new(raft_id, settings, network, log.clone(), machine).await;
-        let raft = started.map_err(|fatal| ConsensusError::Start { cause: fatal.to_string() })?;
+        let raft = raft_core(raft_id, settings, network, log.clone(), machine).await?;
 
         let (proposer, proposals) = Proposer::new(raft.clone(), Arc::clone(&shared), clock);
         let (leadership, observer) = status::observe(&raft, Arc::clone(&shared)).await?;
@@ -200,6 +200,19 @@ impl Disk {
         let shared = Arc::new(Shared::new(replica, clock));
         Ok(Self { raft_id, log, snapshots, shared })
     }
+}
+
+async fn raft_core(
+    raft_id: u64,
+    settings: Arc<openraft::Config>,
+    network: Network,
+    log: LogStore,
+    machine: StateMachine,
+) -> Result<Raft, ConsensusError> {
+    // It ticks five times between two heartbeats.
+    runtime::instant::is_looked_at_every(Duration::from_millis(settings.heartbeat_interval));
+    let started = Raft::new(raft_id, settings, network, log, machine).await;
+    started.map_err(|fatal| ConsensusError::Start { cause: fatal.to_string() })
 }
 
 async fn bind(

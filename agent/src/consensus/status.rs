@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::{Instant as _, ServerState};
 use ringrift_core::id::Position;
 use tokio::sync::watch;
 
@@ -138,8 +138,7 @@ impl Consensus {
         if metrics.membership_config.voter_ids().count() == 1 {
             return Duration::ZERO;
         }
-        // An instant of openraft's clock, which nobody else can read.
-        metrics.last_quorum_acked.map_or(known_for, |at| at.elapsed())
+        metrics.last_quorum_acked.map_or(known_for, |at| at.age())
     }
 
     /// How long this agent has had no word of its cluster, when that is too long to be well.
