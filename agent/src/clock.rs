@@ -81,18 +81,7 @@ impl Clock {
 /// All processes of a machine read the same.
 #[must_use]
 pub fn since_boot() -> Duration {
-    read(ClockId::Boottime)
-}
-
-/// Time since this machine started, without that for which it slept: what the system's timers go by, and
-/// no simulation moves.
-#[must_use]
-pub(crate) fn awake() -> Duration {
-    read(ClockId::Monotonic)
-}
-
-fn read(clock: ClockId) -> Duration {
-    let now = clock_gettime(clock);
+    let now = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
 }

@@ -4,11 +4,12 @@
 //! are served from the local replica, and everything else (elections, replication, snapshots, the
 //! raft port) happens inside this folder. Nothing outside it names openraft.
 //!
-//! Reading order: [`Consensus`] here, `start` and `stop`, `vocabulary`, `propose`, `entry` and `stamp`
-//! (the way in), `log`, `machine` and `room` (the disk), `wire`, `network` and `server` (the raft port), `members`
-//! and `electorate` (who takes part, and who votes), `backup` and `restore`.
+//! Reading order: [`Consensus`] here, `start` and `stop`, `vocabulary`, `propose`, `entry`, `stamp` and
+//! `barrier` (the way in), `log`, `machine` and `room` (the disk), `wire`, `network` and `server` (the raft
+//! port), `members` and `electorate` (who takes part, and who votes), `backup` and `restore`.
 
 mod backup;
+mod barrier;
 mod compaction;
 mod electorate;
 mod entry;
@@ -44,8 +45,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use openraft::ReadPolicy;
-use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::metrics::WaitError;
 use ringrift_core::id::{NodeId, Position, ZoneName};
 use ringrift_core::machine::Machine;
@@ -56,13 +55,14 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::backup::{Backup, BackupError};
+use self::barrier::Barrier;
 pub use self::electorate::{Electorate, Outlook, Standing, VoterCount, VoterPolicy};
 pub use self::errors::{
     ConsensusError, DiskFull, LowDisk, MembershipError, ProposeError, SnapshotError, TransferError,
 };
 use self::log::LogStore;
 use self::machine::snapshot::SnapshotDirectory;
-use self::machine::{Shared, TooLarge, position_of};
+use self::machine::{Shared, TooLarge};
 use self::network::link::Caller;
 use self::propose::Proposer;
 pub(crate) use self::propose::gate::settles;
@@ -78,8 +78,6 @@ use self::watchdog::Flushes;
 /// Learners that a cluster keeps warm beside its voters, to take a dead one's place. Each costs the
 /// leader the bandwidth of a voter, so every further agent is a client.
 pub const WARM_LEARNERS_MAX: usize = 2;
-/// A read barrier needs one round to a majority; longer means that there is no leader.
-const BARRIER_PATIENCE: Duration = Duration::from_secs(5);
 /// Writing a snapshot takes seconds at most.
 const COMPACT_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a snapshot that is awaited is asked for again.
@@ -159,6 +157,7 @@ struct Inner {
     words: Arc<Words>,
     caller: Arc<Caller>,
     proposer: Proposer,
+    barrier: Barrier,
     leadership: watch::Receiver<Leadership>,
     voters: VoterPolicy,
     membership_turn: tokio::sync::Mutex<()>,
@@ -225,20 +224,7 @@ impl Consensus {
     /// # Errors
     /// When this agent does not lead, or cannot show in time that it still does.
     pub async fn barrier(&self) -> Result<Position, ProposeError> {
-        let confirmed = self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex);
-        match tokio::time::timeout(BARRIER_PATIENCE, confirmed).await {
-            Ok(Ok(read)) => Ok(position_of(*read.log_id())),
-            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
-                Err(propose::not_leader(forward))
-            }
-            Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) => {
-                Err(ProposeError::NotLeader { leader: None })
-            }
-            Ok(Err(RaftError::Fatal(fatal))) => {
-                Err(ProposeError::Stopped { cause: fatal.to_string() })
-            }
-            Err(_elapsed) => Err(ProposeError::NotLeader { leader: None }),
-        }
+        self.inner.barrier.pass().await
     }
 
     /// Looks at the local replica. Applying waits meanwhile: be quick, and do not propose inside.

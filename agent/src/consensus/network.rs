@@ -130,10 +130,12 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Takes an answer apart: what raft wants of it, and what its disk says.
-    fn appended(&self, appended: Appended) -> AppendEntriesResponse<Ring> {
+    /// Takes the answer to what was asked then apart: what raft wants of it, and what its disk says.
+    fn appended(&self, appended: Appended, asked: Duration) -> AppendEntriesResponse<Ring> {
         let Appended { response, low } = appended;
-        self.words.note(self.target, low);
+        if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+            self.words.note(self.target, low, asked);
+        }
         response
     }
 
@@ -174,9 +176,10 @@ impl Peer {
     ) -> Result<StreamAppendResult<Ring>, RpcError> {
         let previous = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+        let asked = self.pacer.begin();
         match self.call(Request::Append(request), patience, RPCTypes::AppendEntries).await? {
             Response::Append(appended) => {
-                Ok(self.appended(appended).into_stream_result(previous, last))
+                Ok(self.appended(appended, asked).into_stream_result(previous, last))
             }
             other => Err(mismatch(&other)),
         }
@@ -250,8 +253,9 @@ impl RaftNetworkV2<Ring> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Ring>, RpcError> {
         let patience = self.append_patience(&option);
+        let asked = self.pacer.begin();
         match self.call(Request::Append(request), patience, RPCTypes::AppendEntries).await? {
-            Response::Append(appended) => Ok(self.appended(appended)),
+            Response::Append(appended) => Ok(self.appended(appended, asked)),
             other => Err(mismatch(&other)),
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
+use crate::consensus::barrier::Barrier;
 use crate::consensus::log::wal::Wal;
 use crate::consensus::log::{Log, LogStore};
 use crate::consensus::machine::snapshot::SnapshotDirectory;
@@ -67,21 +68,12 @@ impl Consensus {
         clock: Clock,
         ground: Ground,
     ) -> Result<Self, ConsensusError> {
-        let ConsensusConfig {
-            node_id,
-            data_dir: _,
-            listen,
-            raft_address,
-            http_address,
-            zone,
-            timing,
-            voters,
-        } = config;
         let Ground { settings, disk: Disk { raft_id, log, snapshots, shared }, transport } = ground;
         let flushes = Flushes::new(clock);
         let log = LogStore::new(log, flushes.clone());
-        let (listener, listen) = bind(&*transport, listen).await?;
-        let raft_address = with_port(raft_address, listen);
+        let (listener, listen) = bind(&*transport, config.listen).await?;
+        let raft_address = with_port(config.raft_address, listen);
+        let ConsensusConfig { node_id, http_address, zone, timing, voters, .. } = config;
         let this =
             Member { node_id: node_id.clone(), raft_address, http_address, zone: zone.clone() };
 
@@ -94,6 +86,12 @@ impl Consensus {
 
         let (proposer, proposals) = Proposer::new(raft.clone(), Arc::clone(&shared), clock);
         let (leadership, observer) = status::observe(&raft, Arc::clone(&shared)).await?;
+        let (barrier, rounds) = Barrier::new(
+            raft.clone(),
+            Arc::clone(&shared),
+            Arc::clone(&caller),
+            leadership.clone(),
+        );
         let (ends, hinting) = hint::watch::hints(raft.clone(), Arc::clone(&caller));
         let room = Arc::<Room>::default();
         let service = server::Service {
@@ -110,6 +108,7 @@ impl Consensus {
             AbortOnDropHandle::new(tokio::spawn(server::serve(listener, service))),
             AbortOnDropHandle::new(tokio::spawn(proposals)),
             AbortOnDropHandle::new(tokio::spawn(observer)),
+            AbortOnDropHandle::new(tokio::spawn(rounds)),
             AbortOnDropHandle::new(tokio::spawn(hinting)),
         ];
         tracing::info!(raft_id = format!("{raft_id:016x}"), %listen, "consensus open");
@@ -126,6 +125,7 @@ impl Consensus {
             snapshots,
             caller,
             proposer,
+            barrier,
             leadership,
             voters,
             membership_turn: tokio::sync::Mutex::new(()),

@@ -1,5 +1,6 @@
 //! What can be seen of consensus: who leads, who takes part, how far it is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,10 +136,12 @@ impl Consensus {
         if !metrics.state.is_leader() {
             return silent_for;
         }
-        if metrics.membership_config.voter_ids().count() == 1 {
-            return Duration::ZERO;
-        }
-        metrics.last_quorum_acked.map_or(known_for, |at| at.age())
+        let words = |id: &u64| {
+            if *id == self.inner.raft_id { Some(Duration::ZERO) } else { self.inner.words.age(*id) }
+        };
+        let voters = metrics.membership_config.membership().get_joint_config();
+        // A majority chose it when it began to lead.
+        majority_age(voters, words).min(known_for)
     }
 
     /// How long this agent has had no word of its cluster, when that is too long to be well.
@@ -147,6 +150,17 @@ impl Consensus {
         let age = self.contact_age();
         (self.is_initialized() && age >= CONTACT_LOST).then_some(age)
     }
+}
+
+/// The age of the youngest words of a majority, in each set of voters.
+fn majority_age(voters: &[BTreeSet<u64>], age: impl Fn(&u64) -> Option<Duration>) -> Duration {
+    let of_set = |set: &BTreeSet<u64>| {
+        let mut ages: Vec<Duration> =
+            set.iter().map(|id| age(id).unwrap_or(Duration::MAX)).collect();
+        ages.sort_unstable();
+        ages.get(set.len() / 2).copied().unwrap_or_default()
+    };
+    voters.iter().map(of_set).max().unwrap_or_default()
 }
 
 fn is_initialized(membership: &Membership) -> bool {
@@ -200,4 +214,26 @@ pub(super) async fn observe(
         }
     };
     Ok((receiver, observer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_as_old_as_the_last_words_of_a_majority() {
+        let age = |voters: &[&[u64]]| {
+            let sets: Vec<BTreeSet<u64>> =
+                voters.iter().map(|set| set.iter().copied().collect()).collect();
+            // Voter 1 leads; nothing was heard of voters from 8 on.
+            let said = |id: &u64| (*id < 8).then(|| Duration::from_secs(*id - 1));
+            majority_age(&sets, said).as_secs()
+        };
+        assert_eq!(age(&[&[1]]), 0);
+        assert_eq!(age(&[&[1, 2]]), 1);
+        assert_eq!(age(&[&[1, 2, 7]]), 1);
+        assert_eq!(age(&[&[1, 2, 3, 9]]), 2);
+        assert_eq!(age(&[&[1, 2, 3], &[5, 6, 7]]), 5);
+        assert_eq!(age(&[&[1, 8, 9]]), Duration::MAX.as_secs());
+    }
 }

@@ -152,7 +152,7 @@ impl Link {
         }
     }
 
-    pub(super) fn address(&self) -> &str {
+    pub(in crate::consensus) fn address(&self) -> &str {
         &self.address
     }
 

@@ -14,7 +14,8 @@ use super::LOOK_INTERVAL;
 use crate::clock::Clock;
 use crate::consensus::{Consensus, DiskFull, Inner, LowDisk, Member};
 
-/// The last word of a member: the bytes that it has left when its disk is nearly full, and when it came.
+/// The last word of a member: the bytes that it has left when its disk is nearly full, and when it was
+/// asked for.
 type Word = (Option<u64>, Duration);
 
 /// What the members say of their disks, and what that means while this agent leads.
@@ -51,9 +52,18 @@ impl Words {
         }
     }
 
-    /// A member answered.
-    pub(in crate::consensus) fn note(&self, raft_id: u64, low: Option<u64>) {
-        lock(&self.last).insert(raft_id, (low, self.clock.monotonic()));
+    /// A member that follows answered what was asked then.
+    pub(in crate::consensus) fn note(&self, raft_id: u64, low: Option<u64>, asked: Duration) {
+        let mut last = lock(&self.last);
+        // Connections overtake each other.
+        let latest = last.get(&raft_id).map_or(asked, |(_, before)| asked.max(*before));
+        last.insert(raft_id, (low, latest));
+    }
+
+    /// How long ago a member was asked what it has answered.
+    pub(in crate::consensus) fn age(&self, raft_id: u64) -> Option<Duration> {
+        let word = lock(&self.last).get(&raft_id).copied();
+        word.map(|(_, asked)| self.clock.monotonic().saturating_sub(asked))
     }
 
     fn disk(&self, raft_id: u64) -> Disk {
@@ -172,12 +182,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_last_word_counts_until_it_is_old() {
-        let words = Words::new(Clock::start());
-        assert_eq!(words.disk(7), Disk::Unknown);
-        words.note(7, Some(40));
+        let clock = Clock::start();
+        let words = Words::new(clock);
+        assert_eq!((words.disk(7), words.age(7)), (Disk::Unknown, None));
+        words.note(7, Some(40), clock.monotonic());
         assert_eq!(words.disk(7), Disk::Low { free_bytes: 40 });
-        words.note(7, None);
+        let asked = clock.monotonic();
+        tokio::time::advance(Duration::from_millis(30)).await;
+        words.note(7, None, asked);
         assert_eq!(words.disk(7), Disk::Roomy);
+        assert_eq!(words.age(7), Some(Duration::from_millis(30)), "it may have been so ever since");
+        words.note(7, None, Duration::ZERO);
+        assert_eq!(words.age(7), Some(Duration::from_millis(30)), "an answer that was overtaken");
         tokio::time::advance(Duration::from_millis(WORD_FRESH.0)).await;
         assert_eq!(words.disk(7), Disk::Unknown, "it fell silent");
     }

@@ -7,8 +7,7 @@
 //! heartbeat interval, so a longer gap between two looks means that nobody looked: of such a gap, one
 //! interval counts.
 //!
-//! Nothing but when to campaign and what to wait for goes by this time: no read trusts a lease, and how old
-//! a replica may be goes by [`Instant::age`].
+//! Nothing but when to campaign and what to wait for goes by this time.
 
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,8 +16,10 @@ use std::time::Duration;
 use openraft::impls::TokioRuntime;
 use openraft::{AsyncRuntime, Instant as _};
 
-use crate::clock;
 use crate::consensus::runtime::chance_is_decided;
+
+/// tokio's clock, as openraft sees it.
+type Ticking = <TokioRuntime as AsyncRuntime>::Instant;
 
 /// Of the process: it stands still as a whole.
 static STANDSTILL: Mutex<Standstill> = Mutex::new(Standstill::NONE);
@@ -28,19 +29,19 @@ static STANDSTILL: Mutex<Standstill> = Mutex::new(Standstill::NONE);
 struct Standstill {
     /// What may pass between two looks; nothing is a standstill before it is known.
     gap_max: Option<Duration>,
-    /// By [`clock::awake`].
-    looked: Option<Duration>,
+    looked: Option<Ticking>,
     lost: Duration,
 }
 
 impl Standstill {
     const NONE: Self = Self { gap_max: None, looked: None, lost: Duration::ZERO };
 
-    fn look(&mut self, now: Duration) {
+    fn look(&mut self, now: Ticking) {
         let Some(gap_max) = self.gap_max else {
             return;
         };
-        let gap = self.looked.map_or(Duration::ZERO, |looked| now.saturating_sub(looked));
+        let gap =
+            self.looked.map_or(Duration::ZERO, |looked| now.saturating_duration_since(looked));
         self.lost = self.lost.saturating_add(gap.saturating_sub(gap_max));
         self.looked = self.looked.max(Some(now));
     }
@@ -63,27 +64,14 @@ pub(crate) fn lost() -> Duration {
     standstill().lost
 }
 
-/// tokio's clock, as openraft sees it.
-type Ticking = <TokioRuntime as AsyncRuntime>::Instant;
-
-/// A point in time, as openraft sees it.
+/// A point in time, as openraft sees it: that of tokio's clock, without what was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::consensus) struct Instant {
-    /// Differs from tokio's clock by what was lost.
-    lived: Ticking,
-    /// What was lost when it was taken.
-    lost: Duration,
-}
+pub(in crate::consensus) struct Instant(Ticking);
 
 impl Instant {
     /// When that is by tokio's clock, if nothing stands still until then.
     pub(super) fn on_tokio(self) -> Ticking {
-        if chance_is_decided() { self.lived } else { self.lived + lost() }
-    }
-
-    /// The time since it was taken, standstills included: what others lived through meanwhile.
-    pub(in crate::consensus) fn age(self) -> Duration {
-        (self.lived + self.lost).elapsed()
+        if chance_is_decided() { self.0 } else { self.0 + lost() }
     }
 }
 
@@ -91,12 +79,13 @@ impl openraft::Instant for Instant {
     fn now() -> Self {
         // A simulation decides what time it is, and when a replica stands still.
         if chance_is_decided() {
-            return Self { lived: Ticking::now(), lost: Duration::ZERO };
+            return Self(Ticking::now());
         }
         let mut standstill = standstill();
-        standstill.look(clock::awake());
-        let lost = standstill.lost;
-        Self { lived: Ticking::now() - lost, lost }
+        // One look for both: were the second one later, the next instant could be earlier than this one.
+        let now = Ticking::now();
+        standstill.look(now);
+        Self(now - standstill.lost)
     }
 }
 
@@ -104,7 +93,7 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, time: Duration) -> Self {
-        Self { lived: self.lived + time, ..self }
+        Self(self.0 + time)
     }
 }
 
@@ -118,7 +107,7 @@ impl Sub<Duration> for Instant {
     type Output = Self;
 
     fn sub(self, time: Duration) -> Self {
-        Self { lived: self.lived - time, ..self }
+        Self(self.0 - time)
     }
 }
 
@@ -132,7 +121,7 @@ impl Sub for Instant {
     type Output = Duration;
 
     fn sub(self, earlier: Self) -> Duration {
-        self.lived - earlier.lived
+        self.0 - earlier.0
     }
 }
 
@@ -144,9 +133,10 @@ mod tests {
 
     #[test]
     fn of_a_gap_between_two_looks_what_is_usual_counts() {
+        let begin = Ticking::now();
         let mut standstill = Standstill { gap_max: Some(20 * MS), ..Standstill::NONE };
         let mut lost_after = |at: u32| {
-            standstill.look(at * MS);
+            standstill.look(begin + at * MS);
             standstill.lost
         };
         assert_eq!(lost_after(0), Duration::ZERO);
@@ -159,12 +149,13 @@ mod tests {
 
     #[test]
     fn nothing_is_a_standstill_before_a_core_looks_at_the_time() {
+        let begin = Ticking::now();
         let mut standstill = Standstill::NONE;
-        standstill.look(MS);
-        standstill.look(1_000 * MS);
+        standstill.look(begin);
+        standstill.look(begin + 1_000 * MS);
         assert_eq!(standstill, Standstill::NONE);
         standstill.gap_max = Some(20 * MS);
-        standstill.look(2_000 * MS);
+        standstill.look(begin + 2_000 * MS);
         assert_eq!(standstill.lost, Duration::ZERO);
     }
 }

@@ -39,6 +39,13 @@ fn is_caught_twice(bug: Bug) -> Result<(), String> {
     Err("went unseen".to_owned())
 }
 
+/// Found among the first 20,000 seeds: openraft let a deposed leader's read pass.
+#[test]
+fn a_deposed_leader_lets_no_read_pass() {
+    let (played, _trace) = play_raft(11_416, None);
+    assert_eq!(played.failure, None);
+}
+
 #[test]
 fn a_seed_decides_everything() {
     for seed in 0..2 {
