@@ -165,7 +165,8 @@ struct Inner {
     outlook: Mutex<Option<Outlook>>,
     /// One backup at a time: each asks for a snapshot.
     backup_turn: Arc<tokio::sync::Semaphore>,
-    /// The raft port, the proposals' task, the observer of leadership and the crash hints.
+    /// The raft port, the proposals, the barriers' rounds, the observer of leadership, the crash hints, and
+    /// what watches over disks, log and voters.
     tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
 }
 

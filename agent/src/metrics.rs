@@ -96,7 +96,7 @@ impl Metrics {
                 &["direction"],
             )?,
             standstill: registry.register("ringrift_standstill_seconds", |name| {
-                let help = "Time that this process did not live through: suspended, or without a processor.";
+                let help = "Time for which this process was stopped or got no processor.";
                 Gauge::new(name, help)
             })?,
             pending: gauges(

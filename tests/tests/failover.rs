@@ -19,7 +19,7 @@ const RUN: &str = "failover";
 const PAIRS_MIN: u32 = 30;
 const AGREE_LIMIT: Duration = Duration::from_secs(60);
 const RUN_LIMIT: Duration = Duration::from_secs(300);
-/// Ten times as long as a follower of the `fast` profile waits for its leader.
+/// Five times as long as a follower of the `fast` profile waits for its leader.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// Elections begin within a fifth of a second, or not at all.
 const AFTERMATH: Duration = Duration::from_secs(1);

@@ -1,9 +1,12 @@
 //! Barriers: a read behind one reflects everything that was committed before it began.
 //!
-//! The leader notes how far the log is committed, asks the voters whether they still follow it, and waits
-//! until its replica is as far (*read index*: Ongaro, "Consensus: Bridging Theory and Practice", section
-//! 6.4). What a majority confirms after the note was made, no other leader has overtaken before. Readers
-//! that come while a round is under way share the next one.
+//! The leader notes how far the log is committed, asks the voters whether they have turned to another vote
+//! since, and waits until its replica is as far (*read index*: Ongaro, "Consensus: Bridging Theory and
+//! Practice", section 6.4). While a majority has not turned away after the note was made, nobody else can
+//! have committed anything before it. Readers that come while a round is under way share the next one.
+//!
+//! A question is no heartbeat: it keeps nobody from campaigning, so that readers cannot keep a leader in
+//! office that has lost its followers or given up.
 //!
 //! openraft has read barriers too. Those of the release in use may let a deposed leader's read pass:
 //! `docs/adr/2026-11-22-barriers-of-our-own.md`.
@@ -12,11 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use ringrift_core::id::Position;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::consensus::machine::{Shared, position_of};
 use crate::consensus::network::link::{Caller, Link};
@@ -32,8 +33,11 @@ const READERS_MAX: usize = 4_096;
 const BARRIER_PATIENCE: Duration = Duration::from_secs(5);
 /// A majority that says nothing for so long is out of reach, and whoever asks finds the leader elsewhere.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(1);
-/// A question that is not answered by then was lost, or the follower's raft core waits for its disk.
+/// A question that is not answered by then was lost.
 const QUESTION_PATIENCE: Duration = Duration::from_millis(500);
+/// Questions to one voter that are not answered yet, those of earlier rounds included, which a quicker
+/// majority ended without it: a voter may be so many rounds behind.
+const QUESTIONS_MAX: usize = 8;
 /// Pause before a question is asked again, and before a new leader is asked how far it is.
 const QUESTION_PAUSE: Duration = Duration::from_millis(10);
 
@@ -54,7 +58,7 @@ impl Barrier {
         leadership: watch::Receiver<Leadership>,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (readers, mut arriving) = mpsc::channel(READERS_MAX);
-        let mut rounds = Rounds { raft, shared, caller, leadership, links: BTreeMap::new() };
+        let mut rounds = Rounds::new(raft, shared, caller, leadership);
         let task = async move {
             while let Some(first) = arriving.recv().await {
                 let mut readers: Vec<oneshot::Sender<Outcome>> = vec![first];
@@ -77,7 +81,7 @@ impl Barrier {
     pub(super) async fn pass(&self) -> Outcome {
         let round = async {
             let (tell, told) = oneshot::channel();
-            let gone = || ProposeError::Stopped { cause: "no rounds are gone any more".to_owned() };
+            let gone = || ProposeError::Stopped { cause: "read barriers have ended".to_owned() };
             self.readers.send(tell).await.map_err(|_closed| gone())?;
             told.await.unwrap_or_else(|_closed| Err(gone()))
         };
@@ -105,18 +109,33 @@ impl Standing {
         self.committed.filter(|last| *last.committed_leader_id() == self.vote.leader_id)
     }
 
-    /// Whether those who follow are enough.
-    fn is_confirmed_by(&self, followers: &BTreeSet<u64>) -> bool {
-        self.voters.iter().all(|set| set.intersection(followers).count() > set.len() / 2)
+    /// Whether those are enough.
+    fn is_majority(&self, some: &BTreeSet<u64>) -> bool {
+        self.voters.iter().all(|set| set.intersection(some).count() > set.len() / 2)
     }
 }
 
-/// What a voter says of a leader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
-    Follows,
-    /// It knows of a later leader, or candidate.
-    Deposes,
+/// A voter that is asked.
+struct Voter {
+    /// A connection of its own, opened when it is needed: a question waits behind nothing.
+    link: Arc<Link>,
+    unanswered: usize,
+}
+
+impl Voter {
+    fn new(caller: &Arc<Caller>, id: u64, address: &str) -> Self {
+        let link = Link::new(Arc::clone(caller), id, address.to_owned(), Purpose::Barrier);
+        Self { link: Arc::new(link), unanswered: 0 }
+    }
+}
+
+/// What came of a question.
+struct Answer {
+    voter: u64,
+    /// The round that it was asked in.
+    round: u64,
+    /// Whether the voter has not turned away; nothing when the question was lost.
+    stays: Option<bool>,
 }
 
 struct Rounds {
@@ -124,11 +143,23 @@ struct Rounds {
     shared: Arc<Shared>,
     caller: Arc<Caller>,
     leadership: watch::Receiver<Leadership>,
-    /// A connection to each voter, opened when it is needed: a question waits behind nothing.
-    links: BTreeMap<u64, Arc<Link>>,
+    round: u64,
+    voters: BTreeMap<u64, Voter>,
+    /// At most [`QUESTIONS_MAX`] for each voter.
+    asked: JoinSet<Answer>,
 }
 
 impl Rounds {
+    fn new(
+        raft: Raft,
+        shared: Arc<Shared>,
+        caller: Arc<Caller>,
+        leadership: watch::Receiver<Leadership>,
+    ) -> Self {
+        let (voters, asked) = (BTreeMap::new(), JoinSet::new());
+        Self { raft, shared, caller, leadership, round: 0, voters, asked }
+    }
+
     /// One round for all readers; ends early when none waits any more.
     async fn go(&mut self, readers: &mut [oneshot::Sender<Outcome>]) -> Outcome {
         let given_up = futures::future::join_all(readers.iter_mut().map(oneshot::Sender::closed));
@@ -165,7 +196,8 @@ impl Rounds {
             let vote = *state.vote_ref();
             let members = state.membership_state.effective();
             let address = |(id, member): (&u64, &Member)| (*id, member.raft_address.clone());
-            (vote.committed && vote.leader_id.node_id == this).then(|| Standing {
+            let leads = state.server_state.is_leader() && vote.leader_id.node_id == this;
+            (leads && vote.committed).then(|| Standing {
                 vote,
                 committed: state.local_committed().copied(),
                 voters: members.get_joint_config().clone(),
@@ -184,52 +216,65 @@ impl Rounds {
         }
     }
 
-    /// Whether a majority of the voters, asked now, follows; this agent follows itself.
+    /// Whether a majority of the voters, asked now, has not turned away; this agent has not.
     async fn is_confirmed(&mut self, standing: &Standing) -> bool {
-        let mut followers = BTreeSet::from([self.caller.raft_id()]);
-        let others: BTreeSet<u64> = standing.voters.iter().flatten().copied().collect();
-        self.links.retain(|id, link| {
-            standing.addresses.get(id).is_some_and(|address| address == link.address())
-        });
-        let mut asked = FuturesUnordered::new();
-        for id in others.difference(&followers.clone()) {
-            let Some(address) = standing.addresses.get(id) else {
+        let this = self.caller.raft_id();
+        self.round = self.round.saturating_add(1);
+        self.voters.retain(|id, _| standing.addresses.contains_key(id));
+        let mut unasked: BTreeSet<u64> = standing.voters.iter().flatten().copied().collect();
+        let mut undecided = unasked.clone();
+        unasked.remove(&this);
+        let mut staying = BTreeSet::from([this]);
+        while !standing.is_majority(&staying) && standing.is_majority(&undecided) {
+            unasked.retain(|id| !self.ask(*id, standing));
+            // Otherwise nothing is under way, and nobody is left who could be asked.
+            let Some(Ok(Answer { voter, round, stays })) = self.asked.join_next().await else {
+                return false;
+            };
+            if let Some(voter) = self.voters.get_mut(&voter) {
+                voter.unanswered = voter.unanswered.saturating_sub(1);
+            }
+            // What was asked before this round says nothing about it.
+            if round != self.round {
                 continue;
-            };
-            let link = self.links.entry(*id).or_insert_with(|| {
-                let caller = Arc::clone(&self.caller);
-                Arc::new(Link::new(caller, *id, address.clone(), Purpose::Heartbeat))
-            });
-            let (id, link, vote) = (*id, Arc::clone(link), standing.vote);
-            asked.push(async move { (id, ask(&link, vote).await) });
-        }
-        while !standing.is_confirmed_by(&followers) {
-            match asked.next().await {
-                Some((id, Word::Follows)) => followers.insert(id),
-                Some((_, Word::Deposes)) | None => return false,
+            }
+            match stays {
+                Some(true) => staying.insert(voter),
+                Some(false) => undecided.remove(&voter),
+                None => unasked.insert(voter),
             };
         }
+        standing.is_majority(&staying)
+    }
+
+    /// Asks a voter, unless it owes too many answers. Answers whether it is asked.
+    fn ask(&mut self, id: u64, standing: &Standing) -> bool {
+        let Some(address) = standing.addresses.get(&id) else {
+            return false;
+        };
+        let fresh = || Voter::new(&self.caller, id, address);
+        let voter = self.voters.entry(id).or_insert_with(fresh);
+        if voter.link.address() != address {
+            *voter = Voter::new(&self.caller, id, address);
+        }
+        if voter.unanswered >= QUESTIONS_MAX {
+            return false;
+        }
+        voter.unanswered = voter.unanswered.saturating_add(1);
+        let (link, vote, round) = (Arc::clone(&voter.link), standing.vote, self.round);
+        self.asked
+            .spawn(async move { Answer { voter: id, round, stays: question(&link, vote).await } });
         true
     }
 }
 
-/// Asks a voter until it answers. A heartbeat that carries nothing asks just that: it is refused by whoever
-/// has seen a later vote, and an answer to it can be to nothing else.
-async fn ask(link: &Arc<Link>, vote: Vote) -> Word {
-    let heartbeat =
-        AppendEntriesRequest { vote, prev_log_id: None, entries: Vec::new(), leader_commit: None };
-    let request = Request::Append(heartbeat);
-    loop {
-        match link.call(&request, QUESTION_PATIENCE).await {
-            Ok(Response::Append(appended)) => {
-                return match appended.response {
-                    AppendEntriesResponse::HigherVote(_) => Word::Deposes,
-                    AppendEntriesResponse::Success
-                    | AppendEntriesResponse::PartialSuccess(_)
-                    | AppendEntriesResponse::Conflict => Word::Follows,
-                };
-            }
-            Ok(_) | Err(_) => tokio::time::sleep(QUESTION_PAUSE).await,
+/// Whether a voter has not turned to a later vote; nothing when it does not say.
+async fn question(link: &Arc<Link>, vote: Vote) -> Option<bool> {
+    match link.call(&Request::Follows(vote), QUESTION_PATIENCE).await {
+        Ok(Response::Follows(follows)) => Some(follows),
+        Ok(_) | Err(_) => {
+            tokio::time::sleep(QUESTION_PAUSE).await;
+            None
         }
     }
 }
@@ -259,9 +304,9 @@ mod tests {
     }
 
     #[test]
-    fn a_majority_of_each_set_of_voters_must_follow() {
-        let confirmed = |voters: &[&[u64]], followers: &[u64]| {
-            standing(3, None, voters).is_confirmed_by(&followers.iter().copied().collect())
+    fn a_majority_is_one_of_each_set_of_voters() {
+        let confirmed = |voters: &[&[u64]], some: &[u64]| {
+            standing(3, None, voters).is_majority(&some.iter().copied().collect())
         };
         assert!(confirmed(&[&[1]], &[1]));
         assert!(!confirmed(&[&[1, 2, 3]], &[1]));

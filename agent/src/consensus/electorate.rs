@@ -123,7 +123,8 @@ impl Consensus {
         let last = metrics.last_log_index.unwrap_or(0);
         let heard = |id: u64| {
             let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(&id).copied());
-            // An instant of openraft's clock, which nobody else can read.
+            // By a clock that stands still while this process does: that others were silent meanwhile says
+            // nothing about them.
             heard.flatten().map(|at| at.elapsed())
         };
         let behind = |id: u64| {

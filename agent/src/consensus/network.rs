@@ -189,7 +189,7 @@ impl Peer {
     fn append_patience(&self, option: &RPCOption) -> Duration {
         match self.purpose {
             Purpose::Heartbeat => option.soft_ttl(),
-            Purpose::Log | Purpose::Snapshot | Purpose::Identify => {
+            Purpose::Log | Purpose::Snapshot | Purpose::Barrier | Purpose::Identify => {
                 option.soft_ttl().max(APPEND_PATIENCE)
             }
         }

@@ -25,7 +25,7 @@ use crate::consensus::wire::{
 
 pub(super) mod receive;
 
-/// Connections at once: four purposes for each of a hundred agents that stay learners.
+/// Connections at once: five purposes for each of a hundred agents that stay learners.
 const CONNECTIONS_MAX: usize = 512;
 /// A caller that does not greet by then is not one of ours.
 const GREETING_PATIENCE: Duration = Duration::from_secs(2);
@@ -105,6 +105,9 @@ async fn serve_connection(stream: Stream, service: &Service) -> io::Result<()> {
             }
             ended
         }
+        (Welcome::Accepted(_), Purpose::Barrier) => {
+            serve_requests(&mut incoming, outgoing, service).await
+        }
     }
 }
 
@@ -176,6 +179,13 @@ impl Service {
             Request::TransferLeader(request) => {
                 match self.raft.handle_transfer_leader(request).await {
                     Ok(response) => Response::TransferLeader(response),
+                    Err(error) => failed(&error),
+                }
+            }
+            // No word of a leader: it keeps nobody from campaigning.
+            Request::Follows(vote) => {
+                match self.raft.with_raft_state(move |state| *state.vote_ref() <= vote).await {
+                    Ok(follows) => Response::Follows(follows),
                     Err(error) => failed(&error),
                 }
             }

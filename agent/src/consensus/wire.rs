@@ -24,7 +24,7 @@ use crate::consensus::vocabulary::{Ring, SnapshotMeta, Vote};
 /// Opens every connection, so that a stray client is recognised at once.
 pub(super) const MAGIC: [u8; 8] = *b"RINGRAFT";
 /// Raised with every change of the types in this file or of a log entry.
-pub(super) const PROTOCOL: u16 = 8;
+pub(super) const PROTOCOL: u16 = 9;
 /// The largest log entry that is accepted for replication.
 pub(super) const ENTRY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The largest frame: an append with one entry of the largest kind behind a full batch, and room
@@ -46,6 +46,8 @@ pub(super) enum Purpose {
     Heartbeat,
     /// Snapshots.
     Snapshot,
+    /// Questions of a read barrier.
+    Barrier,
     /// Only the greeting: who is there?
     Identify,
 }
@@ -95,6 +97,8 @@ pub(super) enum Request {
     Vote(VoteRequest<Ring>),
     PreVote(VoteRequest<Ring>),
     TransferLeader(TransferLeaderRequest<Ring>),
+    /// Asks a voter whether it has not turned to a vote beyond this one.
+    Follows(Vote),
     SnapshotBegin(SnapshotBegin),
     SnapshotPart(SnapshotPart),
 }
@@ -130,6 +134,7 @@ pub(super) enum Response {
     Vote(VoteResponse<Ring>),
     PreVote(VoteResponse<Ring>),
     TransferLeader(TransferLeaderResponse<Ring>),
+    Follows(bool),
     /// Bytes of the announced snapshot that have arrived: the next part begins there.
     SnapshotBegun(u64),
     /// Nothing until the last part was installed.

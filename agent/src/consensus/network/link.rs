@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use ringrift_core::id::NodeId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::consensus::Member;
@@ -28,6 +28,9 @@ const REQUESTS_PENDING_MAX: usize = 256;
 /// Late answers in a row after which the connection is given up: a peer that vanished without a word
 /// leaves a connection that looks alive.
 const LATE_ANSWERS_MAX: u32 = 5;
+/// Pause after a connection could not be opened, since callers may ask thousands of times a second.
+/// Shorter than any that openraft makes before it tries again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 /// Opening a connection and greeting may take this long.
 const GREETING_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -127,7 +130,9 @@ pub(in crate::consensus) struct Link {
     target: u64,
     address: String,
     purpose: Purpose,
-    connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    connection: Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>,
+    /// Whether opening one has just failed.
+    pauses: AtomicBool,
     late_answers: AtomicU32,
     /// Whether it was said that another agent answers there: once is enough.
     stranger_reported: AtomicBool,
@@ -140,13 +145,13 @@ impl Link {
         address: String,
         purpose: Purpose,
     ) -> Self {
-        let connection = tokio::sync::Mutex::new(None);
         Self {
             caller,
             target,
             address,
             purpose,
-            connection,
+            connection: Arc::default(),
+            pauses: AtomicBool::new(false),
             late_answers: AtomicU32::new(0),
             stranger_reported: AtomicBool::new(false),
         }
@@ -182,32 +187,44 @@ impl Link {
     }
 
     /// The open connection, or a new one. Opening goes on when the caller gives up, so that a peer
-    /// that is further away than a heartbeat's patience is reached by the next call.
+    /// that is further away than a heartbeat's patience is reached by the next call. One is opened at a
+    /// time; whoever waits for that leaves nothing behind when it gives up.
     async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, CallError> {
-        if let Ok(slot) = self.connection.try_lock()
-            && let Some(connection) = slot.as_ref().filter(|connection| connection.is_open())
-        {
-            return Ok(Arc::clone(connection));
-        }
-        let link = Arc::clone(self);
-        let opened = tokio::spawn(async move { link.open().await }).await;
-        opened.unwrap_or_else(|error| Err(CallError::Lost(error.to_string())))
-    }
-
-    async fn open(&self) -> Result<Arc<Connection>, CallError> {
-        let mut slot = self.connection.lock().await;
+        let slot = Arc::clone(&self.connection).lock_owned().await;
         if let Some(connection) = slot.as_ref().filter(|connection| connection.is_open()) {
             return Ok(Arc::clone(connection));
         }
+        if self.pauses.load(Ordering::Relaxed) {
+            let text = format!("{}: opening a connection has just failed", self.address);
+            return Err(CallError::Unreachable(text));
+        }
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(Arc::clone(self).open(slot, tell));
+        let panicked = |_| Err(CallError::Lost("opening a connection panicked".to_owned()));
+        told.await.unwrap_or_else(panicked)
+    }
+
+    async fn open(
+        self: Arc<Self>,
+        mut slot: OwnedMutexGuard<Option<Arc<Connection>>>,
+        tell: oneshot::Sender<Result<Arc<Connection>, CallError>>,
+    ) {
         *slot = None;
         let connected = tokio::time::timeout(GREETING_PATIENCE, self.connect()).await;
-        let connection =
-            connected
-                .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
-                .map_err(|error| CallError::Unreachable(format!("{}: {error}", self.address)))?;
-        let connection = Arc::new(connection);
-        *slot = Some(Arc::clone(&connection));
-        Ok(connection)
+        let opened = connected
+            .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|error| CallError::Unreachable(format!("{}: {error}", self.address)))
+            .map(Arc::new);
+        *slot = opened.as_ref().ok().cloned();
+        let failed = opened.is_err();
+        self.pauses.store(failed, Ordering::Relaxed);
+        drop(slot);
+        // Who asked may have given up.
+        let _ = tell.send(opened);
+        if failed {
+            tokio::time::sleep(REOPEN_PAUSE).await;
+            self.pauses.store(false, Ordering::Relaxed);
+        }
     }
 
     /// openraft keeps its links when a member only moves, so the membership is asked first. It may
@@ -332,4 +349,71 @@ async fn read_responses(mut incoming: Incoming, pending: Arc<Pending>) {
         }
     }
     lock(&pending).take();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use openraft::vote::RaftLeaderId as _;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::consensus::machine::Replica;
+    use crate::consensus::transport::Tcp;
+    use crate::consensus::vocabulary::{LeaderId, Vote};
+
+    fn link(address: String) -> Arc<Link> {
+        let shared = Arc::new(Shared::new(Replica::default(), Clock::start()));
+        let caller = Caller::new("a".parse().unwrap(), 1, shared, Arc::new(Tcp));
+        Arc::new(Link::new(Arc::new(caller), 2, address, Purpose::Barrier))
+    }
+
+    async fn ask(link: &Arc<Link>) -> CallError {
+        let vote = Vote { leader_id: LeaderId::new(3, 1), committed: true };
+        link.call(&Request::Follows(vote), Duration::from_millis(20)).await.unwrap_err()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_peer_that_does_not_greet_is_connected_to_once_however_many_ask() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let link = link(listener.local_addr().unwrap().to_string());
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&accepted);
+        let silent = tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                held.push(stream);
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let asked = (0..100).map(|_| ask(&link));
+        let outcomes = futures::future::join_all(asked).await;
+        assert!(outcomes.iter().all(|outcome| *outcome == CallError::Late), "{outcomes:?}");
+        assert_eq!(accepted.load(Ordering::SeqCst), 1);
+        assert_eq!(
+            Arc::strong_count(&link),
+            2,
+            "all but the one that opens have left nothing behind"
+        );
+        silent.abort();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_peer_that_refuses_is_left_alone_for_a_moment() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let link = link(listener.local_addr().unwrap().to_string());
+        drop(listener);
+        let said = |error: CallError| match error {
+            CallError::Unreachable(text) => text,
+            other => panic!("{other:?}"),
+        };
+        let refused = said(ask(&link).await);
+        assert!(!refused.contains("just failed"), "{refused}");
+        let paused = said(ask(&link).await);
+        assert!(paused.contains("just failed"), "{paused}");
+        while said(ask(&link).await).contains("just failed") {
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -1,13 +1,15 @@
 //! The time that elections go by. It stands still while this process does.
 //!
-//! A machine that was suspended, or a process that was stopped or got no processor, heard nothing because
-//! it did not listen. By the clock on the wall its leader was silent for all that time, and it would
-//! campaign before the heartbeat that waits in its socket is read; and since all replicas of one machine
-//! stand still together, all of them would agree. The core looks at the time several times in one
-//! heartbeat interval, so a longer gap between two looks means that nobody looked: of such a gap, one
-//! interval counts.
+//! A process that was stopped, or got no processor, heard nothing because it did not listen. By the
+//! system's clock its leader was silent for all that time, and it would campaign before the heartbeat that
+//! waits in its socket is read; and since all replicas of one machine stand still together, all of them
+//! would agree. The core looks at the time several times in one heartbeat interval, so a longer gap between
+//! two looks means that nobody looked: of such a gap, one interval counts.
 //!
-//! Nothing but when to campaign and what to wait for goes by this time.
+//! By this time openraft decides when to campaign, when a leader has lost its followers, and how long they
+//! were silent, and it waits. No read goes by it, nor what others are told about the age of a replica.
+//!
+//! All cores of a process share it, and with it tokio's clock: one that a test moves must not be theirs.
 
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -59,7 +61,7 @@ pub(in crate::consensus) fn is_looked_at_every(interval: Duration) {
     standstill.gap_max = standstill.gap_max.max(Some(interval));
 }
 
-/// How long this process stood still since a core first ran in it.
+/// How long this process stood still since a core first ran in it, the time between two cores included.
 pub(crate) fn lost() -> Duration {
     standstill().lost
 }

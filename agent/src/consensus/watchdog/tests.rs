@@ -205,6 +205,28 @@ async fn a_leader_with_a_hung_disk_hands_over_and_is_well_again_with_its_disk() 
     assert_eq!(ill.consensus.status().role, Role::Follower);
 }
 
+/// What a barrier asks is no heartbeat.
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_do_not_keep_a_leader_in_office_that_has_given_up() {
+    let agents = three().await;
+    let [ill, well @ ..] = agents.as_slice() else { panic!("three agents") };
+    tick(ill).await;
+    let reader = ill.consensus.clone();
+    let reads = tokio::spawn(async move {
+        let mut passed = 0_u64;
+        while reader.barrier().await.is_ok() {
+            passed += 1;
+        }
+        passed
+    });
+    // As the watchdog does when nobody takes over.
+    ill.consensus.inner.raft.runtime_config().heartbeat(false);
+    eventually("another leads", || well.iter().any(leads)).await;
+    let passed =
+        tokio::time::timeout(PATIENCE, reads).await.expect("the reads end with the office");
+    assert!(passed.unwrap() > 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fails_stops_its_agent_and_not_the_others() {
     let agents = three().await;

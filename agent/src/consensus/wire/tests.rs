@@ -73,6 +73,15 @@ fn a_vote_keeps_the_mark_of_a_leadership_transfer() {
 }
 
 #[test]
+fn a_question_of_a_barrier_and_its_answer_survive_the_wire() {
+    survives(&Request::Follows(vote()));
+    for follows in [true, false] {
+        let bytes = encode(&Response::Follows(follows)).unwrap();
+        assert!(matches!(decode(&bytes).unwrap(), Response::Follows(told) if told == follows));
+    }
+}
+
+#[test]
 fn a_snapshot_part_survives_the_wire() {
     let meta = SnapshotMeta {
         last_log_id: Some(log_id(9)),
