@@ -8,6 +8,8 @@
 
 #[path = "consensus/backup.rs"]
 mod backup;
+#[path = "consensus/compaction.rs"]
+mod compaction;
 #[path = "consensus/duties.rs"]
 mod duties;
 #[path = "consensus/failover.rs"]

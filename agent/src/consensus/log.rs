@@ -8,7 +8,6 @@ pub(super) mod wal;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -61,6 +60,8 @@ pub(super) trait Log: Send + Sync + 'static {
     /// Entries of the indexes `from` to before `to` that the log holds, until their bytes exceed
     /// `bytes_max`; at least one when there is one.
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(LogId, Bytes)>>;
+    /// Bytes of the entries with an index of `from` or above.
+    fn bytes_from(&self, from: u64) -> u64;
     /// Saves the vote.
     fn save_vote(&mut self, vote: Vote, done: Done) -> io::Result<()>;
     /// Appends entries that follow the last one.
@@ -81,23 +82,17 @@ pub(super) struct LogStore {
     flushes: Flushes,
     /// Bytes that may be appended before any of those on their way is durable.
     room: Arc<Semaphore>,
-    /// Bytes of the entries that were appended since the start.
-    appended: Arc<AtomicU64>,
 }
 
 impl LogStore {
     pub(super) fn new(log: Box<dyn Log>, flushes: Flushes) -> Self {
         let room = Arc::new(Semaphore::new(UNFLUSHED_BYTES_MAX));
-        Self { log: Arc::new(RwLock::new(Some(log))), flushes, room, appended: Arc::default() }
+        Self { log: Arc::new(RwLock::new(Some(log))), flushes, room }
     }
 
-    /// The last index, and the bytes of entries up to it that were appended since the start; nothing
-    /// when the log is empty or closed.
-    pub(super) fn appended_bytes(&self) -> Option<(u64, u64)> {
-        // Before the index is looked at: it may be of more entries than the bytes, never of fewer.
-        let bytes = self.appended.load(Ordering::Acquire);
-        let last = self.with_log(|log| Ok(log.ends().last)).ok().flatten();
-        last.map(|last| (last.index, bytes))
+    /// Bytes of the entries with an index of `from` or above; none when the log is closed.
+    pub(super) fn bytes_from(&self, from: u64) -> u64 {
+        self.with_log(|log| Ok(log.bytes_from(from))).unwrap_or(0)
     }
 
     /// Waits for writes in progress and gives the files back.
@@ -275,10 +270,7 @@ impl RaftLogStorage<Ring> for LogStore {
             drop(room);
             callback.io_completed(outcome);
         });
-        self.with_log_mut(|log| log.append(entries, done))?;
-        // Behind the append: no byte is counted whose entry is not there.
-        self.appended.fetch_add(bytes as u64, Ordering::Release);
-        Ok(())
+        self.with_log_mut(|log| log.append(entries, done))
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {

@@ -153,6 +153,10 @@ impl Log for Wal {
         Ok(entries)
     }
 
+    fn bytes_from(&self, from: u64) -> u64 {
+        self.index.bytes_from(from)
+    }
+
     fn save_vote(&mut self, vote: Vote, done: Done) -> io::Result<()> {
         self.put(&Record::Vote(vote), |frame| frame.done.push(done))
     }

@@ -346,6 +346,11 @@ impl Log for Disk {
         Ok(entries)
     }
 
+    fn bytes_from(&self, from: u64) -> u64 {
+        let disk = self.lock();
+        disk.seen.entries.range(from..).map(|(_, (_, payload))| payload.len() as u64).sum()
+    }
+
     fn save_vote(&mut self, vote: Vote, done: Done) -> io::Result<()> {
         self.lock().put(Record::Vote(vote), Some(done))
     }

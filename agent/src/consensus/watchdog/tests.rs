@@ -95,6 +95,10 @@ impl<L: Log> Log for Faulty<L> {
         self.log.read(from, to, bytes_max)
     }
 
+    fn bytes_from(&self, from: u64) -> u64 {
+        self.log.bytes_from(from)
+    }
+
     fn save_vote(&mut self, vote: Vote, done: Done) -> io::Result<()> {
         self.log.save_vote(vote, self.fault.pass(done))
     }

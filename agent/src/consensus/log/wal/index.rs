@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub(super) place: Place,
     pub(super) bytes: usize,
     pub(super) checksum: u32,
+    /// Bytes of all entries up to this one and of some before them: only differences mean something.
+    pub(super) through: u64,
     pub(super) cached: Option<Bytes>,
 }
 
@@ -64,6 +66,15 @@ impl Index {
         self.slots.range(begin..end.max(begin))
     }
 
+    /// Bytes of the entries with an index of `from` or above.
+    pub(super) fn bytes_from(&self, from: u64) -> u64 {
+        let last = self.slots.back().map_or(0, |slot| slot.through);
+        let first = self.range(from, u64::MAX).next();
+        first.map_or(0, |first| {
+            last.saturating_sub(first.through).saturating_add(first.bytes as u64)
+        })
+    }
+
     /// # Errors
     /// When one of the entries does not follow the one before it.
     pub(super) fn check_follows(&self, entries: &[(LogId, Bytes)]) -> io::Result<()> {
@@ -85,7 +96,10 @@ impl Index {
         self.standing.ends.last = Some(log_id);
         self.cached_bytes = self.cached_bytes.saturating_add(payload.len());
         let (bytes, checksum) = (payload.len(), crc32fast::hash(&payload));
-        self.slots.push_back(Slot { log_id, place, bytes, checksum, cached: Some(payload) });
+        let before = self.slots.back().map_or(0, |slot| slot.through);
+        let through = before.saturating_add(bytes as u64);
+        let cached = Some(payload);
+        self.slots.push_back(Slot { log_id, place, bytes, checksum, through, cached });
     }
 
     /// Notes a record that is no entry.

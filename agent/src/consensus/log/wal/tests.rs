@@ -80,6 +80,25 @@ fn truncation_and_purge_survive_reopening() {
 }
 
 #[test]
+fn bytes_are_those_of_the_entries_that_are_there_after_reopening_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let sized = |term, index, bytes| (id(term, index), Bytes::from(vec![7; bytes]));
+    let mut log = Wal::open(directory.path()).unwrap();
+    assert_eq!(log.bytes_from(0), 0);
+    append(&mut log, (1..=10).map(|index| sized(1, index, 100)).collect());
+    assert_eq!([0, 1, 4, 10, 11].map(|from| log.bytes_from(from)), [1_000, 1_000, 700, 100, 0]);
+    // What another leader cut off counts no longer, nor what was purged.
+    log.truncate_after(Some(id(1, 6))).unwrap();
+    append(&mut log, vec![sized(2, 7, 5_000)]);
+    log.purge(id(1, 2)).unwrap();
+    let left = [0, 3, 4, 7, 8].map(|from| log.bytes_from(from));
+    assert_eq!(left, [5_400, 5_400, 5_300, 5_000, 0]);
+    drop(log);
+    let log = Wal::open(directory.path()).unwrap();
+    assert_eq!([0, 3, 4, 7, 8].map(|from| log.bytes_from(from)), left);
+}
+
+#[test]
 fn a_snapshot_beyond_the_end_moves_the_log_there() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = Wal::open(directory.path()).unwrap();
