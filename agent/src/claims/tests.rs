@@ -20,7 +20,7 @@ fn item(work_type: &str) -> NewItem {
         total_timeout: None,
         delay: Span(0),
         group: None,
-        after: Vec::new(),
+        after: Box::default(),
         notify: false,
     }
 }

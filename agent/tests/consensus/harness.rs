@@ -183,7 +183,7 @@ pub(crate) fn item(key: &str) -> NewItem {
         total_timeout: None,
         delay: Span(0),
         group: None,
-        after: Vec::new(),
+        after: Box::default(),
         notify: false,
     }
 }

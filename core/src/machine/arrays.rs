@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec;
-use alloc::vec::Vec;
 
 use super::admission::{Admission, Source};
 use super::facts::{Array, ArrayEnds, Range};
@@ -251,7 +250,7 @@ fn element_of(array: &Array, range: Range, id: WorkId) -> Item {
         request: NewItem {
             key: None,
             payload,
-            after: Vec::new(),
+            after: Box::default(),
             ..NewItem::clone(&array.request)
         },
         awaited: Box::default(),

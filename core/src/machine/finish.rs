@@ -156,7 +156,7 @@ impl Machine {
         let at = self.facts.now;
         self.alter(id, |item| {
             item.last_error = Some(error.as_str().into());
-            item.state = State::Dead { cause, error: error.clone(), at };
+            item.state = State::Dead { cause, error: error.as_str().into(), at };
         });
         self.facts.totals.dead += 1;
         self.note_end(id, |ended| ended.dead = ended.dead.saturating_add(1));

@@ -42,7 +42,7 @@ pub(super) fn task(work_type: &str) -> NewItem {
         total_timeout: None,
         delay: Span(0),
         group: None,
-        after: Vec::new(),
+        after: Box::default(),
         notify: false,
     }
 }

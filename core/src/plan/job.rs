@@ -1,5 +1,6 @@
 //! A Job: keep `parallelism` tasks outstanding until all completions are done.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -71,7 +72,7 @@ fn task(run: &Run, spec: &JobSpec, index: u32) -> NewItem {
         total_timeout: None,
         delay: Span(0),
         group: None,
-        after: Vec::new(),
+        after: Box::default(),
         notify: false,
     }
 }

@@ -1,6 +1,7 @@
 //! What gauntlets and tournaments share: pairs are enqueued within a window, and played again when
 //! they brought no score.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -148,7 +149,7 @@ impl<'a> Step<'a> {
             total_timeout: None,
             delay: Span(0),
             group: None,
-            after: Vec::new(),
+            after: Box::default(),
             notify: false,
         }
     }

@@ -3,7 +3,7 @@
 
 mod machine;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,9 @@ pub(crate) const BATCHED: &str = "batched";
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Report {
-    /// The last run, UTC.
-    pub(crate) date: String,
-    /// Its command line.
-    pub(crate) command: String,
-    /// The machine of that run.
-    pub(crate) machine: Machine,
+    /// The runs that these figures are of, in their order. No more than parts of systems: a run whose
+    /// figures have all been replaced goes.
+    pub(crate) runs: Vec<Run>,
     /// Our agents.
     pub(crate) ours: Option<Measured>,
     /// etcd.
@@ -41,6 +38,17 @@ pub(crate) struct Report {
     pub(crate) ratio_to_best_peer: BTreeMap<String, f64>,
 }
 
+/// One run of the bench.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// Its beginning, UTC.
+    pub(crate) date: String,
+    /// Its command line.
+    pub(crate) command: String,
+    /// Where it ran.
+    pub(crate) machine: Machine,
+}
+
 /// What was measured of one system.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -49,7 +57,7 @@ pub(crate) struct Measured {
     pub(crate) version: String,
     /// How it was talked to.
     pub(crate) transport: String,
-    /// When each part was measured, UTC.
+    /// The run that measured each part, by its date.
     pub(crate) measured_at: BTreeMap<String, String>,
     /// Full cycles a second, by in-flight with one item a request, and `batched`.
     pub(crate) cycles_per_s: BTreeMap<String, f64>,
@@ -111,6 +119,19 @@ impl Report {
         place.get_or_insert_default()
     }
 
+    /// The date of the run that measures now.
+    pub(crate) fn current(&self) -> String {
+        self.runs.last().map(|run| run.date.clone()).unwrap_or_default()
+    }
+
+    fn forget_replaced_runs(&mut self) {
+        let current = self.current();
+        let systems = self.systems().map(|(_, system)| system.map(|system| &system.measured_at));
+        let dates = systems.into_iter().flatten().flat_map(BTreeMap::values);
+        let dates: BTreeSet<_> = dates.cloned().chain([current]).collect();
+        self.runs.retain(|run| dates.contains(&run.date));
+    }
+
     fn compare(&mut self) {
         let mut ratios = BTreeMap::new();
         for (key, ours) in self.ours.iter().flat_map(|ours| &ours.cycles_per_s) {
@@ -145,6 +166,7 @@ impl Report {
     /// [`Failure::File`].
     pub(crate) fn write(&mut self, path: &Path) -> Result<(), Failure> {
         self.compare();
+        self.forget_replaced_runs();
         let text = serde_json::to_string_pretty(self);
         let text = text.map_err(|error| Failure::Setup(error.to_string()))?;
         if let Some(folder) = path.parent() {
@@ -187,5 +209,26 @@ mod tests {
         let expected = expected.map(|(key, value)| (key.to_owned(), value));
         assert_eq!(report.ours.unwrap().cycles_per_s, BTreeMap::from(expected));
         assert_eq!(report.ratio_to_best_peer["64"], 3.0);
+    }
+
+    #[test]
+    fn a_run_is_named_as_long_as_a_figure_is_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("queue.json");
+        let mut report = Report::default();
+        let mut run = |date: &str, parts: &[(&str, &str)]| {
+            report.runs.push(Run { date: date.to_owned(), ..Run::default() });
+            for (system, part) in parts {
+                let measured_at = &mut report.place(system).measured_at;
+                measured_at.insert((*part).to_owned(), date.to_owned());
+            }
+            report.write(&path).unwrap();
+            let report = Report::read(&path).unwrap();
+            report.runs.into_iter().map(|run| run.date).collect::<Vec<_>>()
+        };
+        assert_eq!(run("1", &[("ours", "depth"), ("etcd", "depth")]), ["1"]);
+        assert_eq!(run("2", &[("ours", "depth")]), ["1", "2"]);
+        assert_eq!(run("3", &[]), ["1", "2", "3"], "it measures now");
+        assert_eq!(run("4", &[("etcd", "depth")]), ["2", "4"]);
     }
 }

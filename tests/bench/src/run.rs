@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::args::{Args, Part, Way, Which};
 use crate::load::worker::Shape;
 use crate::load::{closed, open, start};
-use crate::report::{Machine, Report, utc};
+use crate::report::{Machine, Report, Run, utc};
 use crate::system::etcd::Etcd;
 use crate::system::nats::Nats;
 use crate::system::ours::{Agents, Http, Stream};
@@ -33,10 +33,9 @@ pub(crate) async fn bench(args: Args) -> Result<(), Failure> {
     let beside = args.out.parent().map(Path::to_path_buf).unwrap_or_default();
     let data = args.data.clone().unwrap_or(beside);
     std::fs::create_dir_all(&data).map_err(Failure::file(format!("create {}", data.display())))?;
-    report.date = utc();
-    report.command = std::env::args().collect::<Vec<_>>().join(" ");
-    report.machine = Machine::look(&data)?;
-    say(&format!("{:?}", report.machine));
+    let machine = Machine::look(&data)?;
+    say(&format!("{machine:?}"));
+    report.runs.push(Run { date: utc(), command: command(), machine });
     for which in &args.only {
         let bench = Bench { args: &args, data: &data };
         match which {
@@ -54,6 +53,12 @@ pub(crate) async fn bench(args: Args) -> Result<(), Failure> {
     }
     say(&format!("figures: {}", args.out.display()));
     Ok(())
+}
+
+/// This run's command line; where the program lies means nothing to others.
+fn command() -> String {
+    let program = env!("CARGO_BIN_NAME").to_owned();
+    std::iter::once(program).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
 }
 
 struct Bench<'a> {
@@ -97,7 +102,8 @@ impl Bench<'_> {
                 Part::Failover => self.failover(&mut system, report).await?,
                 Part::Depth => self.depth(&mut system, report).await?,
             }
-            report.place(S::NAME).measured_at.insert(part.name().to_owned(), utc());
+            let run = report.current();
+            report.place(S::NAME).measured_at.insert(part.name().to_owned(), run);
             report.write(&self.args.out)?;
             system.stop().await?;
         }

@@ -162,7 +162,7 @@ fn item(number: &mut u64, place: u64, chance: &mut Chance) -> NewItem {
 }
 
 /// Some items wait for the one before them in their batch.
-fn after(place: u64, chance: &mut Chance) -> Vec<Dependency> {
+fn after(place: u64, chance: &mut Chance) -> Box<[Dependency]> {
     let before = place.checked_sub(1).filter(|_| chance.per_mille(250));
     let before = before.and_then(|before| u32::try_from(before).ok());
     let ok = chance.per_mille(500);

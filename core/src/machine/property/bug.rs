@@ -145,7 +145,7 @@ fn plant_in_request(bug: Bug, request: &mut NewItem) {
         Bug::NoKeys => request.key = None,
         Bug::NoGroups => request.group = None,
         Bug::NoNotices => request.notify = false,
-        Bug::NoDependencies => request.after.clear(),
+        Bug::NoDependencies => request.after = Box::default(),
         Bug::AnyEndWillDo => request.after.iter_mut().for_each(|dependency| dependency.ok = false),
         Bug::NoDeadlines => (request.pending_timeout, request.total_timeout) = (None, None),
         Bug::NoPriorities if request.priority <= 100 => request.priority = 50,

@@ -140,7 +140,7 @@ fn request() -> impl Strategy<Value = NewItem> {
             group: group.map(|number| ["red", "blue"][number].parse().expect("a name")),
             pending_timeout,
             total_timeout,
-            after,
+            after: after.into(),
             notify,
             payload: Payload::Opaque(if large { " ".repeat(1_500) } else { "{}".into() }),
             ..task(["selfplay", "training"][kind])
@@ -255,7 +255,7 @@ fn new_op() -> impl Strategy<Value = Op> {
             let request = if bare { request } else {
                 NewItem {
                     group: None,
-                    after: vec![],
+                    after: Box::default(),
                     pending_timeout: None,
                     total_timeout: None,
                     notify: false,

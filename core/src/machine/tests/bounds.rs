@@ -5,7 +5,7 @@ use crate::id::{QueueName, RunId, Token, WorkId};
 use crate::limits;
 use crate::plan::plan;
 use crate::queue::command::{Batch, Claim, Command, Refusal, Reply, WorkResult};
-use crate::queue::item::{Needs, NewItem, Origin, Payload};
+use crate::queue::item::{Item, Needs, NewItem, Origin, Payload};
 use crate::run::RunSpec;
 use crate::time::{Moment, Span};
 
@@ -294,6 +294,13 @@ fn a_run_that_could_hold_too_many_items_is_refused() {
 }
 
 /// Cost must not grow with the queue: a claim among items that do not fit looks at none of them.
+/// A million of them wait: what is a few bytes more takes the next larger block of the allocator.
+#[test]
+fn an_item_and_its_counters_fill_a_block_of_384_bytes() {
+    let counters = 2 * size_of::<usize>();
+    assert!(size_of::<Item>() + counters <= 384, "{}", size_of::<Item>());
+}
+
 #[test]
 fn a_hundred_thousand_items_are_no_burden() {
     let mut bench = Bench::default();

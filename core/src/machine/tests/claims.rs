@@ -158,7 +158,7 @@ fn a_failed_attempt_waits_longer_each_time_and_dies_at_last() {
     bench.start(held).expect("started");
     assert_eq!(bench.fail(held), None);
     let item = bench.machine.item(id).expect("kept");
-    assert!(matches!(&item.state, State::Dead { error, .. } if error == "exit status 1"));
+    assert!(matches!(&item.state, State::Dead { error, .. } if **error == *"exit status 1"));
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn an_item_that_silences_whoever_claims_it_is_given_up() {
         panic!("dead");
     };
     assert_eq!(cause.as_str(), "never_started");
-    assert_eq!(error, "was claimed 20 times and never started, the last time by n");
+    assert_eq!(&**error, "was claimed 20 times and never started, the last time by n");
     bench.apply(Command::Redrive { work_id: id }).expect("a person says so");
     lose(&mut bench);
     assert_eq!(bench.status(id), Status::Ready, "it counts from the beginning");

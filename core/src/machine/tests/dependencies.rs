@@ -8,7 +8,7 @@ use crate::queue::item::{Cause, Dependency, NewItem, Predecessor, State, Status}
 use crate::time::Span;
 
 fn after(on: Predecessor, ok: bool) -> NewItem {
-    NewItem { after: vec![Dependency { on, ok }], ..task("a") }
+    NewItem { after: [Dependency { on, ok }].into(), ..task("a") }
 }
 
 fn finish(bench: &mut Bench) -> WorkId {
@@ -36,7 +36,7 @@ fn an_item_is_told_of_both_ends_when_two_come_at_once() {
     let mut bench = Bench::default();
     let short = NewItem { pending_timeout: Some(Span::seconds(1)), ..task("a") };
     let on = |place| Dependency { on: Predecessor::Earlier(place), ok: false };
-    let both = NewItem { after: vec![on(0), on(1)], ..task("a") };
+    let both = NewItem { after: [on(0), on(1)].into(), ..task("a") };
     let ids = bench.enqueue(vec![short.clone(), short, both]);
     bench.now = 1_000;
     tick(&mut bench);
@@ -68,7 +68,7 @@ fn a_redriven_item_waits_again_for_what_it_waited_for() {
     let mut bench = Bench::default();
     let once = NewItem { attempts_max: 1, ..task("a") };
     let needs_two = NewItem {
-        after: [0, 1].map(|at| Dependency { on: Predecessor::Earlier(at), ok: true }).to_vec(),
+        after: [0, 1].map(|at| Dependency { on: Predecessor::Earlier(at), ok: true }).into(),
         ..task("a")
     };
     let ids = bench.enqueue(vec![task("a"), once, needs_two]);

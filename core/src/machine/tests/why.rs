@@ -20,7 +20,7 @@ fn every_reason_is_told_with_its_numbers() {
     let told = bench.machine.explain(&[]).why(delayed)[0].to_string();
     assert_eq!(told, "its time comes in 90.000 s");
 
-    let after = vec![Dependency { on: Predecessor::Item(delayed), ok: true }];
+    let after = [Dependency { on: Predecessor::Item(delayed), ok: true }].into();
     let blocked = bench.enqueue(vec![NewItem { after, ..task("a") }])[0];
     let told = bench.machine.explain(&[]).why(blocked)[0].to_string();
     assert_eq!(told, "1 items that come first have not ended, w1 among them");
@@ -142,7 +142,7 @@ fn room_on_a_node_that_lacks_a_label_does_not_count() {
 fn every_waiting_item_is_counted_once() {
     let mut bench = Bench::default();
     let first = bench.enqueue(vec![NewItem { delay: Span::seconds(90), ..task("a") }])[0];
-    let after = vec![Dependency { on: Predecessor::Item(first), ok: true }];
+    let after = [Dependency { on: Predecessor::Item(first), ok: true }].into();
     let group = || NewItem { group: Some("g".parse().expect("a name")), ..task("a") };
     let demand = Demand { gpu_milli: 1_000, ..Demand::default() };
     let large = NewItem { needs: Needs { demand, ..Needs::default() }, ..task("a") };

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::plots::{Axis, Look, Plot, Series};
 use crate::load::quantiles::Quantiles;
-use crate::report::{BATCHED, Measured, Report};
+use crate::report::{BATCHED, Measured, Report, Run};
 
 /// A heading with a table and its plots.
 pub(super) struct Section {
@@ -64,21 +64,24 @@ fn missing() -> String {
 
 /// Where and when the figures were taken.
 pub(super) fn origin(report: &Report) -> String {
-    let machine = &report.machine;
-    let mut text = format!(
-        "\nTaken on {} with `{}`. {} processors ({}), {} MiB of memory, Linux {}, {}; one synced write of \
-         4 KiB takes {} ms; the load average before was {}. All nodes of a system, and the clients, share \
-         this machine.\n\n",
-        report.date,
-        report.command,
-        machine.cores,
-        machine.processor,
-        machine.memory_mib,
-        machine.kernel,
-        machine.filesystem,
-        number(machine.fdatasync_ms),
-        number(machine.load_before),
-    );
+    let mut text =
+        "\nTaken as follows, a later run in the place of what an earlier one had measured:\n\n"
+            .to_owned();
+    for Run { date, command, machine } in &report.runs {
+        let _ = writeln!(
+            text,
+            "- {date}: `{command}`. {} processors ({}), {} MiB of memory, Linux {}, {}; one synced write \
+             of 4 KiB takes {} ms; the load average before was {}.",
+            machine.cores,
+            machine.processor,
+            machine.memory_mib,
+            machine.kernel,
+            machine.filesystem,
+            number(machine.fdatasync_ms),
+            number(machine.load_before),
+        );
+    }
+    text.push_str("\nAll nodes of a system, and the clients, share one machine.\n\n");
     text.push_str("| System | Version | Clients speak |\n|---|---|---|\n");
     for (name, system) in measured(report) {
         text.push_str(&row([name.to_owned(), system.version.clone(), system.transport.clone()]));

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use crate::consensus::log::wal::record::{Record, Standing};
 use crate::consensus::vocabulary::LogId;
 
-/// Recent entries kept in memory, so that feeding followers does not read the disk.
-const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Recent entries kept in memory, so that feeding followers does not read the disk: some seconds of
+/// full load.
+const CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Where the payload of an entry lies.
 #[derive(Debug, Clone, Copy)]
