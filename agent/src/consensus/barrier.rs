@@ -33,7 +33,8 @@ const READERS_MAX: usize = 4_096;
 const BARRIER_PATIENCE: Duration = Duration::from_secs(5);
 /// A majority that says nothing for so long is out of reach, and whoever asks finds the leader elsewhere.
 const CONFIRM_PATIENCE: Duration = Duration::from_secs(1);
-/// A question that is not answered by then was lost.
+/// A question that is not answered by then is asked again: it was lost, or the voter's raft core waits for
+/// its disk.
 const QUESTION_PATIENCE: Duration = Duration::from_millis(500);
 /// Questions to one voter that are not answered yet, those of earlier rounds included, which a quicker
 /// majority ended without it: a voter may be so many rounds behind.
@@ -117,7 +118,7 @@ impl Standing {
 
 /// A voter that is asked.
 struct Voter {
-    /// A connection of its own, opened when it is needed: a question waits behind nothing.
+    /// A connection of its own, opened when it is needed: a question waits behind no append.
     link: Arc<Link>,
     unanswered: usize,
 }
@@ -145,7 +146,7 @@ struct Rounds {
     leadership: watch::Receiver<Leadership>,
     round: u64,
     voters: BTreeMap<u64, Voter>,
-    /// At most [`QUESTIONS_MAX`] for each voter.
+    /// At most [`QUESTIONS_MAX`] for each voter, and those to a former address until they are late.
     asked: JoinSet<Answer>,
 }
 

@@ -12,12 +12,12 @@ use crate::consensus::Inner;
 
 /// Bytes of log that are never worth a snapshot: they are read within a second.
 const LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
-/// The log may grow to this many times the last snapshot. So snapshots never write more than the log
-/// itself does, and a start applies again at most as much and a half of what it loads.
+/// The log may grow to this many times the last snapshot. So snapshots of a state that does not grow write
+/// no more than the log itself does, and a start applies again about as much as it loads.
 const LOG_PER_SNAPSHOT: u64 = 1;
 /// What a replica waits longer than the one before it, as a part of the whole.
 const STAGGER_PART: u64 = 8;
-/// Nobody's log grows to more than one and a half times of what is worth a snapshot.
+/// Nobody waits for more than one and a half times of what is worth a snapshot.
 const RANK_MAX: u64 = 4;
 /// How often it is looked at. A disk writes a few hundred megabytes meanwhile at most.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

@@ -34,10 +34,12 @@ use crate::consensus::wire::{
 const APPENDS_IN_FLIGHT_MAX: usize = 8;
 /// An append waits for the follower's disk, which under load takes far longer than a heartbeat may.
 const APPEND_PATIENCE: Duration = Duration::from_secs(2);
-/// A part of a snapshot waits for a disk that other writes keep busy.
-const SNAPSHOT_PART_PATIENCE: Duration = Duration::from_secs(10);
-/// The last part waits until the snapshot is verified, synced and installed.
-const SNAPSHOT_INSTALL_PATIENCE: Duration = Duration::from_secs(60);
+/// A part of a snapshot waits for a disk that other writes keep busy. Meanwhile the peer gets nothing
+/// else, so an answer that got lost with the peer's power must not be waited for much longer.
+const SNAPSHOT_PART_PATIENCE: Duration = Duration::from_secs(5);
+/// The last part waits until the snapshot is verified, synced and installed: so many bytes a second on a
+/// slow machine. A sender that was too impatient asks again and waits on.
+const SNAPSHOT_INSTALL_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes of snapshots that this agent sends in a second, all followers together: what a disk writes and
 /// a network carries beside heartbeats and appends.
 const SNAPSHOT_BYTES_PER_SECOND_MAX: u64 = 50 * 1024 * 1024;
@@ -227,7 +229,7 @@ impl Peer {
             if data.is_empty() && !last {
                 return Err(read_failed(io::ErrorKind::UnexpectedEof.into()));
             }
-            let patience = if last { SNAPSHOT_INSTALL_PATIENCE } else { SNAPSHOT_PART_PATIENCE };
+            let patience = if last { install_patience(total) } else { SNAPSHOT_PART_PATIENCE };
             let part = SnapshotPart { vote, meta: meta.clone(), offset, total, data: Blob(data) };
             let request = Request::SnapshotPart(part);
             match self.call(request, patience, RPCTypes::InstallSnapshot).await? {
@@ -237,6 +239,11 @@ impl Peer {
             }
         }
     }
+}
+
+/// How long the last part of a snapshot of `total` bytes is waited for.
+fn install_patience(total: u64) -> Duration {
+    SNAPSHOT_PART_PATIENCE.saturating_add(Duration::from_secs(total / SNAPSHOT_INSTALL_BYTES))
 }
 
 fn mismatch(response: &Response) -> RpcError {

@@ -46,10 +46,10 @@ pub(super) enum Purpose {
     Heartbeat,
     /// Snapshots.
     Snapshot,
-    /// Questions of a read barrier.
-    Barrier,
     /// Only the greeting: who is there?
     Identify,
+    /// Questions of a read barrier.
+    Barrier,
 }
 
 /// The first frame from the caller.

@@ -293,7 +293,6 @@ fn a_run_that_could_hold_too_many_items_is_refused() {
     assert_eq!(field(bench.apply(submit)), "play.window");
 }
 
-/// Cost must not grow with the queue: a claim among items that do not fit looks at none of them.
 /// A million of them wait: what is a few bytes more takes the next larger block of the allocator.
 #[test]
 fn an_item_and_its_counters_fill_a_block_of_384_bytes() {
@@ -301,6 +300,7 @@ fn an_item_and_its_counters_fill_a_block_of_384_bytes() {
     assert!(size_of::<Item>() + counters <= 384, "{}", size_of::<Item>());
 }
 
+/// Cost must not grow with the queue: a claim among items that do not fit looks at none of them.
 #[test]
 fn a_hundred_thousand_items_are_no_burden() {
     let mut bench = Bench::default();
