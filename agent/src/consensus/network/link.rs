@@ -197,9 +197,9 @@ impl Link {
         outcome
     }
 
-    /// The open connection, or a new one, with the turn to send over it. Opening goes on when the caller gives up, so that a peer
-    /// that is further away than a heartbeat's patience is reached by the next call. One is opened at a
-    /// time; whoever waits for that leaves nothing behind when it gives up.
+    /// The open connection, or a new one, with the turn to send over it. Opening goes on when the caller
+    /// gives up, so that a peer that is further away than a heartbeat's patience is reached by the next
+    /// call. One is opened at a time; whoever waits for that leaves nothing behind when it gives up.
     async fn connection(self: &Arc<Self>) -> Result<(Slot, Arc<Connection>), CallError> {
         let slot = Arc::clone(&self.connection).lock_owned().await;
         if let Some(connection) = slot.as_ref().filter(|connection| connection.is_open()) {
