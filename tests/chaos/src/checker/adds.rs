@@ -2,6 +2,7 @@
 //! Sorts all operations to the items that they are about.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use ringrift_core::id::{Token, WorkId};
 
@@ -25,6 +26,15 @@ pub(super) struct Item<'a> {
     pub(super) said: BTreeMap<Token, Vec<Op<'a>>>,
     pub(super) cancels: Vec<Op<'a>>,
     pub(super) looks: Vec<Op<'a>>,
+}
+
+impl Item<'_> {
+    /// Whether an attempt may have been started under the token.
+    pub(super) fn may_have_started(&self, token: Token) -> bool {
+        let next = self.claims.range((Bound::Excluded(token), Bound::Unbounded)).next();
+        let end = next.map_or(u64::MAX, |(next, _)| next.index);
+        self.said.get(&token).is_some_and(|said| said.iter().any(|op| op.may_have_started(end)))
+    }
 }
 
 pub(super) type Items<'a> = BTreeMap<WorkId, Item<'a>>;

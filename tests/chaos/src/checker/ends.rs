@@ -130,14 +130,13 @@ fn result_of<'a>(op: &Op<'a>) -> Option<&'a String> {
 
 /// A dead item has used up its attempts, or its holder said that no other can help.
 fn died_with_reason(id: WorkId, item: &Item<'_>, verdict: &mut Verdict) {
-    let started = |said: &&Vec<Op<'_>>| {
-        let starts = |op: &Op<'_>| matches!(&op.call.ask, Ask::Start(_)) && op.may_be_done();
+    let started = |(token, said): &(&Token, &Vec<Op<'_>>)| {
         // One that was given back does not count.
         let releases =
             |op: &Op<'_>| matches!(&op.call.ask, Ask::Release(_)) && op.answer().is_some();
-        said.iter().any(starts) && !said.iter().any(releases)
+        item.may_have_started(**token) && !said.iter().any(releases)
     };
-    let attempts = item.said.values().filter(started).count();
+    let attempts = item.said.iter().filter(started).count();
     let most = item.spec.map_or(0, |spec| spec.attempts_max);
     let given_up = item
         .said

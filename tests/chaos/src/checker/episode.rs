@@ -183,15 +183,14 @@ impl Episode<'_> {
     /// The claim says how many attempts were started before it, and not given back.
     fn attempts(&self, item: &Item<'_>, verdict: &mut Verdict) {
         let (mut surely, mut perhaps) = (0, 0);
-        for said in item.said.range(..self.token).map(|(_, said)| said) {
-            let starts = said.iter().filter(|op| matches!(&op.call.ask, Ask::Start(_)));
+        for (token, said) in item.said.range(..self.token) {
+            let mut starts = said.iter().filter(|op| matches!(&op.call.ask, Ask::Start(_)));
             let given_back = said.iter().filter(|op| matches!(&op.call.ask, Ask::Release(_)));
-            let started = starts.clone().any(|op| op.answer().is_some());
-            let may_have_started = starts.clone().any(Op::may_be_done);
+            let started = starts.any(|op| op.answer().is_some());
             let released = given_back.clone().any(|op| op.answer().is_some());
             let may_be_released = given_back.clone().any(Op::may_be_done);
             surely += u32::from(started && !may_be_released);
-            perhaps += u32::from(may_have_started && !released);
+            perhaps += u32::from(item.may_have_started(*token) && !released);
         }
         let attempts = self.grant.attempts;
         if !(surely..=perhaps).contains(&attempts) {

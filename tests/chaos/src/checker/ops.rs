@@ -19,6 +19,8 @@ pub(super) struct Window {
 pub(super) struct Op<'a> {
     /// The first call.
     pub(super) call: &'a Call,
+    /// The lowest index at which any try can have taken effect.
+    pub(super) floor: u64,
     pub(super) window: Window,
     pub(super) result: Known<'a>,
 }
@@ -44,6 +46,16 @@ impl<'a> Op<'a> {
     /// Whether it may have been carried out.
     pub(super) const fn may_be_done(&self) -> bool {
         matches!(self.result, Known::Done(_) | Known::Nothing)
+    }
+
+    /// Whether it may have been a start that was carried out while its token was good, which ended
+    /// by `end`. The client's library sends a start again by itself: when the last try is refused,
+    /// since the lease has run out in the meantime, an earlier one may have been in time.
+    pub(super) fn may_have_started(&self, end: u64) -> bool {
+        let Ask::Start(_) = &self.call.ask else { return false };
+        // In a session the first answer would have come again.
+        let refused = matches!(self.result, Known::Refused(_)) && self.call.stamp.is_none();
+        self.may_be_done() || (refused && self.floor <= end)
     }
 }
 
@@ -102,7 +114,7 @@ pub(super) fn of<'a>(history: &'a [Call], verdict: &mut Verdict) -> Vec<Op<'a>> 
             }
         }
         let window = Window { lo: floors[first].min(hi), hi };
-        ops.push(Op { call: &history[first], window, result });
+        ops.push(Op { call: &history[first], floor: window.lo, window, result });
     }
     ops.sort_by_key(|op| (op.window.lo, op.window.hi));
     ops
@@ -120,7 +132,8 @@ fn known(call: &Call) -> Known<'_> {
 fn alone(call: &Call, floor: u64) -> Op<'_> {
     let hi = call.index().unwrap_or(u64::MAX);
     // The client's library sends these again by itself, so an earlier entry may have had the effect;
-    // what it answers for the others is true of the entry that is named.
+    // what it answers for the others is true of the entry that is named. A start and a heartbeat
+    // are sent again too: they are answered by what holds at the last entry.
     let sent_once = match &call.ask {
         Ask::Add(items) => items.iter().any(|item| item.key.is_none()),
         Ask::Complete { .. } => false,
@@ -140,7 +153,7 @@ fn alone(call: &Call, floor: u64) -> Op<'_> {
     let declined = matches!(call.outcome, Outcome::Declined(_));
     let surely = declined && sent_once && call.way == Way::Stream;
     let result = if surely { Known::Declined } else { known(call) };
-    Op { call, window: Window { lo, hi }, result }
+    Op { call, floor: floor.min(hi), window: Window { lo, hi }, result }
 }
 
 /// Whether a repeat was answered as the first time. A claim that is told again leaves out what is

@@ -320,6 +320,27 @@ fn a_refusal_without_a_reason_is_found() {
 }
 
 #[test]
+fn a_start_that_was_sent_again_may_have_been_in_time() {
+    // Sent right behind the claim, and refused at 310: the first try may have been carried out.
+    let again = |sent| Call { sent, ..refused(Ask::Start(hold(1, 20)), 310) };
+    let history = |attempts, sent| {
+        [
+            add(10, 1, "a"),
+            claim(20, 1, "a", 0),
+            claim(300, 1, "a", attempts),
+            again(sent),
+            complete(320, hold(1, 300)),
+        ]
+    };
+    for attempts in [0, 1] {
+        holds(&history(attempts, 2_050));
+    }
+    breaks(&history(2, 2_050), Kind::Order, "counts 2 attempts, not 0 to 1");
+    // Sent when the next claim was known to somebody: no try was in time.
+    breaks(&history(1, 30_050), Kind::Order, "counts 1 attempts, not 0 to 0");
+}
+
+#[test]
 fn an_attempt_too_many_or_too_early_is_found() {
     let wrong = [
         add(10, 1, "a"),
