@@ -107,7 +107,7 @@ pub(crate) struct Passage {
     pub(crate) repeat: Repeat,
 }
 
-/// Whether carrying a request out twice is as good as once, replies included.
+/// Whether carrying a request out twice is as good as once. The repeat's reply says what holds then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
     /// It is.

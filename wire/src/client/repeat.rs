@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 
-/// Whether carrying a request out twice is as good as once, replies included.
+/// Whether carrying a request out twice is as good as once. The repeat's reply says what holds then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
     /// It is.

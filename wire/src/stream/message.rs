@@ -96,7 +96,7 @@ pub enum Operation {
 impl Operation {
     /// Whether carrying it out twice is as good as once. What is not may have taken effect when its
     /// response is lost. A repeat is answered by what holds then: a start that came in time is
-    /// `FENCED` when it is sent again behind the end of its lease.
+    /// `FENCED` when it is sent again after the end of its claim.
     #[must_use]
     pub fn repeats_harmlessly(&self) -> bool {
         match self {

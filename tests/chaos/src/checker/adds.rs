@@ -7,6 +7,7 @@ use std::ops::Bound;
 use ringrift_core::id::{Token, WorkId};
 
 use super::clock::Clock;
+use super::episode::ends;
 use super::ops::{Known, Op, Window};
 use super::{Kind, Verdict};
 use crate::history::{Answer, Ask, Grant, Hold, NewItem};
@@ -31,9 +32,11 @@ pub(super) struct Item<'a> {
 impl Item<'_> {
     /// Whether an attempt may have been started under the token.
     pub(super) fn may_have_started(&self, token: Token) -> bool {
+        let said = self.said.get(&token).map(Vec::as_slice).unwrap_or_default();
         let next = self.claims.range((Bound::Excluded(token), Bound::Unbounded)).next();
-        let end = next.map_or(u64::MAX, |(next, _)| next.index);
-        self.said.get(&token).is_some_and(|said| said.iter().any(|op| op.may_have_started(end)))
+        let ended = said.iter().filter(|op| ends(op) && op.answer().is_some());
+        let end = ended.map(|op| op.window.hi).chain(next.map(|(next, _)| next.index)).min();
+        said.iter().any(|op| op.may_have_started(end.unwrap_or(u64::MAX)))
     }
 }
 

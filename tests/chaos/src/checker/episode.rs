@@ -37,7 +37,7 @@ fn ruling(op: &Op<'_>) -> Ruling {
 }
 
 /// Whether the operation ends the claim when it is carried out.
-fn ends(op: &Op<'_>) -> bool {
+pub(super) fn ends(op: &Op<'_>) -> bool {
     matches!(&op.call.ask, Ask::Complete { .. } | Ask::Fail { .. } | Ask::Release(_))
 }
 

@@ -50,12 +50,14 @@ impl<'a> Op<'a> {
 
     /// Whether it may have been a start that was carried out while its token was good, which ended
     /// by `end`. The client's library sends a start again by itself: when the last try is refused,
-    /// since the lease has run out in the meantime, an earlier one may have been in time.
+    /// since the claim has ended in the meantime, an earlier one may have been in time.
     pub(super) fn may_have_started(&self, end: u64) -> bool {
         let Ask::Start(_) = &self.call.ask else { return false };
-        // In a session the first answer would have come again.
-        let refused = matches!(self.result, Known::Refused(_)) && self.call.stamp.is_none();
-        self.may_be_done() || (refused && self.floor <= end)
+        match self.result {
+            Known::Done(_) => true,
+            Known::Refused(_) | Known::Nothing => self.floor <= end,
+            Known::Declined => false,
+        }
     }
 }
 
@@ -131,15 +133,12 @@ fn known(call: &Call) -> Known<'_> {
 
 fn alone(call: &Call, floor: u64) -> Op<'_> {
     let hi = call.index().unwrap_or(u64::MAX);
-    // The client's library sends these again by itself, so an earlier entry may have had the effect;
-    // what it answers for the others is true of the entry that is named. A start and a heartbeat
-    // are sent again too: they are answered by what holds at the last entry.
+    // The client's library sends the others again by itself, so an earlier entry may have had the
+    // effect.
     let sent_once = match &call.ask {
         Ask::Add(items) => items.iter().any(|item| item.key.is_none()),
-        Ask::Complete { .. } => false,
+        Ask::Start(_) | Ask::Heartbeat { .. } | Ask::Complete { .. } => false,
         Ask::Claim { .. }
-        | Ask::Start(_)
-        | Ask::Heartbeat { .. }
         | Ask::Fail { .. }
         | Ask::Release(_)
         | Ask::Cancel(_)
@@ -147,7 +146,9 @@ fn alone(call: &Call, floor: u64) -> Op<'_> {
         | Ask::Lock { .. }
         | Ask::Unlock { .. } => true,
     };
-    let exact = call.way == Way::Stream && sent_once && !call.is_open();
+    // These are answered by what holds at the entry that is named, whatever came of earlier tries.
+    let of_its_entry = matches!(&call.ask, Ask::Start(_) | Ask::Heartbeat { .. });
+    let exact = call.way == Way::Stream && (sent_once || of_its_entry) && !call.is_open();
     let lo = if exact { hi } else { floor.min(hi) };
     // Over HTTP an agent may have passed it on before, to one that no longer led.
     let declined = matches!(call.outcome, Outcome::Declined(_));

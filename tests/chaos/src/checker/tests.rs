@@ -338,6 +338,42 @@ fn a_start_that_was_sent_again_may_have_been_in_time() {
     breaks(&history(2, 2_050), Kind::Order, "counts 2 attempts, not 0 to 1");
     // Sent when the next claim was known to somebody: no try was in time.
     breaks(&history(1, 30_050), Kind::Order, "counts 1 attempts, not 0 to 0");
+    // The same of one without an answer, and of one that was declined in the end.
+    let ended_as = |start: fn(Ask, u64) -> Call, sent| {
+        let mut history = history(1, sent);
+        history[3] = Call { sent, ..start(Ask::Start(hold(1, 20)), 310) };
+        history
+    };
+    for start in [unknown, declined] {
+        holds(&ended_as(start, 2_050));
+        breaks(&ended_as(start, 30_050), Kind::Order, "counts 1 attempts, not 0 to 0");
+    }
+    // Sent when the holder had been told that its claim has ended.
+    let failed = |sent| {
+        let mut history = history(1, sent).to_vec();
+        history.insert(2, fail(30, hold(1, 20), Some(time(200))));
+        history
+    };
+    holds(&failed(2_050));
+    breaks(&failed(3_050), Kind::Order, "counts 1 attempts, not 0 to 0");
+}
+
+#[test]
+fn an_item_that_lost_its_started_attempts_died_with_reason() {
+    let once = NewItem { attempts_max: 1, ..new("a") };
+    let history = |sent| {
+        let mut claim = claim(20, 1, "a", 0);
+        let Outcome::Done(_, Answer::Claimed(grants)) = &mut claim.outcome else { unreachable!() };
+        grants[0].attempts_max = 1;
+        [
+            done(Ask::Add(vec![once.clone()]), 10, Answer::Added(vec![(WorkId(1), true)])),
+            claim,
+            beat(250, hold(1, 20), false),
+            Call { sent, ..refused(Ask::Start(hold(1, 20)), 310) },
+            look(320, 1, Some("failed"), None),
+        ]
+    };
+    holds(&history(2_050));
 }
 
 #[test]
