@@ -133,6 +133,7 @@ fn known(call: &Call) -> Known<'_> {
 
 fn alone(call: &Call, floor: u64) -> Op<'_> {
     let hi = call.index().unwrap_or(u64::MAX);
+    let floor = floor.min(hi);
     // The client's library sends the others again by itself, so an earlier entry may have had the
     // effect.
     let sent_once = match &call.ask {
@@ -149,12 +150,12 @@ fn alone(call: &Call, floor: u64) -> Op<'_> {
     // These are answered by what holds at the entry that is named, whatever came of earlier tries.
     let of_its_entry = matches!(&call.ask, Ask::Start(_) | Ask::Heartbeat { .. });
     let exact = call.way == Way::Stream && (sent_once || of_its_entry) && !call.is_open();
-    let lo = if exact { hi } else { floor.min(hi) };
+    let lo = if exact { hi } else { floor };
     // Over HTTP an agent may have passed it on before, to one that no longer led.
     let declined = matches!(call.outcome, Outcome::Declined(_));
     let surely = declined && sent_once && call.way == Way::Stream;
     let result = if surely { Known::Declined } else { known(call) };
-    Op { call, floor: floor.min(hi), window: Window { lo, hi }, result }
+    Op { call, floor, window: Window { lo, hi }, result }
 }
 
 /// Whether a repeat was answered as the first time. A claim that is told again leaves out what is

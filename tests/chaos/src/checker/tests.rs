@@ -361,19 +361,17 @@ fn a_start_that_was_sent_again_may_have_been_in_time() {
 #[test]
 fn an_item_that_lost_its_started_attempts_died_with_reason() {
     let once = NewItem { attempts_max: 1, ..new("a") };
-    let history = |sent| {
-        let mut claim = claim(20, 1, "a", 0);
-        let Outcome::Done(_, Answer::Claimed(grants)) = &mut claim.outcome else { unreachable!() };
-        grants[0].attempts_max = 1;
-        [
-            done(Ask::Add(vec![once.clone()]), 10, Answer::Added(vec![(WorkId(1), true)])),
-            claim,
-            beat(250, hold(1, 20), false),
-            Call { sent, ..refused(Ask::Start(hold(1, 20)), 310) },
-            look(320, 1, Some("failed"), None),
-        ]
-    };
-    holds(&history(2_050));
+    let mut claim = claim(20, 1, "a", 0);
+    let Outcome::Done(_, Answer::Claimed(grants)) = &mut claim.outcome else { unreachable!() };
+    grants[0].attempts_max = 1;
+    let history = [
+        done(Ask::Add(vec![once]), 10, Answer::Added(vec![(WorkId(1), true)])),
+        claim,
+        beat(250, hold(1, 20), false),
+        Call { sent: 2_050, ..refused(Ask::Start(hold(1, 20)), 310) },
+        look(320, 1, Some("failed"), None),
+    ];
+    holds(&history);
 }
 
 #[test]
