@@ -41,11 +41,12 @@ chaos: ## real agents under faults and load, ten minutes each with three and fiv
 	cargo build --release --bins -p ringrift-agent -p ringrift-cli -p ringrift-match -p ringrift-chaos
 	@$(RELEASE)/ringrift-chaos $(CHAOS)
 
-bench: ## the queue beside etcd, NATS and RabbitMQ; BENCH="--only ours --part failover" for a part
+bench: ## the queue beside etcd, NATS and RabbitMQ, then its page; a part, no page: BENCH="--only ours --part failover"
 	@tests/packages rabbitmq-server
 	@tests/bench/build-peers >/dev/null
 	cargo build --release --bins -p ringrift-agent -p ringrift-cli -p ringrift-match -p ringrift-bench
 	@RINGRIFT_PEERS_DIR=$$(tests/bench/build-peers) $(RELEASE)/ringrift-bench $(BENCH)
+	@$(if $(BENCH),,$(RELEASE)/ringrift-bench --docs docs)
 
 bench-docs: ## docs/benchmarks.md and its plots, from the figures of the last bench
 	cargo build --release -p ringrift-bench

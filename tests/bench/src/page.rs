@@ -27,8 +27,7 @@ pub(crate) fn write(report: &Report, folder: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(&plots_dir)
         .map_err(Failure::file(format!("create {}", plots_dir.display())))?;
     let mut text = String::from(
-        "# Benchmarks\n\nThis page is written by `make bench-docs` from the figures of `make bench`. \
-         Do not edit it.\n",
+        "# Benchmarks\n\nThis page and its plots are written by `make bench`. Do not edit them.\n",
     );
     text.push_str(&tables::origin(report));
     for section in tables::sections(report) {
